@@ -1,0 +1,2 @@
+// Package run takes canaries through the steps of a run: plan, inject, confirm, sweep.
+package run

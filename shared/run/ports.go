@@ -1,0 +1,110 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+)
+
+// Plan is everything one canary will do, known before anything is done.
+type Plan struct {
+	Canary   canary.Canary   `json:"canary"`
+	Scenario canary.Scenario `json:"-"`
+	Steps    []PlannedStep   `json:"steps"`
+	// SessionPolicy is the inline policy of the canary's own session: only these
+	// operations, only canary-named or canary-tagged resources.
+	SessionPolicy json.RawMessage `json:"session_policy"`
+	// Permissions is the least-privilege identity policy the target's role needs for it.
+	Permissions json.RawMessage `json:"permissions"`
+}
+
+// PlannedStep is one call with its undo and the record it must leave.
+// References to the replies of earlier steps (${steps.create.X}) are still open.
+type PlannedStep struct {
+	Step   string         `json:"step"`
+	Call   canary.Call    `json:"call"`
+	Undo   *canary.Call   `json:"undo,omitempty"`
+	NoUndo string         `json:"no_undo,omitempty"`
+	Record ExpectedRecord `json:"record"`
+}
+
+// ExpectedRecord says what record a call leaves, and where.
+type ExpectedRecord struct {
+	Service   string `json:"service"`   // event source, "iam.amazonaws.com"
+	Operation string `json:"operation"` // event name, "CreateRole"
+	Region    string `json:"region"`    // where it is recorded
+	ReadOnly  bool   `json:"read_only"` // a write-only trail would drop it
+}
+
+// Cloud is one provider's accounts, as far as canaries act in them.
+type Cloud interface {
+	// Plan works out one canary's calls, policies and records. It does no I/O.
+	// It refuses, with the reason, a scenario whose undo is not proven, an
+	// operation off the allow-list, or a resource that is not canary-marked.
+	Plan(s canary.Scenario, c canary.Canary) (Plan, error)
+	// Open begins the canary's own session under its session policy.
+	Open(ctx context.Context, p Plan) (Session, error)
+	// Leftovers lists what canaries left in an account and region, by asking for
+	// each kind of resource; it returns only what carries the name prefix, the
+	// tag and a run id. Unlisted kinds are an error, never an empty answer.
+	Leftovers(ctx context.Context, t canary.Target) ([]Leftover, error)
+}
+
+// Session is an open identity. Do makes exactly one attempt and never panics;
+// whatever happened is in the receipt (Canary, Step, Phase and Attempt are the
+// caller's to fill in). refs are the JSON paths of the reply to keep in Output.
+type Session interface {
+	Do(ctx context.Context, call canary.Call, refs []string) canary.Receipt
+}
+
+// Leftover is one resource a canary left behind, with the calls that remove it.
+type Leftover struct {
+	Kind   string        `json:"kind"` // "iam role"
+	ID     string        `json:"id"`
+	Run    string        `json:"run"`
+	Canary string        `json:"canary"`
+	Undo   []canary.Call `json:"undo"`
+}
+
+// LogStore is a central log store.
+type LogStore interface {
+	// Poll looks at what has arrived since the last Poll of the same Watch and
+	// returns the records that are ours or claim to be. Each object is read at
+	// most once per Watch, however many canaries wait. What could not be read is
+	// in Seen.Problems; err is for a store that could not be looked at at all.
+	Poll(ctx context.Context, w *Watch) (Seen, error)
+}
+
+// Watch is what to look for, with the store's memory of what it has read.
+type Watch struct {
+	// RequestIDs we are waiting for.
+	RequestIDs map[string]bool
+	// Places the records may be recorded in.
+	Places []canary.Target
+	// Since is the time of the earliest action, by the service's clock.
+	Since time.Time
+	// State belongs to the store; nil at first.
+	State any
+}
+
+// Seen is what one or more polls found.
+type Seen struct {
+	// AsOf is the store's own clock when the last complete look began: whatever
+	// was stored before then has been seen. Zero if no look was complete.
+	AsOf      time.Time
+	Sightings []canary.Sighting
+	Problems  []canary.Problem
+	// Counted cost of looking.
+	Lists, Gets, Records int
+	Bytes                int64 // uncompressed
+}
+
+// History is the provider's own event history: never proof of anything about
+// the store, but it tells "not emitted" from "emitted and lost".
+type History interface {
+	// Recorded says whether the history of the receipt's account and region has
+	// an event with one of its request ids.
+	Recorded(ctx context.Context, r canary.Receipt) (bool, error)
+}

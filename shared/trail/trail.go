@@ -1,0 +1,35 @@
+// Package trail reads CloudTrail files as they lie in an archive.
+package trail
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Object is one object of the archive, as listed.
+type Object struct {
+	Key          string
+	Size         int64
+	LastModified time.Time
+}
+
+// Opened is an object being read. Body must be closed.
+type Opened struct {
+	Body         io.ReadCloser
+	VersionID    string
+	LastModified time.Time
+}
+
+// Store is the archive's bucket. Both methods are safe for concurrent use.
+// Errors name the bucket and key and wrap the cause.
+type Store interface {
+	// List calls each for every object whose key begins with prefix and sorts
+	// after startAfter, in key order, and returns the store's own time at the
+	// first page: everything that existed then was listed.
+	List(ctx context.Context, prefix, startAfter string, each func(Object) error) (asOf time.Time, err error)
+	// Open gets one object with one request.
+	Open(ctx context.Context, key string) (Opened, error)
+	// Name of the bucket.
+	Name() string
+}
