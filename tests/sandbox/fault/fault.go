@@ -1,0 +1,266 @@
+// Package fault holds the sandbox's faults: what goes wrong, where, and how often.
+//
+// Faults are data, read from YAML:
+//
+//	faults:
+//	  - name: the record of CreateRole never reaches the archive
+//	    at: record
+//	    match: 'it.eventName == "CreateRole"'
+//	    times: 1
+//	    do: {drop: true}
+//
+// The place that can go wrong (the control plane before and after a call, the
+// delivery of a record, the delivery of a file) asks Fire what to do to the
+// thing at hand, and does it. Adding a fault to a test is adding a few lines to
+// a file; only a new kind of action touches code.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cel.dev/cel-go/cel"
+)
+
+// The points at which a fault can strike, with the shape of `it` in match.
+const (
+	// AtCall: it = {service, operation, account, region, params, principal, n};
+	// n is the ordinal of the call since the start or the last reset, from 1.
+	AtCall = "call"
+	// AtRecord: it = the CloudTrail record as JSON has it.
+	AtRecord = "record"
+	// AtFile: it = {key, account, region, n}.
+	AtFile = "file"
+)
+
+// When an error or a hang strikes.
+const (
+	// Before the effect: nothing is done.
+	Before = "before"
+	// After the effect: it is done and recorded as usual, but the caller does not learn it.
+	After = "after"
+)
+
+// Which copies of a record a record fault touches.
+const (
+	// HopEmitted: the service itself; the provider's event history shows the fault too.
+	HopEmitted = "emitted"
+	// HopDelivered: the way into the archive; the event history is intact.
+	HopDelivered = "delivered"
+)
+
+// Action is one fault that strikes now.
+type Action struct {
+	// Name of the fault in its file.
+	Name string
+	// Do says what to do; exactly one of its fields is set.
+	Do Do
+	// Hop is HopEmitted or HopDelivered (record faults only, else "").
+	Hop string
+}
+
+// Do is what happens to the thing; exactly one field is set.
+type Do struct {
+	// Drop it (record: not delivered; file: never delivered).
+	Drop bool
+	// Delay its delivery by this much sandbox time.
+	Delay time.Duration
+	// Duplicate is how many further copies are delivered, from 1.
+	Duplicate int
+	// Set fields of a record, by dotted path; see Edit.
+	Set map[string]any
+	// Unset fields of a record, by dotted path; see Edit.
+	Unset []string
+	// Truncate cuts this many bytes off the end of the compressed file.
+	Truncate int
+	// Corrupt flips bytes in the middle of the compressed file.
+	Corrupt bool
+	// Error answers the call with an error.
+	Error *Error
+	// Hang leaves the call without an answer.
+	Hang *Hang
+}
+
+// Error is an error reply.
+type Error struct {
+	Code    string // the service's code, "Throttling"
+	Message string
+	Status  int    // HTTP status, 400 unless given
+	When    string // Before or After
+}
+
+// Hang is a connection that is held open and then closed without an answer.
+type Hang struct {
+	For  time.Duration // real time
+	When string        // Before or After
+}
+
+// Edit returns a copy of rec with the fields of Set set and of Unset removed.
+// It never changes rec or anything it holds. A path is dotted
+// ("userIdentity.sessionContext.sourceIdentity"); Set makes the objects on its
+// way as needed, and replaces what is no object; Unset of a missing field
+// changes nothing.
+func (d Do) Edit(rec map[string]any) map[string]any {
+	out, _ := clone(rec).(map[string]any)
+	if out == nil {
+		out = map[string]any{}
+	}
+	for _, path := range slices.Sorted(maps.Keys(d.Set)) {
+		at, last := out, path
+		for {
+			head, rest, more := strings.Cut(last, ".")
+			if !more {
+				at[head] = clone(d.Set[path])
+				break
+			}
+			next, ok := at[head].(map[string]any)
+			if !ok {
+				next = map[string]any{}
+				at[head] = next
+			}
+			at, last = next, rest
+		}
+	}
+	for _, path := range d.Unset {
+		at, last := out, path
+		for at != nil {
+			head, rest, more := strings.Cut(last, ".")
+			if !more {
+				delete(at, head)
+				break
+			}
+			at, _ = at[head].(map[string]any)
+			last = rest
+		}
+	}
+	return out
+}
+
+// clone copies the maps and slices of a JSON value.
+func clone(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		if v == nil {
+			return v
+		}
+		out := make(map[string]any, len(v))
+		for k, x := range v {
+			out[k] = clone(x)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = clone(v[i])
+		}
+		return out
+	default:
+		return v
+	}
+}
+
+// Set is the faults of a file. A nil Set fires nothing. Its methods are safe
+// for concurrent use.
+type Set struct {
+	mu     sync.Mutex
+	faults []*entry
+}
+
+type entry struct {
+	name, at, hop string
+	times         int
+	do            Do
+	match         cel.Program
+	// Under Set.mu:
+	fired int
+	err   error
+}
+
+// Fire returns what must go wrong with it at a point, in the file's order, and
+// counts it. A match that cannot be evaluated because it lacks a field does not
+// match; any other evaluation error does not match either and is kept for Status.
+func (s *Set) Fire(at string, it map[string]any) []Action {
+	if s == nil {
+		return nil
+	}
+	var out []Action
+	for _, f := range s.faults {
+		if f.at != at {
+			continue
+		}
+		hit, err := f.matches(it)
+		s.mu.Lock()
+		switch {
+		case err != nil:
+			f.err = err
+		case hit && (f.times == 0 || f.fired < f.times):
+			f.fired++
+			out = append(out, Action{Name: f.name, Do: f.do, Hop: f.hop})
+		}
+		s.mu.Unlock()
+	}
+	return out
+}
+
+func (f *entry) matches(it map[string]any) (bool, error) {
+	v, _, err := f.match.Eval(map[string]any{"it": it})
+	if err != nil {
+		// Log records differ in their fields: a condition on a field that this one
+		// does not have is simply not true of it.
+		if strings.Contains(err.Error(), "no such key") {
+			return false, nil
+		}
+		return false, fmt.Errorf("fault %q: evaluate match: %w", f.name, err)
+	}
+	hit, ok := v.Value().(bool)
+	if !ok {
+		return false, fmt.Errorf("fault %q: match is a %s, not a bool", f.name, v.Type().TypeName())
+	}
+	return hit, nil
+}
+
+// Status says how often a fault struck. A test that relies on a fault must look:
+// a fault that never struck proves nothing.
+type Status struct {
+	Name  string `json:"name"`
+	At    string `json:"at"`
+	Fired int    `json:"fired"`
+	Error string `json:"error,omitempty"` // the last error of its match
+}
+
+// Status of every fault, in the file's order; never nil.
+func (s *Set) Status() []Status {
+	out := []Status{}
+	if s == nil {
+		return out
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		st := Status{Name: f.name, At: f.at, Fired: f.fired}
+		if f.err != nil {
+			st.Error = f.err.Error()
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// Err joins the errors that matches had so far; nil if none.
+func (s *Set) Err() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, f := range s.faults {
+		errs = append(errs, f.err)
+	}
+	return errors.Join(errs...)
+}

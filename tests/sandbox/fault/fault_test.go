@@ -1,0 +1,262 @@
+package fault_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
+)
+
+func parse(t *testing.T, src string) *fault.Set {
+	t.Helper()
+	s, err := fault.Parse("f.yaml", []byte(src))
+	if err != nil {
+		t.Fatalf("Parse: %v", err)
+	}
+	return s
+}
+
+func one(at, match, do string) string {
+	return "faults:\n  - name: a fault\n    at: " + at + "\n    match: '" + match + "'\n    do: " + do + "\n"
+}
+
+func TestParseReadsEveryAction(t *testing.T) {
+	for _, tc := range []struct {
+		at, do string
+		want   fault.Do
+	}{
+		{"record", "{drop: true}", fault.Do{Drop: true}},
+		{"record", "{delay: 70m}", fault.Do{Delay: 70 * time.Minute}},
+		{"record", "{duplicate: 2}", fault.Do{Duplicate: 2}},
+		{"record", `{set: {a.b: x, n: 3, o: {p: [1]}}}`, fault.Do{Set: map[string]any{"a.b": "x", "n": 3, "o": map[string]any{"p": []any{1}}}}},
+		{"record", "{unset: [errorCode, a.b]}", fault.Do{Unset: []string{"errorCode", "a.b"}}},
+		{"file", "{drop: true}", fault.Do{Drop: true}},
+		{"file", "{truncate: 12}", fault.Do{Truncate: 12}},
+		{"file", "{corrupt: true}", fault.Do{Corrupt: true}},
+		{"call", "{error: {code: Throttling}}", fault.Do{Error: &fault.Error{Code: "Throttling", Status: 400, When: "before"}}},
+		{"call", `{error: {code: Internal, message: "", status: 503, when: after}}`, fault.Do{Error: &fault.Error{Code: "Internal", Status: 503, When: "after"}}},
+		{"call", "{hang: {for: 30s, when: after}}", fault.Do{Hang: &fault.Hang{For: 30 * time.Second, When: "after"}}},
+		{"call", "{hang: {for: 1s}}", fault.Do{Hang: &fault.Hang{For: time.Second, When: "before"}}},
+	} {
+		got := parse(t, one(tc.at, "true", tc.do)).Fire(tc.at, map[string]any{})
+		if len(got) != 1 || !reflect.DeepEqual(got[0].Do, tc.want) {
+			t.Errorf("at %s, do %s: got %+v, want %+v", tc.at, tc.do, got, tc.want)
+		}
+	}
+}
+
+func TestParseRefusesWithExactErrors(t *testing.T) {
+	for _, tc := range []struct{ name, src, want string }{
+		{"nothing", "", "f.yaml:1: the file is empty; want a mapping with the key faults"},
+		{"only a comment", "# nothing\n", "f.yaml:1: the file is empty; want a mapping with the key faults"},
+		{"a list", "- a\n", "f.yaml:1: the file must be a mapping with faults"},
+		{"no faults", "{}\n", "f.yaml:1: faults is missing"},
+		{"unknown top key", "fault: []\n", `f.yaml:1: unknown key "fault" in the file; want faults`},
+		{"two documents", "faults: []\n---\nfaults: []\n", "f.yaml:2: more than one document"},
+		{"faults no list", "faults: {}\n", "f.yaml:1: faults must be a list"},
+		{"unknown key", "faults:\n  - {name: a, at: record, match: 'true', do: {drop: true},\n     time: 1}\n",
+			`f.yaml:3: unknown key "time" in a fault; want name, at, match, times, hop, do`},
+		{"missing keys", "faults:\n  - {name: a}\n",
+			"f.yaml:2: at is missing in a fault\nf.yaml:2: match is missing in a fault\nf.yaml:2: do is missing in a fault"},
+		{"same name", "faults:\n  - {name: a, at: record, match: 'true', do: {drop: true}}\n  - {name: a, at: record, match: 'true', do: {drop: true}}\n",
+			`f.yaml:3: fault "a" has the name of the one in line 2`},
+		{"key twice", "faults:\n  - name: a\n    name: b\n    at: file\n    match: 'true'\n    do: {drop: true}\n",
+			`f.yaml:3: key "name" occurs twice in a fault`},
+		{"unknown point", one("alert", "true", "{drop: true}"), `f.yaml:3: unknown point "alert" in at; want call, record or file`},
+		{"two actions", one("record", "true", "{drop: true, delay: 5m}"),
+			"f.yaml:5: do has 2 actions (drop, delay); want exactly one: write a second fault"},
+		{"no action", one("record", "true", "{}"),
+			"f.yaml:5: do is empty; want one of drop, delay, duplicate, set, unset, truncate, corrupt, error, hang"},
+		{"unknown action", one("record", "true", "{lose: true}"),
+			`f.yaml:5: unknown key "lose" in do; want drop, delay, duplicate, set, unset, truncate, corrupt, error, hang`},
+		{"record cannot hang", one("record", "true", "{hang: {for: 1s}}"), "f.yaml:5: a record cannot do hang"},
+		{"call cannot drop", one("call", "true", "{drop: true}"), "f.yaml:5: a call cannot do drop"},
+		{"drop false", one("record", "true", "{drop: false}"), `f.yaml:5: drop can only be true, not "false"`},
+		{"delay without unit", one("record", "true", "{delay: 70}"), `f.yaml:5: delay must be a duration above 0 like 70m or 30s, not "70"`},
+		{"negative delay", one("record", "true", "{delay: -1m}"), `f.yaml:5: delay must be a duration above 0 like 70m or 30s, not "-1m"`},
+		{"duplicate 0", one("file", "true", "{duplicate: 0}"), `f.yaml:5: duplicate must be a whole number from 1, not "0"`},
+		{"set nothing", one("record", "true", "{set: {}}"), "f.yaml:5: set must be a mapping of dotted paths to values"},
+		{"set bad path", one("record", "true", "{set: {a..b: 1}}"), `f.yaml:5: set: path "a..b" has an empty part`},
+		{"set no JSON", one("record", "true", "{set: {a: {1: x}}}"), "f.yaml:5: set: the value of a is not JSON: json: unsupported type: map[interface {}]interface {}"},
+		{"unset string", one("record", "true", "{unset: errorCode}"), "f.yaml:5: unset must be a list of dotted paths"},
+		{"error without code", one("call", "true", "{error: {status: 500}}"), "f.yaml:5: code is missing in error"},
+		{"error with good status", one("call", "true", "{error: {code: X, status: 200}}"), "f.yaml:5: status 200 is no HTTP error; want 400 to 599"},
+		{"error when", one("call", "true", "{error: {code: X, when: later}}"), `f.yaml:5: unknown when "later"; want before or after`},
+		{"hang without for", one("call", "true", "{hang: {when: after}}"), "f.yaml:5: for is missing in hang"},
+		{"hop on a call", "faults:\n  - {name: a, at: call, match: 'true', hop: emitted, do: {hang: {for: 1s}}}\n", "f.yaml:2: hop is for faults at record only"},
+		{"unknown hop", "faults:\n  - {name: a, at: record, match: 'true', hop: stored, do: {drop: true}}\n", `f.yaml:2: unknown hop "stored"; want emitted or delivered`},
+		{"times negative", "faults:\n  - {name: a, at: record, match: 'true', times: -1, do: {drop: true}}\n", `f.yaml:2: times must be a whole number from 0, not "-1"`},
+		{"match syntax", one("record", "it.a ==", "{drop: true}"),
+			"f.yaml:4: match: column 8: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"},
+		{"match other variable", one("record", "event.a == 1", "{drop: true}"),
+			"f.yaml:4: match: column 1: undeclared reference to 'event'"},
+		{"match no bool", one("record", `"yes"`, "{drop: true}"), `f.yaml:4: match is a string, not a bool: "yes"`},
+		{"match empty", one("record", "", "{drop: true}"), "f.yaml:4: match must be a CEL condition over it"},
+		{"no YAML", "faults: [\n", "f.yaml: yaml: line 1: did not find expected node content"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := fault.Parse("f.yaml", []byte(tc.src))
+			if err == nil || err.Error() != tc.want {
+				t.Errorf("got:  %v\nwant: %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestFireMatchesOnTheThingAndItsPoint(t *testing.T) {
+	s := parse(t, one("record", `it.eventName == "CreateRole" && it.userIdentity.accountId == "111122223333"`, "{drop: true}"))
+	rec := func(name, account string) map[string]any {
+		return map[string]any{"eventName": name, "userIdentity": map[string]any{"accountId": account}}
+	}
+	for _, tc := range []struct {
+		name string
+		at   string
+		it   map[string]any
+		want int
+	}{
+		{"the record", "record", rec("CreateRole", "111122223333"), 1},
+		{"another operation", "record", rec("DeleteRole", "111122223333"), 0},
+		{"another account", "record", rec("CreateRole", "444455556666"), 0},
+		{"another point", "call", rec("CreateRole", "111122223333"), 0},
+		{"a record without the field", "record", map[string]any{"eventName": "CreateRole"}, 0},
+		{"an empty record", "record", nil, 0},
+	} {
+		if got := s.Fire(tc.at, tc.it); len(got) != tc.want {
+			t.Errorf("%s: fired %d times, want %d", tc.name, len(got), tc.want)
+		}
+	}
+	if err := s.Err(); err != nil {
+		t.Errorf("a missing field is no error, got %v", err)
+	}
+}
+
+func TestNumbersOfAnyKindCompare(t *testing.T) {
+	s := parse(t, one("call", "it.n == 3", "{hang: {for: 1s}}"))
+	for _, n := range []any{3, int64(3), float64(3), uint64(3)} {
+		if len(s.Fire("call", map[string]any{"n": n})) != 1 {
+			t.Errorf("n of type %T does not match", n)
+		}
+	}
+	if len(s.Fire("call", map[string]any{"n": 4})) != 0 {
+		t.Error("n = 4 matches")
+	}
+}
+
+func TestFireAtMostTimesUnderConcurrency(t *testing.T) {
+	s := parse(t, "faults:\n  - {name: a, at: call, match: 'true', times: 5, do: {error: {code: Throttling}}}\n")
+	var fired atomic.Int64
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { fired.Add(int64(len(s.Fire("call", map[string]any{"n": 1})))) })
+	}
+	wg.Wait()
+	if fired.Load() != 5 {
+		t.Errorf("fired %d times, want 5", fired.Load())
+	}
+	if st := s.Status(); len(st) != 1 || st[0].Fired != 5 {
+		t.Errorf("Status = %+v", st)
+	}
+}
+
+func TestFireReturnsActionsInTheFilesOrder(t *testing.T) {
+	s := parse(t, `faults:
+  - {name: second in the alphabet, at: record, match: 'true', do: {unset: [errorCode]}}
+  - {name: first in the alphabet, at: record, match: 'true', hop: emitted, do: {set: {errorCode: X}}}
+`)
+	got := s.Fire("record", map[string]any{})
+	if len(got) != 2 || got[0].Name != "second in the alphabet" || got[0].Hop != "delivered" || got[1].Hop != "emitted" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAMatchThatCannotBeEvaluatedIsReported(t *testing.T) {
+	s := parse(t, one("record", `it.a.startsWith("x")`, "{drop: true}"))
+	if got := s.Fire("record", map[string]any{"a": 1}); len(got) != 0 {
+		t.Errorf("fired %+v", got)
+	}
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), `fault "a fault": evaluate match:`) {
+		t.Errorf("Err = %v", err)
+	}
+	if st := s.Status(); st[0].Error == "" {
+		t.Errorf("Status hides the error: %+v", st)
+	}
+}
+
+func TestANilSetFiresNothing(t *testing.T) {
+	var s *fault.Set
+	if s.Fire("call", nil) != nil || s.Err() != nil || len(s.Status()) != 0 {
+		t.Error("a nil set does something")
+	}
+}
+
+func TestEditLeavesTheOriginalAlone(t *testing.T) {
+	rec := map[string]any{
+		"errorCode":    "AccessDenied",
+		"userIdentity": map[string]any{"arn": "a", "sessionContext": map[string]any{"sourceIdentity": "auditcanary"}},
+		"resources":    []any{map[string]any{"ARN": "x"}},
+	}
+	set := fault.Do{Set: map[string]any{"userIdentity.arn": "b", "new.deep.field": 1, "errorCode.sub": "y"}}.Edit(rec)
+	if got := set["userIdentity"].(map[string]any)["arn"]; got != "b" {
+		t.Errorf("arn = %v", got)
+	}
+	if got := set["new"].(map[string]any)["deep"].(map[string]any)["field"]; got != 1 {
+		t.Errorf("new.deep.field = %v", got)
+	}
+	if got := set["errorCode"].(map[string]any)["sub"]; got != "y" {
+		t.Errorf("errorCode.sub = %v", got)
+	}
+	gone := fault.Do{Unset: []string{"errorCode", "userIdentity.sessionContext.sourceIdentity", "absent.path", "errorCode.sub"}}.Edit(rec)
+	if _, has := gone["errorCode"]; has {
+		t.Error("errorCode is still there")
+	}
+	if sc := gone["userIdentity"].(map[string]any)["sessionContext"].(map[string]any); len(sc) != 0 {
+		t.Errorf("sessionContext = %v", sc)
+	}
+	set["resources"].([]any)[0].(map[string]any)["ARN"] = "changed"
+	want := map[string]any{
+		"errorCode":    "AccessDenied",
+		"userIdentity": map[string]any{"arn": "a", "sessionContext": map[string]any{"sourceIdentity": "auditcanary"}},
+		"resources":    []any{map[string]any{"ARN": "x"}},
+	}
+	if !reflect.DeepEqual(rec, want) {
+		t.Errorf("the original changed: %v", rec)
+	}
+}
+
+func TestLoadNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(path, []byte("faults: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fault.Load(path); err == nil || err.Error() != path+":1: faults must be a list" {
+		t.Errorf("Load = %v", err)
+	}
+	if _, err := fault.Load(path + ".absent"); err == nil || !strings.Contains(err.Error(), "bad.yaml.absent") {
+		t.Errorf("Load of an absent file = %v", err)
+	}
+}
+
+// Whatever the bytes are, parsing gives faults that can be fired or an error.
+func FuzzParse(f *testing.F) {
+	f.Add(one("record", "it.a == 1", "{drop: true}"))
+	f.Add(one("call", "true", "{error: {code: X, when: after}}"))
+	f.Add("faults: *x\n")
+	f.Add("? a\n: b\n")
+	f.Fuzz(func(t *testing.T, src string) {
+		s, err := fault.Parse("f.yaml", []byte(src))
+		if err != nil {
+			return
+		}
+		for _, at := range []string{"call", "record", "file"} {
+			for _, a := range s.Fire(at, map[string]any{"a": 1}) {
+				a.Do.Edit(map[string]any{"a": 1})
+			}
+		}
+	})
+}
