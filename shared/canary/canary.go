@@ -62,10 +62,18 @@ type Scenario struct {
 	// Expect are CEL expressions over `event` that every record of this
 	// scenario's steps must satisfy, beyond what the receipt implies.
 	Expect []string `json:"expect,omitempty"`
+	// Rules are the same, compiled by whoever read the file.
+	Rules []Rule `json:"-"`
 	// Hash is the SHA-256 of the file's bytes, hex; it goes into the ledger.
 	Hash string `json:"hash"`
 	// File and Line say where it was read from, for messages.
 	File string `json:"-"`
+}
+
+// Rule is one compiled expectation.
+type Rule struct {
+	Text  string
+	Holds func(event.Event) (bool, error)
 }
 
 // Schedule is how often a canary should run, and why not more often.

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 )
 
 // Plan is everything one canary will do, known before anything is done.
 type Plan struct {
 	Canary   canary.Canary   `json:"canary"`
-	Scenario canary.Scenario `json:"-"`
+	Scenario canary.Scenario `json:"scenario"`
 	Steps    []PlannedStep   `json:"steps"`
 	// SessionPolicy is the inline policy of the canary's own session: only these
 	// operations, only canary-named or canary-tagged resources.
@@ -89,10 +90,9 @@ type Watch struct {
 	State any
 }
 
-// Seen is what one or more polls found.
+// Seen is what one poll found.
 type Seen struct {
-	// AsOf is the store's own clock when the last complete look began: whatever
-	// was stored before then has been seen. Zero if no look was complete.
+	// AsOf: see canary.Seen. Zero if this look was not complete.
 	AsOf      time.Time
 	Sightings []canary.Sighting
 	Problems  []canary.Problem
@@ -104,7 +104,7 @@ type Seen struct {
 // History is the provider's own event history: never proof of anything about
 // the store, but it tells "not emitted" from "emitted and lost".
 type History interface {
-	// Recorded says whether the history of the receipt's account and region has
-	// an event with one of its request ids.
-	Recorded(ctx context.Context, r canary.Receipt) (bool, error)
+	// Recorded returns the event the history of the receipt's account and region
+	// has under one of its request ids, or nil if it has none.
+	Recorded(ctx context.Context, r canary.Receipt) (*event.Event, error)
 }

@@ -1,0 +1,441 @@
+package canary
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/event"
+)
+
+// Judge weighs one canary: what the ledger knows of its doing against what has
+// been seen in the log store. It is pure: every clock in it is an argument, and
+// "now" is the store's own (seen.AsOf).
+//
+// It never passes what it does not know. A record counts as the canary's only
+// by a request id the service gave us; a name, an agent or a source identity
+// can be chosen by anybody.
+func Judge(s Scenario, c Canary, ev Evidence, seen Seen, slo SLO) Verdict {
+	v := Verdict{Canary: c.ID, AsOf: seen.AsOf, Checks: map[Check]Answer{}}
+	v.Checks[Injected] = judgeInjected(s, ev)
+	v.Checks[Cleaned] = judgeCleaned(c, ev)
+	judgeRecords(&v, s, c, ev, seen, slo)
+	for _, check := range []Check{Sealed, Immutable, Alerted} {
+		v.Checks[check] = Answer{Status: NotRun, Detail: "this version does not check it yet"}
+	}
+	return v
+}
+
+// judgeInjected: was every call made, and did it come out as it had to?
+func judgeInjected(s Scenario, ev Evidence) Answer {
+	if ev.Blocked != "" {
+		return Answer{Status: Inconclusive, Detail: "not begun: " + ev.Blocked}
+	}
+	for _, step := range s.Steps {
+		attempt := lastAttempt(ev, step.ID)
+		if attempt == 0 {
+			return Answer{Status: Inconclusive, Step: step.ID, Detail: "never begun: the run was interrupted before " + step.Call}
+		}
+		r, ok := ev.Receipt(step.ID, PhaseDo, attempt)
+		if !ok {
+			return Answer{Status: Inconclusive, Step: step.ID, Detail: "the run was interrupted during " + step.Call + ": it may or may not have been done"}
+		}
+		if res := judgeOutcome(s.Kind, r); res.Status != Pass {
+			res.Step = step.ID
+			return res
+		}
+	}
+	return Answer{Status: Pass}
+}
+
+func lastAttempt(ev Evidence, step string) int {
+	n := 0
+	for _, in := range ev.Intents {
+		if in.Step == step && in.Phase == PhaseDo {
+			n = max(n, in.Attempt)
+		}
+	}
+	return n
+}
+
+// dryRunOperation is EC2's answer to "would I be allowed to?"; KMS says it with "Exception".
+func isDryRunYes(code string) bool {
+	return code == "DryRunOperation" || code == "DryRunOperationException"
+}
+
+func judgeOutcome(kind Kind, r Receipt) Answer {
+	o := r.Outcome
+	said := o.Code
+	if o.Message != "" {
+		said += ": " + o.Message
+	}
+	if o.Result == Unknown {
+		return Answer{Status: Inconclusive, Detail: fmt.Sprintf("%s got no answer (%s): it may or may not have been done", r.Call.Operation, said)}
+	}
+	if len(r.RequestIDs) == 0 {
+		return Answer{Status: Inconclusive, Detail: r.Call.Operation + " was answered without a request id: no record can be proven to be ours"}
+	}
+	switch {
+	case kind == MustBeDenied && o.Result == Refused,
+		kind == DryRun && o.Result == Failed && isDryRunYes(o.Code),
+		kind != MustBeDenied && kind != DryRun && o.Result == Succeeded:
+		return Answer{Status: Pass}
+	case kind == MustBeDenied && o.Result == Succeeded:
+		return Answer{Status: Fail, Detail: r.Call.Operation + " was allowed, and had to be denied: the protection is missing"}
+	case kind == DryRun && o.Result == Succeeded:
+		return Answer{Status: Fail, Detail: r.Call.Operation + " was carried out although it was asked as a dry run"}
+	case o.Result == Refused:
+		return Answer{Status: Inconclusive, Detail: fmt.Sprintf("%s was refused (%s): the canary could not act; compare the role's policy with `auditcanary plan`", r.Call.Operation, said)}
+	default:
+		return Answer{Status: Inconclusive, Detail: fmt.Sprintf("%s failed (%s): the canary could not act", r.Call.Operation, said)}
+	}
+}
+
+// judgeCleaned: is everything undone, and has the account been listed since?
+func judgeCleaned(c Canary, ev Evidence) Answer {
+	if len(ev.Intents) == 0 {
+		return Answer{Status: Pass, Detail: "nothing was done"}
+	}
+	if owed := ev.ToUndo(); len(owed) > 0 {
+		o := owed[0]
+		detail := fmt.Sprintf("%s is still owed for step %s", o.Call.Operation, o.Step)
+		if r, ok := ev.Receipt(o.Step, PhaseUndo, o.Attempt-1); ok {
+			detail += fmt.Sprintf(" after %d attempts (last: %s %s)", o.Attempt-1, r.Outcome.Code, r.Outcome.Message)
+		}
+		return Answer{Status: Fail, Step: o.Step, Detail: detail + "; run `auditcanary sweep`"}
+	}
+	switch {
+	case ev.Cleanup.Err != "":
+		return Answer{Status: Inconclusive, Detail: "undone, but the account could not be listed: " + ev.Cleanup.Err}
+	case ev.Cleanup.Listed.IsZero():
+		return Answer{Status: Inconclusive, Detail: "undone, but the account has not been listed since; run `auditcanary sweep`"}
+	case len(ev.Cleanup.Left) > 0:
+		return Answer{Status: Fail, Detail: "still there after the undo: " + strings.Join(ev.Cleanup.Left, ", ") + "; run `auditcanary sweep`"}
+	}
+	for _, r := range ev.Receipts {
+		if r.Phase == PhaseUndo && !r.Undone() {
+			return Answer{Status: Late, Step: r.Step, Detail: fmt.Sprintf("clean, but only after a retry: attempt %d of %s failed (%s)", r.Attempt, r.Call.Operation, r.Outcome.Code)}
+		}
+	}
+	for _, in := range ev.Intents {
+		if _, ok := ev.Receipt(in.Step, in.Phase, in.Attempt); !ok {
+			return Answer{Status: Late, Step: in.Step, Detail: "clean, but only after an interrupted run was picked up again"}
+		}
+	}
+	return Answer{Status: Pass}
+}
+
+// judgeRecords answers surfaced, attributed and timely: for each step, then the
+// worst of them.
+func judgeRecords(v *Verdict, s Scenario, c Canary, ev Evidence, seen Seen, slo SLO) {
+	if in := v.Checks[Injected]; in.Status != Pass && in.Status != Fail {
+		reason := "no record can be expected: the canary was not done as planned"
+		surfaced := Answer{Status: NotRun, Detail: reason}
+		if r, ok := unanswered(ev); ok {
+			surfaced = judgeUnanswered(c, r, seen)
+		}
+		v.Checks[Surfaced] = surfaced
+		v.Checks[Attributed] = Answer{Status: NotRun, Detail: reason}
+		v.Checks[Timely] = Answer{Status: NotRun, Detail: reason}
+		return
+	}
+	var surfaced, attributed, timely []Answer
+	for _, step := range s.Steps {
+		r, ok := ev.Receipt(step.ID, PhaseDo, lastAttempt(ev, step.ID))
+		if !ok {
+			// Only a denied or failed earlier step leaves later ones undone, and
+			// then Injected has said so.
+			continue
+		}
+		mine := sightingsOf(r, seen.Sightings)
+		sur := judgeSurfaced(r, mine, seen, slo)
+		sur.Step = step.ID
+		surfaced = append(surfaced, sur)
+		if len(mine) == 0 {
+			follow := Answer{Status: NotRun, Step: step.ID, Open: sur.Open, Detail: "no record to judge"}
+			attributed, timely = append(attributed, follow), append(timely, follow)
+			continue
+		}
+		att := judgeAttributed(s, r, mine, seen.History, slo)
+		att.Step = step.ID
+		attributed = append(attributed, att)
+		tim := judgeTimely(r, mine, slo)
+		tim.Step = step.ID
+		timely = append(timely, tim)
+		v.Records = append(v.Records, stepRecord(step.ID, r, mine))
+	}
+	v.Checks[Surfaced] = worst(surfaced)
+	v.Checks[Attributed] = worst(attributed)
+	v.Checks[Timely] = worst(timely)
+}
+
+// worst lets the worst step speak for all; fields of equally bad steps are
+// gathered, and a pass keeps the largest latency.
+func worst(rs []Answer) Answer {
+	if len(rs) == 0 {
+		return Answer{Status: NotRun, Detail: "nothing was called"}
+	}
+	out := rs[0]
+	for _, r := range rs[1:] {
+		switch {
+		case r.Status.badness() > out.Status.badness():
+			r.Explained = append(slices.Clone(out.Explained), r.Explained...)
+			r.Open = r.Open || out.Open
+			out = r
+		default:
+			out.Open = out.Open || r.Open
+			out.Explained = append(slices.Clone(out.Explained), r.Explained...)
+			if r.Status == out.Status {
+				out.Fields = append(slices.Clone(out.Fields), r.Fields...)
+				if r.LatencySeconds != nil && (out.LatencySeconds == nil || *r.LatencySeconds > *out.LatencySeconds) {
+					out.LatencySeconds = r.LatencySeconds
+				}
+			}
+		}
+	}
+	if out.Status == Pass {
+		out.Step = ""
+	}
+	return out
+}
+
+// unanswered finds the call that got no answer, if that is why injection is open.
+func unanswered(ev Evidence) (Receipt, bool) {
+	for _, r := range ev.Receipts {
+		if r.Phase == PhaseDo && r.Outcome.Result == Unknown {
+			return r, true
+		}
+	}
+	return Receipt{}, false
+}
+
+// judgeUnanswered: without a request id nothing is proof; say what there is.
+func judgeUnanswered(c Canary, r Receipt, seen Seen) Answer {
+	detail := r.Call.Operation + " got no answer, hence no request id: no record can be proven to be ours"
+	for _, si := range seen.Sightings {
+		if si.Event.Actor.Session.Name == c.Name() && si.Event.API.Operation == operationName(r.Call.Operation) {
+			detail += fmt.Sprintf(" (a record with our session name exists, event %s; that is a hint, not a proof)", si.Event.Metadata.UID)
+			break
+		}
+	}
+	return Answer{Status: Inconclusive, Detail: detail}
+}
+
+func operationName(call string) string {
+	_, op, _ := strings.Cut(call, ":")
+	return op
+}
+
+// sightingsOf picks the records that carry one of the receipt's request ids, or
+// correct one that does, first stored first.
+func sightingsOf(r Receipt, all []Sighting) []Sighting {
+	var out []Sighting
+	for _, si := range all {
+		id := si.Event.API.RequestUID
+		if am := si.Event.Metadata.Amends; am != nil && am.OriginalRequestUID != "" {
+			id = am.OriginalRequestUID
+		}
+		if id != "" && slices.Contains(r.RequestIDs, id) {
+			out = append(out, si)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Sighting) int { return a.Stored.Compare(b.Stored) })
+	return out
+}
+
+func judgeSurfaced(r Receipt, mine []Sighting, seen Seen, slo SLO) Answer {
+	if len(mine) > 0 {
+		lat := latency(r, mine[0])
+		res := Answer{Status: Pass, LatencySeconds: &lat}
+		if n := distinctObjects(mine); n > 1 {
+			res.Detail = fmt.Sprintf("delivered %d times", n)
+		}
+		return res
+	}
+	for _, p := range seen.Problems {
+		if (p.Account == "" || p.Account == r.Want.Cloud.Account) && (p.Region == "" || p.Region == r.Want.Cloud.Region) {
+			// Something that may have held the record could not be read.
+			where := p.Object
+			if where == "" {
+				where = "the store"
+			}
+			return Answer{Status: Inconclusive, Hop: Stored, Open: seen.GaveUp == "" && !expired(r, seen, slo), Detail: fmt.Sprintf("not found, but %s could not be read: %s", where, p.Err)}
+		}
+	}
+	if seen.GaveUp != "" {
+		return Answer{Status: Inconclusive, Detail: "nobody could look: " + seen.GaveUp}
+	}
+	if !expired(r, seen, slo) {
+		return Answer{Status: NotRun, Open: true, Detail: fmt.Sprintf("waiting for the record of %s until %s", r.Call.Operation, r.Want.Time.Add(slo.Late).UTC().Format(time.RFC3339))}
+	}
+	return missing(r, seen, slo)
+}
+
+// expired reports whether the store has been seen, in full, after the record's deadline.
+func expired(r Receipt, seen Seen, slo SLO) bool {
+	return !r.Want.Time.IsZero() && seen.AsOf.After(r.Want.Time.Add(slo.Late))
+}
+
+func missing(r Receipt, seen Seen, slo SLO) Answer {
+	res := Answer{Status: Fail, Detail: fmt.Sprintf("no record of %s (request %s) in the store %s after the call", r.Call.Operation, strings.Join(r.RequestIDs, ", "), slo.Late)}
+	for _, id := range r.RequestIDs {
+		h, asked := seen.History[id]
+		switch {
+		case !asked:
+			continue
+		case h.Err != "":
+			res.Detail += "; where it was lost is unknown: the event history could not be asked: " + h.Err
+		case h.Event != nil:
+			res.Hop = Delivered
+			res.Detail += "; the provider's event history has it: lost on delivery (trail, selector or bucket)"
+		default:
+			res.Hop = Emitted
+			res.Detail += "; the provider's event history has none either: the service did not emit it"
+		}
+		return res
+	}
+	res.Detail += "; where it was lost is unknown: the event history was not asked"
+	return res
+}
+
+func judgeAttributed(s Scenario, r Receipt, mine []Sighting, history map[string]HistoryAnswer, slo SLO) Answer {
+	tol := event.Tolerance{Before: slo.Clock + r.Ended.Sub(r.Started), After: slo.Clock}
+	res := Answer{Status: Pass}
+	for _, si := range latest(mine) {
+		for _, d := range event.Compare(r.Want, si.Event, tol) {
+			if d.Rule != "" {
+				res.Explained = append(res.Explained, d)
+			} else {
+				res.Fields = append(res.Fields, d)
+			}
+		}
+		for _, rule := range s.Rules {
+			ok, err := rule.Holds(si.Event)
+			if err != nil {
+				res.Status = Inconclusive
+				res.Detail = fmt.Sprintf("expectation %q could not be decided: %v", rule.Text, err)
+			} else if !ok {
+				res.Fields = append(res.Fields, event.Difference{Field: "expect", Expected: rule.Text, Found: "false"})
+			}
+		}
+	}
+	if len(res.Fields) == 0 {
+		if res.Status == Pass && r.Want.SrcEndpoint.IP == "" {
+			res.Detail = "source address not compared: the target has no egress addresses configured"
+		}
+		return res
+	}
+	res.Status = Fail
+	f := res.Fields[0]
+	res.Detail = fmt.Sprintf("%s: expected %q, found %q", f.Field, f.Expected, f.Found)
+	if n := len(res.Fields) - 1; n > 0 {
+		res.Detail += fmt.Sprintf(" (and %d more)", n)
+	}
+	res.Hop = whereChanged(r, res.Fields, history, tol)
+	return res
+}
+
+// whereChanged asks the provider's own history: if it has the fields as they
+// must be, they were changed after they were emitted.
+func whereChanged(r Receipt, fields []event.Difference, history map[string]HistoryAnswer, tol event.Tolerance) Hop {
+	for _, id := range r.RequestIDs {
+		h, ok := history[id]
+		if !ok || h.Err != "" || h.Event == nil {
+			continue
+		}
+		for _, d := range event.Compare(r.Want, *h.Event, tol) {
+			if d.Rule == "" && slices.ContainsFunc(fields, func(f event.Difference) bool { return f.Field == d.Field }) {
+				return Emitted
+			}
+		}
+		return Delivered
+	}
+	return ""
+}
+
+// latest drops the exact copies of a record and, where a record was corrected
+// (addendum UPDATED_DATA), what it corrects. What differs under one event id is
+// not a copy: both are judged.
+func latest(mine []Sighting) []Sighting {
+	replaced := map[string]bool{}
+	for _, si := range mine {
+		if am := si.Event.Metadata.Amends; am != nil && am.OriginalUID != "" {
+			replaced[am.OriginalUID] = true
+		}
+	}
+	var out []Sighting
+	for _, si := range mine {
+		copyOf := func(o Sighting) bool {
+			return o.Event.Metadata.UID == si.Event.Metadata.UID && string(o.Raw) == string(si.Raw)
+		}
+		if replaced[si.Event.Metadata.UID] || slices.ContainsFunc(out, copyOf) {
+			continue
+		}
+		out = append(out, si)
+	}
+	return out
+}
+
+func judgeTimely(r Receipt, mine []Sighting, slo SLO) Answer {
+	lat := latency(r, mine[0])
+	res := Answer{Status: Pass, LatencySeconds: &lat}
+	took := time.Duration(lat * float64(time.Second)).Round(time.Second)
+	switch {
+	case r.Want.Time.IsZero() || mine[0].Stored.IsZero():
+		return Answer{Status: Inconclusive, Detail: "the service or the store gave no time"}
+	case took > slo.Late:
+		res.Status = Fail
+		res.Hop = Delivered
+		res.Detail = fmt.Sprintf("stored %s after the call, allowed are %s (late until %s)", took, slo.Pass, slo.Late)
+	case took > slo.Pass:
+		res.Status = Late
+		res.Hop = Delivered
+		res.Detail = fmt.Sprintf("stored %s after the call, allowed are %s", took, slo.Pass)
+	}
+	return res
+}
+
+// latency from the service's answer to the object standing in the store, both
+// by the provider's clocks. A clock a little apart must not give less than zero.
+func latency(r Receipt, si Sighting) float64 {
+	return max(0, si.Stored.Sub(r.Want.Time).Seconds())
+}
+
+func distinctObjects(mine []Sighting) int {
+	seen := map[string]bool{}
+	for _, si := range mine {
+		seen[fmt.Sprint(si.At.Bucket, si.At.Key, si.At.Offset)] = true
+	}
+	return len(seen)
+}
+
+func stepRecord(step string, r Receipt, mine []Sighting) StepRecord {
+	first := mine[0]
+	rec := StepRecord{Step: step, EventUID: first.Event.Metadata.UID, RequestID: first.Event.API.RequestUID, At: first.At}
+	for _, si := range mine[1:] {
+		rec.Copies = append(rec.Copies, si.Event.Metadata.UID)
+	}
+	return rec
+}
+
+// Forged lists the records that imitate a canary (its session name, its source
+// identity or its agent) without a request id the ledger knows: somebody else's
+// action under our flag, or the trace of a run whose receipts were lost.
+func Forged(sightings []Sighting, ours func(requestID string) bool) []Sighting {
+	var out []Sighting
+	for _, si := range sightings {
+		e := si.Event
+		id := e.API.RequestUID
+		if am := e.Metadata.Amends; am != nil && am.OriginalRequestUID != "" {
+			id = am.OriginalRequestUID
+		}
+		imitates := strings.HasPrefix(e.Actor.Session.Name, Marker+"-") ||
+			e.Actor.Session.SourceIdentity == Marker ||
+			strings.Contains(e.HTTPRequest.UserAgent, "app/"+Marker)
+		if imitates && !ours(id) {
+			out = append(out, si)
+		}
+	}
+	return out
+}

@@ -1,0 +1,278 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
+)
+
+// Entry is one leaf of the ledger: JSON, at most 65,535 bytes. Exactly one of
+// the pointers is set, and Type names it.
+type Entry struct {
+	V      int       `json:"v"` // 1
+	Type   string    `json:"type"`
+	At     time.Time `json:"at"` // our clock
+	Run    string    `json:"run"`
+	Canary string    `json:"canary,omitempty"`
+
+	Begun    *Begun          `json:"begun,omitempty"`
+	Planned  *Plan           `json:"planned,omitempty"`
+	Blocked  *Blocked        `json:"blocked,omitempty"`
+	Intent   *canary.Intent  `json:"intent,omitempty"`
+	Receipt  *canary.Receipt `json:"receipt,omitempty"`
+	Injected *Injected       `json:"injected,omitempty"`
+	Sighted  *Sighted        `json:"sighted,omitempty"`
+	Verdict  *canary.Verdict `json:"verdict,omitempty"`
+	Forged   *Sighted        `json:"forged,omitempty"`
+	Listed   *Listed         `json:"listed,omitempty"`
+	Swept    *Swept          `json:"swept,omitempty"`
+	Own      *Own            `json:"own,omitempty"`
+}
+
+// Begun opens a run.
+type Begun struct {
+	Version       string `json:"version"`        // of this program
+	ConfigHash    string `json:"config_hash"`    // SHA-256 of the configuration file, hex
+	CatalogueHash string `json:"catalogue_hash"` // SHA-256 over the scenarios' ids and hashes, hex
+	Canaries      int    `json:"canaries"`
+}
+
+// Blocked says why a canary could not even begin.
+type Blocked struct {
+	Reason string `json:"reason"`
+}
+
+// Injected closes the injecting part of a run: nobody will begin any more of it.
+type Injected struct {
+	// Abandoned is set when a sweep closed it because its process had died.
+	Abandoned bool `json:"abandoned,omitempty"`
+}
+
+// Sighted is a record found, with the raw bytes and where they stood.
+type Sighted struct {
+	Step string          `json:"step,omitempty"`
+	At   canary.Location `json:"at"`
+	// Stored is the store's time of arrival.
+	Stored time.Time `json:"stored"`
+	// Raw record, exact bytes, base64 in JSON. Left out above MaxRaw; then the
+	// location and the hashes are all there is.
+	Raw []byte `json:"raw,omitempty"`
+	// EventUID and RequestID as read from it.
+	EventUID  string `json:"event_id"`
+	RequestID string `json:"request_id"`
+	Actor     string `json:"actor,omitempty"`
+	Operation string `json:"operation,omitempty"`
+}
+
+// MaxRaw is the largest raw record kept in a leaf, in bytes; in base64, with
+// the rest of the entry, it stays below the leaf's limit.
+const MaxRaw = 40 << 10
+
+// Listed is what an account and region showed when it was listed for leftovers.
+type Listed struct {
+	Target canary.Target `json:"target"`
+	Left   []Leftover    `json:"left,omitempty"`
+	Err    string        `json:"error,omitempty"`
+}
+
+// Swept is one undo call made for something that was listed but is in no
+// journal of ours, as a receipt.
+type Swept struct {
+	Leftover Leftover       `json:"leftover"`
+	Call     canary.Call    `json:"call"`
+	Outcome  canary.Outcome `json:"outcome"`
+	// Pending is set on the entry written before the call.
+	Pending bool `json:"pending,omitempty"`
+}
+
+// Own lists the request ids of the calls this program made for itself: to
+// assume roles, to list accounts, to ask the event history. Their records carry
+// our marks; without this they would look forged.
+type Own struct {
+	RequestIDs []string `json:"request_ids"`
+}
+
+// append writes entries as one batch. It does not give up when ctx is
+// cancelled: what has been done must be written down.
+func (r *Run) append(ctx context.Context, entries ...Entry) error {
+	leaves := make([][]byte, 0, len(entries))
+	now := r.Clock().UTC()
+	for _, e := range entries {
+		e.V, e.At = 1, now
+		leaf, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("encode %s entry of %s: %w", e.Type, e.Canary, err)
+		}
+		leaves = append(leaves, leaf)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
+	defer cancel()
+	if _, err := r.Log.Append(ctx, leaves...); err != nil {
+		return fmt.Errorf("append %d entries to the ledger: %w", len(leaves), err)
+	}
+	return nil
+}
+
+// journalTimeout bounds one append; a ledger that does not answer stops the run
+// before anything further is done.
+const journalTimeout = time.Minute
+
+// State is what the ledger says, folded.
+type State struct {
+	Runs     []*RunState // in order of their beginning
+	Canaries []*CanaryState
+	byRun    map[string]*RunState
+	byCanary map[string]*CanaryState
+	ours     map[string]bool // request ids
+	Size     int64           // entries folded
+}
+
+// RunState is one run.
+type RunState struct {
+	ID       string
+	Begun    Begun
+	At       time.Time
+	Injected bool // nobody will begin any more of it
+	Canaries []*CanaryState
+	Forged   []Sighted
+}
+
+// CanaryState is one canary.
+type CanaryState struct {
+	Plan     Plan
+	At       time.Time // planned at
+	Run      *RunState
+	Evidence canary.Evidence
+	Sighted  []Sighted
+	// Verdicts in the order they were given; the last one counts, all are kept.
+	Verdicts []canary.Verdict
+}
+
+// Verdict is the last one given, if any.
+func (c *CanaryState) Verdict() (canary.Verdict, bool) {
+	if len(c.Verdicts) == 0 {
+		return canary.Verdict{}, false
+	}
+	return c.Verdicts[len(c.Verdicts)-1], true
+}
+
+// NewState is the state of an empty ledger.
+func NewState() *State {
+	return &State{byRun: map[string]*RunState{}, byCanary: map[string]*CanaryState{}, ours: map[string]bool{}}
+}
+
+// Ours reports whether the ledger knows a request id.
+func (s *State) Ours(requestID string) bool { return s.ours[requestID] }
+
+// Run by id, or nil.
+func (s *State) Run(id string) *RunState { return s.byRun[id] }
+
+// Fold reads the ledger up to its checkpoint.
+func Fold(ctx context.Context, log *ledger.Log) (*State, ledger.Checkpoint, error) {
+	s := NewState()
+	cp, err := log.Checkpoint(ctx)
+	if err != nil {
+		return nil, cp, fmt.Errorf("fold the ledger: %w", err)
+	}
+	for leaf, err := range log.Entries(ctx, 0, cp.Size) {
+		if err != nil {
+			return nil, cp, fmt.Errorf("fold the ledger: %w", err)
+		}
+		if err := s.Apply(leaf.Data); err != nil {
+			return nil, cp, fmt.Errorf("fold the ledger: leaf %d: %w", leaf.Index, err)
+		}
+	}
+	return s, cp, nil
+}
+
+// Apply folds one leaf in. It fails on what it does not understand: a newer
+// version's entry may matter.
+func (s *State) Apply(leaf []byte) error {
+	var e Entry
+	if err := json.Unmarshal(leaf, &e); err != nil {
+		return fmt.Errorf("not a journal entry: %w", err)
+	}
+	if e.V != 1 {
+		return fmt.Errorf("entry of version %d; this program knows version 1: use a newer one", e.V)
+	}
+	s.Size++
+	if e.Type == "begun" && e.Begun != nil {
+		rs := &RunState{ID: e.Run, Begun: *e.Begun, At: e.At}
+		s.Runs = append(s.Runs, rs)
+		s.byRun[e.Run] = rs
+		return nil
+	}
+	switch {
+	case e.Type == "own" && e.Own != nil:
+		for _, id := range e.Own.RequestIDs {
+			s.ours[id] = true
+		}
+		return nil
+	case e.Type == "swept" && e.Swept != nil:
+		return nil
+	case e.Type == "listed" && e.Listed != nil:
+		s.applyListed(e)
+		return nil
+	}
+	rs := s.byRun[e.Run]
+	if rs == nil {
+		return fmt.Errorf("%s entry of run %q, which never began", e.Type, e.Run)
+	}
+	switch {
+	case e.Type == "planned" && e.Planned != nil:
+		cs := &CanaryState{Plan: *e.Planned, At: e.At, Run: rs}
+		rs.Canaries = append(rs.Canaries, cs)
+		s.Canaries = append(s.Canaries, cs)
+		s.byCanary[e.Canary] = cs
+		return nil
+	case e.Type == "injected" && e.Injected != nil:
+		rs.Injected = true
+		return nil
+	case e.Type == "forged" && e.Forged != nil:
+		rs.Forged = append(rs.Forged, *e.Forged)
+		return nil
+	}
+	cs := s.byCanary[e.Canary]
+	if cs == nil {
+		return fmt.Errorf("%s entry of canary %q, which was never planned", e.Type, e.Canary)
+	}
+	switch {
+	case e.Type == "blocked" && e.Blocked != nil:
+		cs.Evidence.Blocked = e.Blocked.Reason
+	case e.Type == "intent" && e.Intent != nil:
+		cs.Evidence.Intents = append(cs.Evidence.Intents, *e.Intent)
+		cs.Evidence.Cleanup = canary.Cleanup{} // what was listed before says nothing now
+	case e.Type == "receipt" && e.Receipt != nil:
+		cs.Evidence.Receipts = append(cs.Evidence.Receipts, *e.Receipt)
+		for _, id := range e.Receipt.RequestIDs {
+			s.ours[id] = true
+		}
+	case e.Type == "sighted" && e.Sighted != nil:
+		cs.Sighted = append(cs.Sighted, *e.Sighted)
+	case e.Type == "verdict" && e.Verdict != nil:
+		cs.Verdicts = append(cs.Verdicts, *e.Verdict)
+	default:
+		return fmt.Errorf("entry of type %q; this program does not know it: use a newer one", e.Type)
+	}
+	return nil
+}
+
+// applyListed tells every canary of the listed account and region what was left of it.
+func (s *State) applyListed(e Entry) {
+	for _, cs := range s.Canaries {
+		if cs.Plan.Canary.Target != e.Listed.Target {
+			continue
+		}
+		clean := canary.Cleanup{Listed: e.At, Err: e.Listed.Err}
+		for _, l := range e.Listed.Left {
+			if l.Canary == cs.Plan.Canary.ID || l.Canary == "" && l.Run == cs.Plan.Canary.Run {
+				clean.Left = append(clean.Left, l.Kind+" "+l.ID)
+			}
+		}
+		cs.Evidence.Cleanup = clean
+	}
+}
