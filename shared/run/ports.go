@@ -47,10 +47,17 @@ type Cloud interface {
 	Plan(s canary.Scenario, c canary.Canary) (Plan, error)
 	// Open begins the canary's own session under its session policy.
 	Open(ctx context.Context, p Plan) (Session, error)
+}
+
+// Sweeper finds and removes what canaries left behind.
+type Sweeper interface {
 	// Leftovers lists what canaries left in an account and region, by asking for
 	// each kind of resource; it returns only what carries the name prefix, the
-	// tag and a run id. Unlisted kinds are an error, never an empty answer.
+	// tag and a run id. A kind that cannot be listed is an error, never an empty
+	// answer.
 	Leftovers(ctx context.Context, t canary.Target) ([]Leftover, error)
+	// OpenSweep begins a session that may only undo, and only what is canary-marked.
+	OpenSweep(ctx context.Context, t canary.Target) (Session, error)
 }
 
 // Session is an open identity. Do makes exactly one attempt and never panics;

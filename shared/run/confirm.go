@@ -1,0 +1,336 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+)
+
+// ConfirmOptions choose what to look for and how long.
+type ConfirmOptions struct {
+	// Run limits it to one run; "" means every canary that is still open or whose
+	// late arrival may still amend its verdict.
+	Run string
+	// Wait goes on until every canary is decided; otherwise one look.
+	Wait bool
+}
+
+// lease is how long a run may be injecting before it counts as died, seconds
+// after its plan; long enough for any run of one function call.
+const lease = 15 * time.Minute
+
+// giveUpAfter is how many looks in a row may fail before nobody looks any more.
+const giveUpAfter = 5
+
+// Confirm looks for the records of what is open and judges it. Verdicts are
+// appended once they are decided, and again when something changes them.
+func (r *Run) Confirm(ctx context.Context, opt ConfirmOptions) error {
+	state, _, err := Fold(ctx, r.Log)
+	if err != nil {
+		return err
+	}
+	if opt.Run != "" && state.Run(opt.Run) == nil {
+		return fmt.Errorf("confirm: no run %q in the ledger", opt.Run)
+	}
+	c := &confirmation{r: r, state: state, open: r.unsettled(state, opt.Run), history: map[string]canary.HistoryAnswer{}}
+	if len(c.open) == 0 {
+		return nil
+	}
+	c.watch = watchFor(c.open)
+	total := len(c.open)
+	begun := r.Clock()
+	for failed := 0; ; {
+		ok := c.look(ctx)
+		if ok {
+			failed = 0
+		} else if failed++; failed >= giveUpAfter || !opt.Wait {
+			c.seen.GaveUp = fmt.Sprintf("%d looks in a row failed, the last: %s", failed, c.lastProblem)
+		}
+		if err := c.judge(ctx, ctx.Err() != nil || c.seen.GaveUp != ""); err != nil {
+			return err
+		}
+		waiting := len(c.open)
+		r.progress("confirm", total-waiting, total, "%s", c.sentence(begun))
+		if waiting == 0 || !opt.Wait || c.seen.GaveUp != "" || ctx.Err() != nil {
+			break
+		}
+		if err := r.Sleep(ctx, pause(r.Clock().Sub(begun), r.Poll)); err != nil {
+			break
+		}
+	}
+	return r.noteOwn(ctx, c.anyRun())
+}
+
+// pause grows with the time already waited: most records come in the first
+// minutes, and nothing is gained by asking often for one that is an hour late.
+func pause(waited, shortest time.Duration) time.Duration {
+	return min(max(waited/8, shortest), 4*shortest)
+}
+
+// unsettled picks the canaries worth looking for: not decided, or decided as
+// missing and young enough to be amended by a late arrival.
+func (r *Run) unsettled(s *State, runID string) []*CanaryState {
+	var out []*CanaryState
+	for _, cs := range s.Canaries {
+		if runID != "" && cs.Run.ID != runID {
+			continue
+		}
+		if !cs.Run.Injected && r.Clock().Sub(cs.At) < lease {
+			continue // somebody may be doing it right now
+		}
+		v, judged := cs.Verdict()
+		young := r.Clock().Sub(cs.At) < r.SLO.Amend
+		missing := judged && (v.Checks[canary.Surfaced].Status == canary.Fail || v.Checks[canary.Surfaced].Status == canary.Inconclusive)
+		uncleaned := judged && v.Checks[canary.Cleaned].Status != canary.Pass && v.Checks[canary.Cleaned].Status != canary.Late
+		if !judged || v.Open() || young && (missing || uncleaned) {
+			out = append(out, cs)
+		}
+	}
+	return out
+}
+
+func watchFor(open []*CanaryState) *Watch {
+	w := &Watch{RequestIDs: map[string]bool{}}
+	for _, cs := range open {
+		for _, rec := range cs.Evidence.Receipts {
+			if rec.Phase != canary.PhaseDo {
+				continue
+			}
+			for _, id := range rec.RequestIDs {
+				w.RequestIDs[id] = true
+			}
+			place := canary.Target{Provider: cs.Plan.Canary.Target.Provider, Account: rec.Want.Cloud.Account, Region: rec.Want.Cloud.Region}
+			if place.Account == "" || place.Region == "" {
+				place = cs.Plan.Canary.Target
+			}
+			if !slices.Contains(w.Places, place) {
+				w.Places = append(w.Places, place)
+			}
+			at := rec.Want.Time
+			if at.IsZero() {
+				at = rec.Started
+			}
+			if w.Since.IsZero() || at.Before(w.Since) {
+				w.Since = at
+			}
+		}
+	}
+	return w
+}
+
+// confirmation is one Confirm under way.
+type confirmation struct {
+	r           *Run
+	state       *State
+	open        []*CanaryState
+	watch       *Watch
+	seen        canary.Seen
+	history     map[string]canary.HistoryAnswer
+	lastProblem string
+	objects     int
+}
+
+// look polls the store once and reports whether it could be seen in full.
+func (c *confirmation) look(ctx context.Context) bool {
+	if len(c.watch.Places) == 0 {
+		return true // nothing was done that could have left a record
+	}
+	found, err := c.r.Store.Poll(ctx, c.watch)
+	c.seen.Sightings = append(c.seen.Sightings, found.Sightings...)
+	c.seen.Problems = found.Problems
+	c.objects += found.Gets
+	if err == nil && found.AsOf.IsZero() {
+		err = errors.New("the store could not be listed in full")
+		if len(found.Problems) > 0 {
+			err = fmt.Errorf("%s: %s", found.Problems[0].Object, found.Problems[0].Err)
+		}
+	}
+	if err != nil {
+		c.lastProblem = err.Error()
+		c.seen.Problems = append(c.seen.Problems, canary.Problem{Err: err.Error()})
+		return false
+	}
+	c.seen.AsOf = found.AsOf
+	return true
+}
+
+// judge weighs every open canary and appends what is decided. At the end
+// (final) what is still undecided stays open in the ledger: no verdict is
+// written for it, and the next Confirm takes it up.
+func (c *confirmation) judge(ctx context.Context, final bool) error {
+	var entries []Entry
+	var still []*CanaryState
+	for _, cs := range c.open {
+		v, err := c.verdict(ctx, cs)
+		if err != nil {
+			return err
+		}
+		last, judged := cs.Verdict()
+		if v.Open() {
+			still = append(still, cs)
+			continue
+		}
+		if !judged || !sameAnswers(last, v) {
+			entries = append(entries, c.sightings(cs, v)...)
+			entries = append(entries, Entry{Type: "verdict", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Verdict: &v})
+			cs.Verdicts = append(cs.Verdicts, v)
+		}
+	}
+	c.open = still
+	if final || len(still) == 0 {
+		entries = append(entries, c.forged()...)
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return c.r.append(ctx, entries...)
+}
+
+// verdict judges, and asks the provider's own history where a record was lost
+// or changed.
+func (c *confirmation) verdict(ctx context.Context, cs *CanaryState) (canary.Verdict, error) {
+	s := cs.Plan.Scenario
+	if len(s.Expect) > 0 && s.Rules == nil {
+		rules, err := c.r.Compile(s.Expect)
+		if err != nil {
+			return canary.Verdict{}, fmt.Errorf("scenario %s: %w", s.ID, err)
+		}
+		s.Rules, cs.Plan.Scenario.Rules = rules, rules
+	}
+	seen := c.seen
+	seen.History = c.history
+	v := canary.Judge(s, cs.Plan.Canary, cs.Evidence, seen, c.r.SLO)
+	if v.Open() || v.Checks[canary.Surfaced].Status != canary.Fail && v.Checks[canary.Attributed].Status != canary.Fail {
+		return v, nil
+	}
+	if c.askHistory(ctx, cs) {
+		v = canary.Judge(s, cs.Plan.Canary, cs.Evidence, seen, c.r.SLO)
+	}
+	return v, nil
+}
+
+// askHistory asks once per request id and reports whether anything new was learned.
+func (c *confirmation) askHistory(ctx context.Context, cs *CanaryState) bool {
+	h := c.r.Histories[cs.Plan.Canary.Target.Provider]
+	if h == nil {
+		return false
+	}
+	learned := false
+	for _, rec := range cs.Evidence.Receipts {
+		if rec.Phase != canary.PhaseDo || len(rec.RequestIDs) == 0 {
+			continue
+		}
+		if _, asked := c.history[rec.RequestIDs[0]]; asked {
+			continue
+		}
+		ev, err := h.Recorded(ctx, rec)
+		answer := canary.HistoryAnswer{Event: ev}
+		if err != nil {
+			answer = canary.HistoryAnswer{Err: err.Error()}
+		}
+		for _, id := range rec.RequestIDs {
+			c.history[id] = answer
+		}
+		learned = true
+	}
+	return learned
+}
+
+// sightings keeps the records a verdict rests on, raw.
+func (c *confirmation) sightings(cs *CanaryState, v canary.Verdict) []Entry {
+	var out []Entry
+	for _, rec := range v.Records {
+		for _, si := range c.seen.Sightings {
+			if si.At != rec.At {
+				continue
+			}
+			sighted := sightedOf(si)
+			sighted.Step = rec.Step
+			if slices.ContainsFunc(cs.Sighted, func(o Sighted) bool { return o.At == sighted.At }) {
+				break
+			}
+			cs.Sighted = append(cs.Sighted, sighted)
+			out = append(out, Entry{Type: "sighted", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Sighted: &sighted})
+			break
+		}
+	}
+	return out
+}
+
+func sightedOf(si canary.Sighting) Sighted {
+	s := Sighted{
+		At: si.At, Stored: si.Stored,
+		EventUID: si.Event.Metadata.UID, RequestID: si.Event.API.RequestUID,
+		Actor: si.Event.Actor.UID, Operation: si.Event.API.Service + " " + si.Event.API.Operation,
+	}
+	if len(si.Raw) <= MaxRaw {
+		s.Raw = si.Raw
+	}
+	return s
+}
+
+// forged writes down what imitates a canary, once per record.
+func (c *confirmation) forged() []Entry {
+	if len(c.watch.RequestIDs) == 0 && len(c.seen.Sightings) == 0 {
+		return nil
+	}
+	own := map[string]bool{}
+	var entries []Entry
+	if c.r.Own != nil {
+		ids := c.r.Own()
+		for _, id := range ids {
+			own[id] = true
+		}
+		for chunk := range slices.Chunk(ids, 1000) {
+			entries = append(entries, Entry{Type: "own", Run: c.anyRun(), Own: &Own{RequestIDs: chunk}})
+		}
+	}
+	known := map[canary.Location]bool{}
+	for _, rs := range c.state.Runs {
+		for _, f := range rs.Forged {
+			known[f.At] = true
+		}
+	}
+	for _, si := range canary.Forged(c.seen.Sightings, func(id string) bool { return c.state.Ours(id) || own[id] }) {
+		if known[si.At] {
+			continue
+		}
+		known[si.At] = true
+		f := sightedOf(si)
+		rs := c.state.Run(c.anyRun())
+		rs.Forged = append(rs.Forged, f)
+		entries = append(entries, Entry{Type: "forged", Run: rs.ID, Forged: &f})
+	}
+	return entries
+}
+
+// anyRun is the run that findings of no canary are written under: the latest.
+func (c *confirmation) anyRun() string {
+	return c.state.Runs[len(c.state.Runs)-1].ID
+}
+
+func (c *confirmation) sentence(begun time.Time) string {
+	if len(c.open) == 0 {
+		return fmt.Sprintf("all decided after reading %d objects", c.objects)
+	}
+	s := fmt.Sprintf("%d still awaited after %s, %d objects read", len(c.open), c.r.Clock().Sub(begun).Round(time.Second), c.objects)
+	if c.seen.GaveUp != "" {
+		s += "; gave up: " + c.seen.GaveUp
+	} else if n := len(c.seen.Problems); n > 0 {
+		s += fmt.Sprintf("; could not read %s: %s", c.seen.Problems[n-1].Object, c.seen.Problems[n-1].Err)
+	}
+	return s
+}
+
+// sameAnswers compares two verdicts but for the time at which they were given.
+func sameAnswers(a, b canary.Verdict) bool {
+	ja, _ := json.Marshal(a.Checks)
+	jb, _ := json.Marshal(b.Checks)
+	return string(ja) == string(jb) && reflect.DeepEqual(a.Records, b.Records)
+}

@@ -1,0 +1,396 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is auditcanary.yaml: what runs where, where its records must arrive,
+// where the ledger is kept. These comments are its manual. Unknown keys are
+// errors. Secrets are never in it, only references to them. Relative paths are
+// relative to the file.
+type Config struct {
+	// Version of this format: 1.
+	Version int `yaml:"version"`
+	// AWS settings that hold for every AWS client.
+	AWS AWS `yaml:"aws"`
+	// Targets are the accounts in which canaries act. Each account once.
+	Targets []Target `yaml:"targets"`
+	// LogStores are the central log stores in which records must surface: exactly one for now.
+	LogStores []LogStore `yaml:"log_stores"`
+	// Ledger is the signed log that is both the state and the evidence.
+	Ledger Ledger `yaml:"ledger"`
+	// Signing is the key that signs the ledger's checkpoints.
+	Signing Signing `yaml:"signing"`
+	// SLO says how long a record may take.
+	SLO SLO `yaml:"slo"`
+	// Scenarios selects what runs.
+	Scenarios Scenarios `yaml:"scenarios"`
+
+	file string
+	dir  string
+	hash string
+}
+
+// AWS settings. Credentials come from the SDK's default chain (environment,
+// profile, the function's role).
+type AWS struct {
+	// EndpointURL sends every AWS call there (a VPC endpoint, a proxy, a test
+	// server), with path-style S3. Empty: AWS's own endpoints.
+	EndpointURL string `yaml:"endpoint_url"`
+	// CallTimeout bounds one canary call (default 30s). A call that takes longer
+	// counts as unanswered: it may or may not have been done.
+	CallTimeout Duration `yaml:"call_timeout"`
+}
+
+// Target is one account.
+type Target struct {
+	// Account id, twelve digits, in quotes.
+	Account string `yaml:"account"`
+	// Regions in which regional canaries run.
+	Regions []string `yaml:"regions"`
+	// RoleARN is the injector role in that account.
+	RoleARN string `yaml:"role_arn"`
+	// ExternalIDEnv names the environment variable that holds the role's external id, if it wants one.
+	ExternalIDEnv string `yaml:"external_id_env"`
+	// Egress lists the addresses (or CIDR ranges) the injector's calls come
+	// from. Empty: the records' source address is not compared, and every
+	// verdict says so.
+	Egress []string `yaml:"egress"`
+	// Fixtures are what infra deployed for canaries to act on, by region ("*" =
+	// every region): security_group, kms_key, bucket, decoy_trail, locked_trail,
+	// break_glass_role.
+	Fixtures map[string]map[string]string `yaml:"fixtures"`
+}
+
+// LogStore is a central log store.
+type LogStore struct {
+	// Name by which verdicts call it.
+	Name string `yaml:"name"`
+	// Type: cloudtrail-s3, an S3 archive to which a CloudTrail trail delivers.
+	Type string `yaml:"type"`
+	// Bucket of the archive.
+	Bucket string `yaml:"bucket"`
+	// Region of the bucket.
+	Region string `yaml:"region"`
+	// Prefix before AWSLogs/, if the trail has one.
+	Prefix string `yaml:"prefix"`
+	// OrganizationID (o-...) if an organisation trail delivers there.
+	OrganizationID string `yaml:"organization_id"`
+	// RoleARN of the reader role in the archive's account. Empty: the base credentials read.
+	RoleARN string `yaml:"role_arn"`
+}
+
+// Ledger is where the signed log is kept: in a directory or in S3.
+type Ledger struct {
+	// Origin names the log for ever, like a URL without a scheme
+	// ("auditcanary.example.com/prod"). Checkpoints carry it; changing it begins another log.
+	Origin string `yaml:"origin"`
+	// Dir keeps it in a directory.
+	Dir string `yaml:"dir"`
+	// S3 keeps it in a bucket, with conditional writes.
+	S3 *LedgerS3 `yaml:"s3"`
+}
+
+// LedgerS3 is a ledger in a bucket.
+type LedgerS3 struct {
+	Bucket  string `yaml:"bucket"`
+	Prefix  string `yaml:"prefix"`
+	Region  string `yaml:"region"`
+	RoleARN string `yaml:"role_arn"` // ledger writer role; empty: the base credentials
+}
+
+// Signing is the checkpoint key: a note signer key (PRIVATE+KEY+...).
+// `auditcanary ledger keygen` makes one. The verifier key is derived from it.
+type Signing struct {
+	// KeyFile holds it, readable by its owner only.
+	KeyFile string `yaml:"key_file"`
+	// KeyEnv names the environment variable that holds it instead.
+	KeyEnv string `yaml:"key_env"`
+}
+
+// SLO is how long a record may take from the action to standing in the store.
+type SLO struct {
+	// Pass: in time until then (default 15m).
+	Pass Duration `yaml:"pass"`
+	// Late: late until then, missing after it (default 60m).
+	Late Duration `yaml:"late"`
+	// Amend: a later arrival within this amends the verdict; both are kept (default 24h).
+	Amend Duration `yaml:"amend"`
+	// Clock: how far a record's time may lie from the service's own reply (default 2m).
+	Clock Duration `yaml:"clock"`
+	// Poll: the shortest pause between two looks at the store (default 30s).
+	Poll Duration `yaml:"poll"`
+}
+
+// Scenarios selects what runs.
+type Scenarios struct {
+	// Dirs with scenario files of your own, beside the built-in ones.
+	Dirs []string `yaml:"dirs"`
+	// Include globs over scenario ids (default all).
+	Include []string `yaml:"include"`
+	// Exclude globs over scenario ids.
+	Exclude []string `yaml:"exclude"`
+}
+
+// Duration is written like "15m" or "1h30m".
+type Duration struct{ time.Duration }
+
+// UnmarshalYAML reads it.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil || v <= 0 {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is not a positive duration such as 15m", n.Line, n.Value)}}
+	}
+	d.Duration = v
+	return nil
+}
+
+// maxConfig bounds the configuration file, bytes.
+const maxConfig = 1 << 20
+
+// Load reads and checks a configuration file. The error lists everything wrong
+// with it, a line each, as file:line: message.
+func Load(file string) (*Config, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration %s: %w", file, err)
+	}
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxConfig)
+	}
+	return Parse(file, data)
+}
+
+// Parse is Load for bytes that were read already; file is for messages and
+// relative paths.
+func Parse(file string, data []byte) (*Config, error) {
+	c := &Config{}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil {
+		return nil, yamlErrors(file, err)
+	}
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: more than one YAML document", file)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(data, &root); err != nil {
+		return nil, yamlErrors(file, err)
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	sum := sha256.Sum256(data)
+	c.file, c.dir, c.hash = file, filepath.Dir(abs), hex.EncodeToString(sum[:])
+	c.defaults()
+	return c, c.check(&root)
+}
+
+var yamlLine = regexp.MustCompile(`^line (\d+): (.*)$`)
+
+// yamlErrors turns the decoder's errors into file:line: message lines.
+func yamlErrors(file string, err error) error {
+	var te *yaml.TypeError
+	if !errors.As(err, &te) {
+		msg := strings.TrimPrefix(err.Error(), "yaml: ")
+		if m := yamlLine.FindStringSubmatch(msg); m != nil {
+			return fmt.Errorf("%s:%s: %s", file, m[1], m[2])
+		}
+		return fmt.Errorf("%s: %s", file, msg)
+	}
+	var errs []error
+	for _, e := range te.Errors {
+		m := yamlLine.FindStringSubmatch(e)
+		if m == nil {
+			errs = append(errs, fmt.Errorf("%s: %s", file, e))
+			continue
+		}
+		msg := m[2]
+		if field, _, ok := strings.Cut(strings.TrimPrefix(msg, "field "), " not found in type "); ok {
+			msg = fmt.Sprintf("unknown key %q", field)
+		}
+		errs = append(errs, fmt.Errorf("%s:%s: %s", file, m[1], msg))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) defaults() {
+	for _, d := range []struct {
+		d *Duration
+		v time.Duration
+	}{
+		{&c.SLO.Pass, 15 * time.Minute}, {&c.SLO.Late, time.Hour}, {&c.SLO.Amend, 24 * time.Hour},
+		{&c.SLO.Clock, 2 * time.Minute}, {&c.SLO.Poll, 30 * time.Second}, {&c.AWS.CallTimeout, 30 * time.Second},
+	} {
+		if d.d.Duration == 0 {
+			d.d.Duration = d.v
+		}
+	}
+	if len(c.Scenarios.Include) == 0 {
+		c.Scenarios.Include = []string{"*/*"}
+	}
+}
+
+var (
+	accountID = regexp.MustCompile(`^[0-9]{12}$`)
+	regionID  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	roleARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}):role/[\w+=,.@/-]+$`)
+)
+
+// check reports everything wrong, with lines.
+func (c *Config) check(root *yaml.Node) error {
+	var errs []error
+	bad := func(path string, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s:%d: %s", c.file, lineOf(root, path), fmt.Sprintf(format, args...)))
+	}
+	if c.Version != 1 {
+		bad("version", "version must be 1")
+	}
+	if len(c.Targets) == 0 {
+		bad("targets", "no targets: nothing could be tested")
+	}
+	firstLine := map[string]int{}
+	for i, t := range c.Targets {
+		at := fmt.Sprintf("targets.%d", i)
+		if !accountID.MatchString(t.Account) {
+			bad(at+".account", "account %q is not twelve digits in quotes", t.Account)
+		} else if line, dup := firstLine[t.Account]; dup {
+			bad(at+".account", "duplicate target: account %s is already at line %d", t.Account, line)
+		} else {
+			firstLine[t.Account] = lineOf(root, at+".account")
+		}
+		if len(t.Regions) == 0 {
+			bad(at, "target %s has no regions", t.Account)
+		}
+		seen := map[string]bool{}
+		for j, r := range t.Regions {
+			p := fmt.Sprintf("%s.regions.%d", at, j)
+			if !regionID.MatchString(r) {
+				bad(p, "%q is not a region", r)
+			} else if seen[r] {
+				bad(p, "duplicate region %s in target %s", r, t.Account)
+			}
+			seen[r] = true
+		}
+		m := roleARN.FindStringSubmatch(t.RoleARN)
+		switch {
+		case m == nil:
+			bad(at+".role_arn", "role_arn %q is not the ARN of a role", t.RoleARN)
+		case m[1] != t.Account:
+			bad(at+".role_arn", "role_arn %s is not in account %s", t.RoleARN, t.Account)
+		}
+		for j, e := range t.Egress {
+			_, err1 := netip.ParsePrefix(e)
+			_, err2 := netip.ParseAddr(e)
+			if err1 != nil && err2 != nil {
+				bad(fmt.Sprintf("%s.egress.%d", at, j), "%q is neither an address nor a CIDR range", e)
+			}
+		}
+		for r := range t.Fixtures {
+			if r != "*" && !seen[r] {
+				bad(at+".fixtures."+r, "fixtures for region %q, which target %s does not list", r, t.Account)
+			}
+		}
+	}
+	if len(c.LogStores) != 1 {
+		bad("log_stores", "exactly one log store is needed, found %d", len(c.LogStores))
+	}
+	for i, s := range c.LogStores {
+		at := fmt.Sprintf("log_stores.%d", i)
+		if s.Name == "" {
+			bad(at, "log store without a name")
+		}
+		if s.Type != "cloudtrail-s3" {
+			bad(at+".type", "log store type %q is not known; known: cloudtrail-s3", s.Type)
+		}
+		if s.Bucket == "" {
+			bad(at, "log store %q has no bucket", s.Name)
+		}
+		if !regionID.MatchString(s.Region) {
+			bad(at+".region", "log store %q: %q is not a region", s.Name, s.Region)
+		}
+		if s.RoleARN != "" && !roleARN.MatchString(s.RoleARN) {
+			bad(at+".role_arn", "role_arn %q is not the ARN of a role", s.RoleARN)
+		}
+	}
+	if c.Ledger.Origin == "" || strings.ContainsAny(c.Ledger.Origin, " \n+") {
+		bad("ledger.origin", "the ledger needs an origin without spaces or '+', such as auditcanary.example.com/prod")
+	}
+	if (c.Ledger.Dir == "") == (c.Ledger.S3 == nil) {
+		bad("ledger", "the ledger is kept either in dir or in s3: exactly one of them")
+	}
+	if s := c.Ledger.S3; s != nil && (s.Bucket == "" || !regionID.MatchString(s.Region)) {
+		bad("ledger.s3", "the ledger's s3 needs bucket and region")
+	}
+	if (c.Signing.KeyFile == "") == (c.Signing.KeyEnv == "") {
+		bad("signing", "the signing key comes from key_file or from key_env: exactly one of them")
+	}
+	if c.SLO.Pass.Duration >= c.SLO.Late.Duration {
+		bad("slo", "slo.pass (%s) must be shorter than slo.late (%s)", c.SLO.Pass, c.SLO.Late)
+	}
+	if c.SLO.Late.Duration > c.SLO.Amend.Duration {
+		bad("slo", "slo.late (%s) must not be longer than slo.amend (%s)", c.SLO.Late, c.SLO.Amend)
+	}
+	return errors.Join(errs...)
+}
+
+// lineOf finds the line of a dotted path ("targets.0.account"), or of as much of
+// it as there is.
+func lineOf(root *yaml.Node, path string) int {
+	n := root
+	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	for path != "" && n != nil {
+		name, rest, _ := strings.Cut(path, ".")
+		var next *yaml.Node
+		switch n.Kind {
+		case yaml.MappingNode:
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				if n.Content[i].Value == name {
+					next = n.Content[i+1]
+					if next.Kind != yaml.ScalarNode {
+						next.Line = n.Content[i].Line
+					}
+				}
+			}
+		case yaml.SequenceNode:
+			var idx int
+			if _, err := fmt.Sscanf(name, "%d", &idx); err == nil && idx < len(n.Content) {
+				next = n.Content[idx]
+			}
+		}
+		if next == nil {
+			break
+		}
+		n, path = next, rest
+	}
+	return max(n.Line, 1)
+}
+
+// path resolves a path of the file.
+func (c *Config) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(c.dir, p)
+}
