@@ -1,0 +1,85 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+)
+
+// serveFunction answers POST requests on $PORT (8080) under the Functions
+// Framework until ctx ends, then lets the requests in hand finish. Who may call
+// is the platform's affair: deploy it without unauthenticated access.
+//
+// LOCAL_ONLY=true binds to loopback only, as the framework's own examples do.
+func serveFunction(ctx context.Context, name string, h Handler) int {
+	var inHand sync.WaitGroup
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		inHand.Add(1)
+		defer inHand.Done()
+		answer(ctx, w, r, h)
+	}
+	if err := funcframework.RegisterHTTPFunctionContext(ctx, "/", serve); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: register with the Functions Framework: %v\n", name, err)
+		return exitUnknown
+	}
+	host := ""
+	if os.Getenv("LOCAL_ONLY") == "true" {
+		host = "127.0.0.1"
+	}
+	port := cmp.Or(os.Getenv("PORT"), "8080")
+	failed := make(chan error, 1)
+	go func() { failed <- funcframework.StartHostPort(host, port) }()
+	select {
+	case err := <-failed:
+		fmt.Fprintf(os.Stderr, "%s: serve on port %s: %v\n", name, port, err)
+		return exitUnknown
+	case <-ctx.Done():
+		inHand.Wait()
+		return 0
+	}
+}
+
+// answer runs h for one request.
+func answer(ctx context.Context, w http.ResponseWriter, r *http.Request, h Handler) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		refuse(w, http.StatusMethodNotAllowed, errors.New("only POST is answered: the function acts"))
+		return
+	}
+	in, err := readInput(http.MaxBytesReader(w, r.Body, maxInput))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, fmt.Errorf("read the request's body: %w", err))
+		return
+	}
+	// The work ends with the request, and with the process.
+	reqCtx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	out, err := h(reqCtx, in)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, fmt.Errorf("encode the output: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(body, '\n')) // the caller is gone; there is nobody to tell
+}
+
+func refuse(w http.ResponseWriter, status int, err error) {
+	fmt.Fprintln(os.Stderr, err)
+	body, _ := json.Marshal(map[string]string{"error": err.Error()}) // a map of strings always encodes
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
