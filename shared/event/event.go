@@ -8,7 +8,8 @@
 // here and not a line elsewhere.
 //
 // Field names follow OCSF 1.5 API Activity (class 6003) where OCSF has a name;
-// DICTIONARY.md beside this file is generated from the types below.
+// DICTIONARY.md beside this file is generated from the types below; the tag
+// "cloudtrail" on a field names the raw field it is read from.
 package event
 
 import "time"
@@ -17,7 +18,7 @@ import "time"
 // receipt) as we know it was done. The zero value of a field means "not stated".
 type Event struct {
 	// Time at which the provider says the request was completed. UTC, second resolution.
-	Time time.Time `json:"time,omitzero"`
+	Time time.Time `json:"time,omitzero" cloudtrail:"eventTime"`
 	// Metadata identifies the record itself.
 	Metadata Metadata `json:"metadata"`
 	// Cloud says where the action happened.
@@ -36,122 +37,134 @@ type Event struct {
 
 // Metadata identifies the record.
 type Metadata struct {
-	// UID is the record's own id (CloudTrail eventID).
-	UID string `json:"uid,omitempty"`
+	// UID is the record's own id.
+	UID string `json:"uid,omitempty" cloudtrail:"eventID"`
 	// LogName is the format's name: "cloudtrail".
 	LogName string `json:"log_name,omitempty"`
-	// LogVersion is the record's schema version as written (CloudTrail eventVersion, "1.11").
-	LogVersion string `json:"log_version,omitempty"`
-	// EventCode is the provider's record kind (CloudTrail eventType: AwsApiCall, AwsServiceEvent, ...).
-	EventCode string `json:"event_code,omitempty"`
+	// LogVersion is the record's schema version as written ("1.11").
+	LogVersion string `json:"log_version,omitempty" cloudtrail:"eventVersion"`
+	// EventCode is the provider's record kind (AwsApiCall, AwsServiceEvent, ...).
+	EventCode string `json:"event_code,omitempty" cloudtrail:"eventType"`
 	// Category is the provider's event category (Management, Data, Insight, NetworkActivity).
-	Category string `json:"category,omitempty"`
-	// SharedUID joins the copies that several accounts got of one event (CloudTrail sharedEventID).
-	SharedUID string `json:"shared_uid,omitempty"`
-	// Amends is set when this record corrects or delays an earlier one (CloudTrail addendum).
-	Amends *Amendment `json:"amends,omitempty"`
-	// Truncated is true when the provider says it left parts out (CloudTrail "omitted").
-	Truncated bool `json:"truncated,omitempty"`
+	Category string `json:"category,omitempty" cloudtrail:"eventCategory"`
+	// SharedUID joins the copies that several accounts got of one event.
+	SharedUID string `json:"shared_uid,omitempty" cloudtrail:"sharedEventID"`
+	// Amends is set when this record corrects or delays an earlier one.
+	Amends *Amendment `json:"amends,omitempty" cloudtrail:"addendum"`
+	// Truncated is true when the provider says it left parts out.
+	Truncated bool `json:"truncated,omitempty" cloudtrail:"omitted"`
+	// Unreadable names the raw fields whose values are not of the type the format
+	// defines (eventTime: "yesterday"). They are left unstated, never guessed.
+	Unreadable []string `json:"unreadable,omitempty"`
 }
 
 // Amendment is CloudTrail's addendum.
 type Amendment struct {
 	// Reason: DELIVERY_DELAY, UPDATED_DATA or SERVICE_OUTAGE.
-	Reason string `json:"reason"`
+	Reason string `json:"reason" cloudtrail:"addendum.reason"`
 	// UpdatedFields, comma-separated, as written by the provider.
-	UpdatedFields string `json:"updated_fields,omitempty"`
+	UpdatedFields string `json:"updated_fields,omitempty" cloudtrail:"addendum.updatedFields"`
 	// OriginalUID is the eventID of the record this one corrects (UPDATED_DATA only).
-	OriginalUID string `json:"original_uid,omitempty"`
+	OriginalUID string `json:"original_uid,omitempty" cloudtrail:"addendum.originalEventID"`
 	// OriginalRequestUID is the request id of the record this one corrects.
-	OriginalRequestUID string `json:"original_request_uid,omitempty"`
+	OriginalRequestUID string `json:"original_request_uid,omitempty" cloudtrail:"addendum.originalRequestID"`
 }
 
 // Cloud is where.
 type Cloud struct {
 	// Provider: "AWS", "GCP", "Kubernetes".
 	Provider string `json:"provider,omitempty"`
-	// Account the event was delivered to (CloudTrail recipientAccountId).
-	Account string `json:"account,omitempty"`
-	// Region in which it was recorded (CloudTrail awsRegion).
-	Region string `json:"region,omitempty"`
+	// Account the event was delivered to.
+	Account string `json:"account,omitempty" cloudtrail:"recipientAccountId"`
+	// Region in which it was recorded.
+	Region string `json:"region,omitempty" cloudtrail:"awsRegion"`
 }
 
 // Actor is who.
 type Actor struct {
-	// Type of identity (CloudTrail userIdentity.type: AssumedRole, IAMUser, Root, AWSService, ...).
-	Type string `json:"type,omitempty"`
-	// UID is the full name of the identity (ARN, e-mail).
-	UID string `json:"uid,omitempty"`
-	// UIDAlt is the provider's unique id (CloudTrail principalId, "AROA...:session").
-	UIDAlt string `json:"uid_alt,omitempty"`
+	// Type of identity as the provider names it (AssumedRole, IAMUser, Root, AWSService, ...).
+	Type string `json:"type,omitempty" cloudtrail:"userIdentity.type"`
+	// UID is the most exact name of the identity that the record states: its ARN or
+	// e-mail; where there is none, the acting service (AWSService), the Identity
+	// Center user id (IdentityCenterUser), the unique id, the user name or the account.
+	UID string `json:"uid,omitempty" cloudtrail:"userIdentity.arn"`
+	// UIDAlt is the provider's unique id ("AROA...:session").
+	UIDAlt string `json:"uid_alt,omitempty" cloudtrail:"userIdentity.principalId"`
 	// Name is the short name where the provider gives one.
-	Name string `json:"name,omitempty"`
+	Name string `json:"name,omitempty" cloudtrail:"userIdentity.userName"`
 	// Account the identity belongs to.
-	Account string `json:"account,omitempty"`
+	Account string `json:"account,omitempty" cloudtrail:"userIdentity.accountId"`
 	// CredentialUID is the public id of the credential (access key id).
-	CredentialUID string `json:"credential_uid,omitempty"`
+	CredentialUID string `json:"credential_uid,omitempty" cloudtrail:"userIdentity.accessKeyId"`
 	// Session under which it acted.
 	Session Session `json:"session"`
 	// InvokedBy is the service that acted on the actor's behalf, if any.
-	InvokedBy string `json:"invoked_by,omitempty"`
+	InvokedBy string `json:"invoked_by,omitempty" cloudtrail:"userIdentity.invokedBy"`
+	// IDP is the identity provider that vouched for a federated identity.
+	IDP string `json:"idp_name,omitempty" cloudtrail:"userIdentity.identityProvider"`
 	// OnBehalfOf is the human identity behind the session, if the provider knows (Identity Center user id).
-	OnBehalfOf string `json:"on_behalf_of,omitempty"`
+	OnBehalfOf string `json:"on_behalf_of,omitempty" cloudtrail:"userIdentity.onBehalfOf.userId"`
 }
 
 // Session is the temporary identity.
 type Session struct {
 	// Issuer is the full name of the role the session comes from (session issuer ARN).
-	Issuer string `json:"issuer,omitempty"`
+	Issuer string `json:"issuer,omitempty" cloudtrail:"userIdentity.sessionContext.sessionIssuer.arn"`
 	// Name is the session's name, chosen by the caller, hence forgeable.
-	Name string `json:"name,omitempty"`
+	Name string `json:"name,omitempty" cloudtrail:"userIdentity.arn"`
 	// SourceIdentity was set when the first role was assumed and survives chaining.
-	SourceIdentity string `json:"source_identity,omitempty"`
+	SourceIdentity string `json:"source_identity,omitempty" cloudtrail:"userIdentity.sessionContext.sourceIdentity"`
 	// Created is the time the session began.
-	Created time.Time `json:"created_time,omitzero"`
+	Created time.Time `json:"created_time,omitzero" cloudtrail:"userIdentity.sessionContext.attributes.creationDate"`
 	// MFA says whether a second factor was used; nil when not stated.
-	MFA *bool `json:"is_mfa,omitempty"`
+	MFA *bool `json:"is_mfa,omitempty" cloudtrail:"userIdentity.sessionContext.attributes.mfaAuthenticated"`
 }
 
 // API is what was asked and what came of it.
 type API struct {
 	// Service is the provider's event source ("iam.amazonaws.com").
-	Service string `json:"service,omitempty"`
+	Service string `json:"service,omitempty" cloudtrail:"eventSource"`
 	// Operation is the operation's name ("CreateRole").
-	Operation string `json:"operation,omitempty"`
+	Operation string `json:"operation,omitempty" cloudtrail:"eventName"`
 	// RequestUID is the id the service gave the request.
-	RequestUID string `json:"request_uid,omitempty"`
-	// Request holds the parameters as a JSON object (nil when the record has none).
-	Request map[string]any `json:"request,omitempty"`
+	RequestUID string `json:"request_uid,omitempty" cloudtrail:"requestID"`
+	// Request holds the parameters as a JSON object (nil when the record has none),
+	// in the log's own spelling; in an event built from a receipt, in the API's.
+	Request map[string]any `json:"request,omitempty" cloudtrail:"requestParameters"`
 	// Response holds the reply's elements as a JSON object (nil when the record has none).
-	Response map[string]any `json:"response,omitempty"`
+	Response map[string]any `json:"response,omitempty" cloudtrail:"responseElements"`
 	// ReadOnly is the provider's own classification; nil when not stated.
-	ReadOnly *bool `json:"read_only,omitempty"`
-	// Error is the error code, "" on success.
-	Error string `json:"error,omitempty"`
+	ReadOnly *bool `json:"read_only,omitempty" cloudtrail:"readOnly"`
+	// Error is the error code, "" on success. Success is a statement too: it is
+	// always compared.
+	Error string `json:"error,omitempty" cloudtrail:"errorCode"`
 	// ErrorMessage as recorded; providers cut it (CloudTrail: 1 KB).
-	ErrorMessage string `json:"error_message,omitempty"`
+	ErrorMessage string `json:"error_message,omitempty" cloudtrail:"errorMessage"`
 }
 
 // Endpoint is from where.
 type Endpoint struct {
-	// IP address of the client, when the record holds an address.
-	IP string `json:"ip,omitempty"`
+	// IP address of the client, when the record holds an address. In an event
+	// built from a receipt it may be a comma-separated list of addresses and
+	// prefixes ("192.0.2.7, 2001:db8::/48"): the egress addresses a call may
+	// have come from.
+	IP string `json:"ip,omitempty" cloudtrail:"sourceIPAddress"`
 	// Domain instead, when it holds a name ("cloudtrail.amazonaws.com", "AWS Internal").
-	Domain string `json:"domain,omitempty"`
+	Domain string `json:"domain,omitempty" cloudtrail:"sourceIPAddress"`
 }
 
 // HTTPRequest is what the client said of itself.
 type HTTPRequest struct {
 	// UserAgent as recorded; client-chosen, hence forgeable.
-	UserAgent string `json:"user_agent,omitempty"`
+	UserAgent string `json:"user_agent,omitempty" cloudtrail:"userAgent"`
 }
 
 // Resource touched.
 type Resource struct {
 	// UID of the resource (ARN).
-	UID string `json:"uid,omitempty"`
+	UID string `json:"uid,omitempty" cloudtrail:"resources[].ARN"`
 	// Type as the provider names it ("AWS::S3::Bucket").
-	Type string `json:"type,omitempty"`
+	Type string `json:"type,omitempty" cloudtrail:"resources[].type"`
 	// Account that owns it.
-	Account string `json:"account,omitempty"`
+	Account string `json:"account,omitempty" cloudtrail:"resources[].accountId"`
 }
