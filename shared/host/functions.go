@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
@@ -72,14 +73,22 @@ func answer(ctx context.Context, w http.ResponseWriter, r *http.Request, h Handl
 		refuse(w, http.StatusInternalServerError, fmt.Errorf("encode the output: %w", err))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n')) // the caller is gone; there is nobody to tell
+	reply(w, http.StatusOK, body)
 }
 
 func refuse(w http.ResponseWriter, status int, err error) {
 	fmt.Fprintln(os.Stderr, err)
 	body, _ := json.Marshal(map[string]string{"error": err.Error()}) // a map of strings always encodes
+	reply(w, status, body)
+}
+
+// reply sends the whole answer before it returns: the process may end right after.
+// An error means that the caller is gone, and there is nobody to tell.
+func reply(w http.ResponseWriter, status int, body []byte) {
+	body = append(body, '\n')
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body)
+	_ = http.NewResponseController(w).Flush()
 }
