@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,26 +10,23 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
 )
 
 // Inject plans a run, writes the plan down, and does its canaries: each call's
-// intent before it, its receipt after it, its undo at the end. It returns the
-// run's state as the ledger has it. What goes wrong with one canary is in its
-// evidence; an error means that the run itself could not go on (the ledger did
-// not take an entry: then nothing further is done).
+// intent before it, its receipt after it, its undo at the end. What goes wrong
+// with one canary is in its evidence; an error means that the run itself could
+// not go on (the ledger did not take an entry: then nothing further is done).
+//
+// A run is begun once: called again with the id of a run that the ledger knows
+// (a scheduler that delivers twice), Inject does nothing.
 func (r *Run) Inject(ctx context.Context, runID string) error {
 	plans, err := r.PlanAll(runID)
 	if err != nil {
 		return err
 	}
-	entries := []Entry{{Type: "begun", Run: runID, Begun: &Begun{
-		Version: r.Version, ConfigHash: r.ConfigHash,
-		CatalogueHash: CatalogueHash(r.Scenarios), Canaries: len(plans),
-	}}}
-	for i := range plans {
-		entries = append(entries, Entry{Type: "planned", Run: runID, Canary: plans[i].Canary.ID, Planned: &plans[i]})
-	}
-	if err := r.append(ctx, entries...); err != nil {
+	begun, err := r.begin(ctx, runID, plans)
+	if err != nil || !begun {
 		return err
 	}
 	r.progress("plan", len(plans), len(plans), "run %s: %d canaries planned", runID, len(plans))
@@ -51,6 +49,41 @@ func (r *Run) Inject(ctx context.Context, runID string) error {
 		return err
 	}
 	return r.append(ctx, Entry{Type: "injected", Run: runID, Injected: &Injected{}})
+}
+
+// begin claims the run id and writes the plans down in one batch, at the very
+// size of the ledger at which the id was seen to be free. It reports false if
+// the run was begun before.
+func (r *Run) begin(ctx context.Context, runID string, plans []Plan) (bool, error) {
+	entries := []Entry{{Type: "begun", Run: runID, Begun: &Begun{
+		Version: r.Version, ConfigHash: r.ConfigHash,
+		CatalogueHash: CatalogueHash(r.Scenarios), Canaries: len(plans),
+	}}}
+	for i := range plans {
+		entries = append(entries, Entry{Type: "planned", Run: runID, Canary: plans[i].Canary.ID, Planned: &plans[i]})
+	}
+	leaves, err := r.encode(entries)
+	if err != nil {
+		return false, err
+	}
+	for {
+		state, cp, err := Fold(ctx, r.Log)
+		if err != nil {
+			return false, err
+		}
+		if state.Run(runID) != nil {
+			r.progress("plan", 0, 0, "run %s was begun before: nothing is done twice", runID)
+			return false, nil
+		}
+		_, err = r.Log.AppendAt(ctx, cp.Size, leaves...)
+		if errors.Is(err, ledger.ErrMoved) {
+			continue // somebody else appended: look again
+		}
+		if err != nil {
+			return false, fmt.Errorf("begin run %s: %w", runID, err)
+		}
+		return true, nil
+	}
 }
 
 // each runs f for 0..n-1, at most Parallel at a time, and stops beginning new

@@ -99,15 +99,9 @@ type Own struct {
 // append writes entries as one batch. It does not give up when ctx is
 // cancelled: what has been done must be written down.
 func (r *Run) append(ctx context.Context, entries ...Entry) error {
-	leaves := make([][]byte, 0, len(entries))
-	now := r.Clock().UTC()
-	for _, e := range entries {
-		e.V, e.At = 1, now
-		leaf, err := json.Marshal(e)
-		if err != nil {
-			return fmt.Errorf("encode %s entry of %s: %w", e.Type, e.Canary, err)
-		}
-		leaves = append(leaves, leaf)
+	leaves, err := r.encode(entries)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
 	defer cancel()
@@ -115,6 +109,20 @@ func (r *Run) append(ctx context.Context, entries ...Entry) error {
 		return fmt.Errorf("append %d entries to the ledger: %w", len(leaves), err)
 	}
 	return nil
+}
+
+func (r *Run) encode(entries []Entry) ([][]byte, error) {
+	leaves := make([][]byte, 0, len(entries))
+	now := r.Clock().UTC()
+	for _, e := range entries {
+		e.V, e.At = 1, now
+		leaf, err := json.Marshal(e)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s entry of %s: %w", e.Type, e.Canary, err)
+		}
+		leaves = append(leaves, leaf)
+	}
+	return leaves, nil
 }
 
 // journalTimeout bounds one append; a ledger that does not answer stops the run

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -245,9 +246,6 @@ func (c *Config) defaults() {
 			d.d.Duration = d.v
 		}
 	}
-	if len(c.Scenarios.Include) == 0 {
-		c.Scenarios.Include = []string{"*/*"}
-	}
 }
 
 var (
@@ -360,31 +358,28 @@ func lineOf(root *yaml.Node, path string) int {
 	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
 		n = n.Content[0]
 	}
-	for path != "" && n != nil {
+	line := max(n.Line, 1)
+	for path != "" {
 		name, rest, _ := strings.Cut(path, ".")
 		var next *yaml.Node
 		switch n.Kind {
 		case yaml.MappingNode:
 			for i := 0; i+1 < len(n.Content); i += 2 {
 				if n.Content[i].Value == name {
-					next = n.Content[i+1]
-					if next.Kind != yaml.ScalarNode {
-						next.Line = n.Content[i].Line
-					}
+					next, line = n.Content[i+1], n.Content[i].Line
 				}
 			}
 		case yaml.SequenceNode:
-			var idx int
-			if _, err := fmt.Sscanf(name, "%d", &idx); err == nil && idx < len(n.Content) {
-				next = n.Content[idx]
+			if idx, err := strconv.Atoi(name); err == nil && idx >= 0 && idx < len(n.Content) {
+				next, line = n.Content[idx], n.Content[idx].Line
 			}
 		}
 		if next == nil {
-			break
+			return line
 		}
 		n, path = next, rest
 	}
-	return max(n.Line, 1)
+	return line
 }
 
 // path resolves a path of the file.

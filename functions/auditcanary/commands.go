@@ -1,0 +1,460 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/auditcanary/auditcanary/scenarios"
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/wire"
+)
+
+// open loads the configuration and makes the run ready, with progress on stderr.
+func (o *options) open(ctx context.Context) (*wire.Config, *run.Run, *progress, error) {
+	cfg, err := wire.Load(o.config)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	p := newProgress(os.Stderr)
+	r, err := wire.Open(ctx, cfg, wire.Options{Version: version(), Progress: p.show})
+	return cfg, r, p, err
+}
+
+// report prints a run as the ledger has it, and gives its exit code.
+func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, runID string) error {
+	state, cp, err := run.Fold(context.WithoutCancel(ctx), r.Log)
+	if err != nil {
+		return err
+	}
+	s := run.Summarise(state, cp, runID, r.SLO)
+	if o.json {
+		if err := printJSON(cmd.OutOrStdout(), s); err != nil {
+			return err
+		}
+	} else {
+		printTable(cmd.OutOrStdout(), s)
+	}
+	if code := s.ExitCode(); code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+func runCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Do every selected canary, wait for its record, judge it, prove the account clean",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			_, r, p, err := o.open(ctx)
+			if err != nil {
+				return err
+			}
+			id := run.NewRunID(r.Clock())
+			if err := r.Inject(ctx, id); err != nil {
+				return err
+			}
+			err = r.Confirm(ctx, run.ConfirmOptions{Run: id, Wait: true})
+			p.done()
+			if err != nil {
+				return err
+			}
+			return o.report(ctx, cmd, r, id)
+		},
+	}
+	return cmd
+}
+
+func injectCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "inject",
+		Short: "Do every selected canary and undo it; look for the records later with confirm",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			_, r, p, err := o.open(ctx)
+			if err != nil {
+				return err
+			}
+			id := run.NewRunID(r.Clock())
+			err = r.Inject(ctx, id)
+			p.done()
+			if err != nil {
+				return err
+			}
+			// What is still awaited is no fault of injecting.
+			var code exitError
+			if err := o.report(ctx, cmd, r, id); err != nil && !errors.As(err, &code) {
+				return err
+			}
+			return nil
+		},
+	}
+}
+
+func confirmCommand(o *options) *cobra.Command {
+	var opt run.ConfirmOptions
+	cmd := &cobra.Command{
+		Use:   "confirm",
+		Short: "Look for the records of open canaries and judge them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			_, r, p, err := o.open(ctx)
+			if err != nil {
+				return err
+			}
+			err = r.Confirm(ctx, opt)
+			p.done()
+			if err != nil {
+				return err
+			}
+			return o.report(ctx, cmd, r, opt.Run)
+		},
+	}
+	cmd.Flags().StringVar(&opt.Run, "run", "", "only this run (default every open canary)")
+	cmd.Flags().BoolVar(&opt.Wait, "wait", false, "go on until every canary is decided")
+	return cmd
+}
+
+func statusCommand(o *options) *cobra.Command {
+	var runID string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the ledger says, without asking anybody else",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			cfg, err := wire.Load(o.config)
+			if err != nil {
+				return err
+			}
+			log, err := wire.OpenLedger(ctx, cfg, wire.ReadOnly)
+			if err != nil {
+				return err
+			}
+			r := &run.Run{Log: log, SLO: cfg.CanarySLO()}
+			return o.report(ctx, cmd, r, runID)
+		},
+	}
+	cmd.Flags().StringVar(&runID, "run", "", "only this run (default all)")
+	return cmd
+}
+
+func sweepCommand(o *options) *cobra.Command {
+	var olderThan time.Duration
+	cmd := &cobra.Command{
+		Use:   "sweep",
+		Short: "Undo what a crash left behind and prove the accounts clean",
+		Long:  "Undoes what the ledger says is owed, then lists every account for what canaries left\n(name prefix, tag and run id: nothing else is touched), removes it, and lists again.\nA run that is under way right now is undone too unless --older-than spares it.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			_, r, p, err := o.open(ctx)
+			if err != nil {
+				return err
+			}
+			res, err := r.Sweep(ctx, olderThan)
+			p.done()
+			if err != nil {
+				return err
+			}
+			if o.json {
+				err = printJSON(cmd.OutOrStdout(), res)
+			} else {
+				printSweep(cmd, res)
+			}
+			switch {
+			case err != nil:
+				return err
+			case len(res.Left) > 0:
+				return exitError(1)
+			case len(res.Problems) > 0:
+				return exitError(2)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&olderThan, "older-than", 0, "spare runs begun less than this ago that may still be under way")
+	return cmd
+}
+
+func printSweep(cmd *cobra.Command, res run.SweepResult) {
+	w := cmd.OutOrStdout()
+	for _, u := range res.Undone {
+		fmt.Fprintln(w, "undone: ", printable(u))
+	}
+	for _, l := range res.Left {
+		fmt.Fprintln(w, "LEFT:   ", printable(l))
+	}
+	for _, p := range res.Problems {
+		fmt.Fprintln(w, "problem:", printable(p))
+	}
+	fmt.Fprintf(w, "%d places listed and clean, %d calls undone, %d things left, %d problems.\n", len(res.Clean), len(res.Undone), len(res.Left), len(res.Problems))
+}
+
+func planCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "plan [SCENARIO...]",
+		Short: "Show exactly what a run would do: calls, undo, policies, expected records, cost",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := wire.Load(o.config)
+			if err != nil {
+				return err
+			}
+			if len(args) > 0 {
+				cfg.Scenarios.Include = args
+			}
+			plans, err := wire.Plan(cfg)
+			if err != nil {
+				return err
+			}
+			permissions, err := wire.Permissions(cfg, plans)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"canaries": plans, "permissions": permissions})
+			}
+			return printPlans(cmd, plans, permissions)
+		},
+	}
+}
+
+func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string]json.RawMessage) error {
+	w := cmd.OutOrStdout()
+	for _, p := range plans {
+		s := p.Scenario
+		fmt.Fprintf(w, "%s at %s/%s: %s\n", printable(s.ID), p.Canary.Target.Account, p.Canary.Target.Region, printable(s.Title))
+		fmt.Fprintf(w, "  %s; %s; cost %s; run %s (%s)\n", s.Kind, s.Category, printable(s.Cost), s.Schedule.Every, printable(s.Schedule.Why))
+		fmt.Fprintf(w, "  harmless: %s\n", printable(strings.Join(strings.Fields(s.Harmless), " ")))
+		for _, ps := range p.Steps {
+			params, err := json.Marshal(ps.Call.Params)
+			if err != nil {
+				return fmt.Errorf("plan %s step %s: %w", s.ID, ps.Step, err)
+			}
+			fmt.Fprintf(w, "  %-8s %s %s in %s\n", ps.Step, ps.Call.Operation, printable(string(params)), ps.Call.Region)
+			if ps.Undo != nil {
+				params, err := json.Marshal(ps.Undo.Params)
+				if err != nil {
+					return fmt.Errorf("plan %s step %s undo: %w", s.ID, ps.Step, err)
+				}
+				fmt.Fprintf(w, "    undo   %s %s\n", ps.Undo.Operation, printable(string(params)))
+			} else {
+				fmt.Fprintf(w, "    no undo: %s\n", printable(ps.NoUndo))
+			}
+			kind := "write"
+			if ps.Record.ReadOnly {
+				kind = "read-only: a write-only trail would drop it"
+			}
+			fmt.Fprintf(w, "    record %s %s in %s (%s)\n", ps.Record.Service, ps.Record.Operation, ps.Record.Region, kind)
+		}
+		fmt.Fprintf(w, "  session policy: %s\n\n", p.SessionPolicy)
+	}
+	for _, account := range sortedKeys(permissions) {
+		fmt.Fprintf(w, "Least-privilege policy of the injector role in %s, ready to paste:\n", account)
+		if err := printJSON(w, permissions[account]); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(w, "%d canaries planned. Nothing was called.\n", len(plans))
+	return nil
+}
+
+func scenariosCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "scenarios",
+		Short: "List the selected scenarios",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ss, err := o.catalogue()
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), ss)
+			}
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(tw, "SCENARIO\tKIND\tCATEGORY\tSCOPE\tEVERY\tTITLE")
+			for _, s := range ss {
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(s.ID), s.Kind, s.Category, s.Scope, s.Schedule.Every, printable(s.Title))
+			}
+			return tw.Flush()
+		},
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "lint FILE...",
+		Short: "Check scenario files; every problem with file, line and column",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var errs []error
+			for _, file := range args {
+				if _, err := scenarios.ReadFile(file, wire.Checker()); err != nil {
+					errs = append(errs, err)
+				}
+			}
+			if err := errors.Join(errs...); err != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), printable(err.Error()))
+				return exitError(1)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d scenario files are sound.\n", len(args))
+			return nil
+		},
+	})
+	return cmd
+}
+
+// catalogue is what the configuration selects, or the built-in one where there
+// is no configuration.
+func (o *options) catalogue() ([]canary.Scenario, error) {
+	cfg, err := wire.Load(o.config)
+	if errors.Is(err, os.ErrNotExist) {
+		return scenarios.Load(scenarios.Options{Check: wire.Checker()})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return wire.Catalogue(cfg)
+}
+
+func configCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "The configuration file"}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and every selected scenario against it, without calling anybody",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := wire.Load(o.config)
+			if err != nil {
+				return err
+			}
+			plans, err := wire.Plan(cfg)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"ok": true, "targets": len(cfg.Targets), "canaries": len(plans)})
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is sound: %d targets, %d canaries a run.\n", o.config, len(cfg.Targets), len(plans))
+			return nil
+		},
+	})
+	return cmd
+}
+
+func ledgerCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "ledger", Short: "The signed log that is both state and evidence"}
+	cmd.AddCommand(ledgerVerifyCommand(o), ledgerKeygenCommand(), ledgerShowCommand(o))
+	return cmd
+}
+
+func ledgerVerifyCommand(o *options) *cobra.Command {
+	var dir, url, key, origin string
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Verify every leaf, hash and signature of a ledger again",
+		Long:  "Without flags: the configured ledger. With --dir or --url: any ledger, with the\nverifier key (--key) and origin (--origin) you trust it by.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			src, err := wire.LedgerToVerify(ctx, o.config, wire.LedgerSource{Dir: dir, URL: url, Key: key, Origin: origin})
+			if err != nil {
+				return err
+			}
+			p := newProgress(os.Stderr)
+			rep, err := ledger.Verify(ctx, src.Store, src.Verifier, src.Origin, func(done, total int64) {
+				p.show(run.Progress{Step: "verify", Done: int(done), Total: int(total), Message: "leaves"})
+			})
+			p.done()
+			if err != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), "ledger NOT verified:", printable(err.Error()))
+				return exitError(1)
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), rep)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Verified: %s\n", printable(fmt.Sprint(rep)))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "a ledger in a directory")
+	cmd.Flags().StringVar(&url, "url", "", "a ledger served over HTTP")
+	cmd.Flags().StringVar(&key, "key", "", "verifier key, or a file that holds it")
+	cmd.Flags().StringVar(&origin, "origin", "", "origin the ledger must have")
+	return cmd
+}
+
+func ledgerShowCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "Print every entry, one JSON object a line",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			cfg, err := wire.Load(o.config)
+			if err != nil {
+				return err
+			}
+			log, err := wire.OpenLedger(ctx, cfg, wire.ReadOnly)
+			if err != nil {
+				return err
+			}
+			cp, err := log.Checkpoint(ctx)
+			if err != nil {
+				return err
+			}
+			for e, err := range log.Entries(ctx, 0, cp.Size) {
+				if err != nil {
+					return err
+				}
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), printable(string(e.Data))); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func ledgerKeygenCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "keygen NAME FILE",
+		Short: "Make a signing key for a ledger: FILE (private, 0600) and FILE.pub",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			skey, vkey, err := ledger.GenerateKey(args[0])
+			if err != nil {
+				return err
+			}
+			if err := writeNew(args[1], skey+"\n", 0o600); err != nil {
+				return err
+			}
+			if err := writeNew(args[1]+".pub", vkey+"\n", 0o644); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), vkey)
+			return nil
+		},
+	}
+}
+
+// writeNew never overwrites: an overwritten signing key is a lost ledger.
+func writeNew(file, content string, mode os.FileMode) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Close())
+}

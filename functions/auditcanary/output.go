@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// printable keeps what came from outside from steering the terminal: control
+// characters and the ones that reorder text are shown as escapes. Newlines stay.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// progress shows how far a step has come: one line that is rewritten on a
+// terminal, plain lines otherwise.
+type progress struct {
+	mu       sync.Mutex
+	out      *os.File
+	terminal bool
+	step     string
+	last     time.Time
+	width    int
+}
+
+func newProgress(out *os.File) *progress {
+	st, err := out.Stat()
+	return &progress{out: out, terminal: err == nil && st.Mode()&os.ModeCharDevice != 0}
+}
+
+func (p *progress) show(pr run.Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	line := pr.Step
+	if pr.Total > 0 {
+		line += fmt.Sprintf(" %d/%d", pr.Done, pr.Total)
+	}
+	line = strings.ReplaceAll(printable(line+"  "+pr.Message), "\n", " ")
+	finished := pr.Total > 0 && pr.Done == pr.Total
+	if p.terminal {
+		if r := []rune(line); len(r) > 110 {
+			line = string(r[:109]) + "…"
+		}
+		fmt.Fprintf(p.out, "\r%-*s", p.width, line)
+		p.width = len([]rune(line))
+		if finished {
+			fmt.Fprintln(p.out)
+			p.width = 0
+		}
+		return
+	}
+	// Plain lines: the beginning and the end of a step, and a sign of life in between.
+	now := time.Now()
+	if finished || pr.Step != p.step || now.Sub(p.last) >= 5*time.Second {
+		fmt.Fprintln(p.out, line)
+		p.step, p.last = pr.Step, now
+	}
+}
+
+// done ends a rewritten line.
+func (p *progress) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal && p.width > 0 {
+		fmt.Fprintln(p.out)
+		p.width = 0
+	}
+}
+
+// cell is one check's answer in the table.
+func cell(a canary.Answer) string {
+	if a.Open {
+		return "waiting"
+	}
+	switch a.Status {
+	case canary.NotRun:
+		return "-"
+	case canary.Fail:
+		return "FAIL"
+	case canary.Late:
+		return "LATE"
+	case canary.Inconclusive:
+		return "?"
+	}
+	return string(a.Status)
+}
+
+// printTable shows canaries x checks, then whatever is not proven, in words.
+func printTable(w io.Writer, s run.Summary) {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(tw, "SCENARIO\tACCOUNT\tREGION")
+	for _, c := range canary.Checks() {
+		fmt.Fprint(tw, "\t", strings.ToUpper(string(c)))
+	}
+	fmt.Fprintln(tw, "\tARRIVED AFTER")
+	for _, l := range s.Canaries {
+		fmt.Fprintf(tw, "%s\t%s\t%s", printable(l.Scenario), l.Target, l.Region)
+		for _, c := range canary.Checks() {
+			fmt.Fprint(tw, "\t", cell(l.Checks[c]))
+		}
+		after := "-"
+		if lat := l.Checks[canary.Surfaced].LatencySeconds; lat != nil {
+			after = time.Duration(*lat * float64(time.Second)).Round(time.Second).String()
+		}
+		fmt.Fprintln(tw, "\t"+after)
+	}
+	_ = tw.Flush()
+	printReasons(w, s)
+	printFindings(w, s)
+	fmt.Fprintln(w)
+	fmt.Fprintln(w, tallyLine(s.Tally))
+	fmt.Fprintf(w, "Ledger %s holds %d entries, root %s.\n", printable(s.Checkpoint.Origin), s.Checkpoint.Size, s.Checkpoint.Root)
+}
+
+func printReasons(w io.Writer, s run.Summary) {
+	for _, l := range s.Canaries {
+		if l.Status == canary.Pass {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s at %s/%s (canary %s)\n", printable(l.Scenario), l.Target, l.Region, l.ID)
+		for _, c := range canary.Required() {
+			a := l.Checks[c]
+			if a.Status == canary.Pass {
+				continue
+			}
+			fmt.Fprintf(w, "  %-10s %s", c, cell(a))
+			if a.Hop != "" {
+				fmt.Fprintf(w, " (lost or changed: %s)", a.Hop)
+			}
+			if a.Step != "" {
+				fmt.Fprintf(w, " [step %s]", printable(a.Step))
+			}
+			fmt.Fprintf(w, ": %s\n", printable(a.Detail))
+			for _, f := range a.Fields {
+				fmt.Fprintf(w, "             %s: expected %q, found %q\n", printable(f.Field), f.Expected, f.Found)
+			}
+		}
+	}
+	if n := notCheckedYet(s); n != "" {
+		fmt.Fprintf(w, "\nNot checked by this version (shown as -): %s.\n", n)
+	}
+}
+
+func notCheckedYet(s run.Summary) string {
+	var names []string
+	required := map[canary.Check]bool{}
+	for _, c := range canary.Required() {
+		required[c] = true
+	}
+	for _, c := range canary.Checks() {
+		if !required[c] && s.Tally.Checks[c][canary.NotRun] > 0 {
+			names = append(names, string(c))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func printFindings(w io.Writer, s run.Summary) {
+	if len(s.Findings) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nRecords that carry our marks and are not in the ledger (somebody imitates a canary, or a run lost its receipts):")
+	for _, f := range s.Findings {
+		fmt.Fprintf(w, "  event %s: %s by %s, request %s, in s3://%s/%s\n", printable(f.EventID), printable(f.Operation), printable(f.Actor), printable(f.RequestID), printable(f.At.Bucket), printable(f.At.Key))
+	}
+}
+
+func tallyLine(t run.Tally) string {
+	line := fmt.Sprintf("%d of %d canaries proven", t.Proven, t.Canaries)
+	for _, part := range []struct {
+		n    int
+		word string
+	}{{t.Failed, "failed"}, {t.Late, "late"}, {t.Inconclusive, "inconclusive"}, {t.NotRun, "not run or still awaited"}, {t.Findings, "forged markers"}} {
+		if part.n > 0 {
+			line += fmt.Sprintf(", %d %s", part.n, part.word)
+		}
+	}
+	return line + "."
+}

@@ -1,0 +1,58 @@
+package aws
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Own collects the request ids of every call made through a configuration's
+// clients. Their records carry our marks; the ledger must know them, or they
+// would look forged.
+type Own struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+// Watch makes clients built from cfg report to o.
+func (o *Own) Watch(cfg *awssdk.Config) {
+	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("auditcanaryOwn",
+			func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+				out, md, err := next.HandleDeserialize(ctx, in)
+				if resp, ok := out.RawResponse.(*smithyhttp.Response); ok {
+					o.note(resp)
+				}
+				return out, md, err
+			}), middleware.Before)
+	})
+}
+
+// requestIDHeaders are the names services use, canonical form.
+func requestIDHeaders() []string {
+	return []string{"X-Amzn-Requestid", "X-Amz-Request-Id", "X-Amz-Requestid"}
+}
+
+func (o *Own) note(resp *smithyhttp.Response) {
+	for _, h := range requestIDHeaders() {
+		if id := resp.Header.Get(h); id != "" {
+			o.mu.Lock()
+			o.ids = append(o.ids, id)
+			o.mu.Unlock()
+			return
+		}
+	}
+}
+
+// Drain returns what was collected since the last Drain.
+func (o *Own) Drain() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ids := slices.Clone(o.ids)
+	o.ids = o.ids[:0]
+	return ids
+}

@@ -1,0 +1,86 @@
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// Input is what a deployed function is called with; the zero value is the
+// scheduled call.
+type Input struct {
+	// Run names the run: inject uses it as the new run's id, confirm limits itself to it.
+	Run string `json:"run,omitempty"`
+	// Wait makes confirm go on until everything is decided or its time is up.
+	Wait bool `json:"wait,omitempty"`
+	// OlderThan spares runs younger than this that may be under way (sweep, default "1h").
+	OlderThan string `json:"older_than,omitempty"`
+}
+
+// Handler is a deployed function's step by name: inject, confirm or sweep. The
+// configuration is the file that AUDITCANARY_CONFIG names.
+func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, error) {
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		var in Input
+		if len(raw) > 0 && string(raw) != "null" {
+			if err := json.Unmarshal(raw, &in); err != nil {
+				return nil, fmt.Errorf("%s: the event is not an object of run, wait, older_than: %w", step, err)
+			}
+		}
+		file := os.Getenv("AUDITCANARY_CONFIG")
+		if file == "" {
+			file = "auditcanary.yaml"
+		}
+		cfg, err := Load(file)
+		if err != nil {
+			return nil, err
+		}
+		version := ""
+		if info, ok := debug.ReadBuildInfo(); ok {
+			version = info.Main.Version
+		}
+		r, err := Open(ctx, cfg, Options{Version: version})
+		if err != nil {
+			return nil, err
+		}
+		return do(ctx, r, step, in)
+	}
+}
+
+func do(ctx context.Context, r *run.Run, step string, in Input) (any, error) {
+	switch step {
+	case "inject":
+		if in.Run == "" {
+			in.Run = run.NewRunID(r.Clock())
+		}
+		if err := r.Inject(ctx, in.Run); err != nil {
+			return nil, err
+		}
+	case "confirm":
+		if err := r.Confirm(ctx, run.ConfirmOptions{Run: in.Run, Wait: in.Wait}); err != nil {
+			return nil, err
+		}
+	case "sweep":
+		olderThan := time.Hour
+		if in.OlderThan != "" {
+			d, err := time.ParseDuration(in.OlderThan)
+			if err != nil {
+				return nil, fmt.Errorf("sweep: older_than: %w", err)
+			}
+			olderThan = d
+		}
+		return r.Sweep(ctx, olderThan)
+	default:
+		return nil, fmt.Errorf("no step %q", step)
+	}
+	state, cp, err := run.Fold(ctx, r.Log)
+	if err != nil {
+		return nil, err
+	}
+	return run.Summarise(state, cp, in.Run, r.SLO), nil
+}

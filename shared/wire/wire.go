@@ -1,0 +1,392 @@
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/auditcanary/auditcanary/scenarios"
+	"github.com/auditcanary/auditcanary/shared/aws"
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
+)
+
+// Options are what a configuration file does not say.
+type Options struct {
+	// Version of the program, for the ledger.
+	Version string
+	// Progress is told what happens. Optional.
+	Progress func(run.Progress)
+	// Clock is the time; nil: the real one.
+	Clock func() time.Time
+}
+
+// Mode says what the ledger is opened for.
+type Mode int
+
+const (
+	// ReadOnly needs only the verifier key.
+	ReadOnly Mode = iota
+	// ReadWrite needs the signing key; a log that does not exist is begun.
+	ReadWrite
+)
+
+// Open makes a run ready: ledger, drivers, log store, scenarios.
+func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	catalogue, err := Catalogue(c)
+	if err != nil {
+		return nil, err
+	}
+	base, own, err := c.baseAWS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cloud, err := c.cloud(base, o.Clock)
+	if err != nil {
+		return nil, err
+	}
+	log, err := OpenLedger(ctx, c, ReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	return &run.Run{
+		Log:        log,
+		Clouds:     map[string]run.Cloud{"aws": cloud},
+		Sweepers:   map[string]run.Sweeper{"aws": cloud},
+		Histories:  map[string]run.History{"aws": cloud},
+		Store:      c.logStore(base),
+		Scenarios:  catalogue,
+		Targets:    c.targets(),
+		Global:     global(),
+		SLO:        c.CanarySLO(),
+		Poll:       c.SLO.Poll.Duration,
+		Clock:      o.Clock,
+		Sleep:      sleep,
+		Compile:    compile,
+		Own:        own.Drain,
+		Progress:   o.Progress,
+		Version:    o.Version,
+		ConfigHash: c.hash,
+	}, nil
+}
+
+// global says where each provider records its global services.
+func global() map[string]string { return map[string]string{"aws": "us-east-1"} }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// Catalogue reads the scenarios the configuration selects.
+func Catalogue(c *Config) ([]canary.Scenario, error) {
+	dirs := make([]string, len(c.Scenarios.Dirs))
+	for i, d := range c.Scenarios.Dirs {
+		dirs[i] = c.path(d)
+	}
+	return scenarios.Load(scenarios.Options{Dirs: dirs, Include: c.Scenarios.Include, Exclude: c.Scenarios.Exclude, Check: Checker()})
+}
+
+// checker asks each provider's allow-list.
+type checker struct{}
+
+func (checker) CheckCall(operation string, params map[string]any) error {
+	return aws.CheckCall(operation, params)
+}
+
+// Checker knows the calls the drivers can make.
+func Checker() scenarios.Checker { return checker{} }
+
+func compile(expect []string) ([]canary.Rule, error) {
+	var rules []canary.Rule
+	for _, text := range expect {
+		x, err := scenarios.CompileExpect(text)
+		if err != nil {
+			return nil, fmt.Errorf("expectation %q: %w", text, err)
+		}
+		rules = append(rules, canary.Rule{Text: text, Holds: x.Holds})
+	}
+	return rules, nil
+}
+
+// Plan works out what a run would do, without a credential and without a call.
+func Plan(c *Config) ([]run.Plan, error) {
+	catalogue, err := Catalogue(c)
+	if err != nil {
+		return nil, err
+	}
+	cloud, err := c.cloud(awssdk.Config{}, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	r := &run.Run{Clouds: map[string]run.Cloud{"aws": cloud}, Scenarios: catalogue, Targets: c.targets(), Global: global()}
+	return r.PlanAll("00000000-dryrun")
+}
+
+// Permissions merges what the plans need into one policy for each account's injector role.
+func Permissions(_ *Config, plans []run.Plan) (map[string]json.RawMessage, error) {
+	byAccount := map[string][]run.Plan{}
+	for _, p := range plans {
+		byAccount[p.Canary.Target.Account] = append(byAccount[p.Canary.Target.Account], p)
+	}
+	out := map[string]json.RawMessage{}
+	for account, ps := range byAccount {
+		policy, err := aws.Permissions(ps)
+		if err != nil {
+			return nil, fmt.Errorf("permissions of account %s: %w", account, err)
+		}
+		out[account] = policy
+	}
+	return out, nil
+}
+
+// CanarySLO is the SLO in the judge's terms.
+func (c *Config) CanarySLO() canary.SLO {
+	return canary.SLO{Pass: c.SLO.Pass.Duration, Late: c.SLO.Late.Duration, Amend: c.SLO.Amend.Duration, Clock: c.SLO.Clock.Duration}
+}
+
+func (c *Config) targets() []canary.Target {
+	var out []canary.Target
+	for _, t := range c.Targets {
+		for _, r := range t.Regions {
+			out = append(out, canary.Target{Provider: "aws", Account: t.Account, Region: r})
+		}
+	}
+	return out
+}
+
+// baseAWS is the configuration all AWS clients are made from.
+func (c *Config) baseAWS(ctx context.Context) (awssdk.Config, *aws.Own, error) {
+	own := &aws.Own{}
+	opts := []func(*awsconfig.LoadOptions) error{
+		awsconfig.WithRegion(c.LogStores[0].Region),
+		awsconfig.WithAppID(canary.Marker),
+		// A server that hangs must not hang us; canary calls have their own, shorter bound.
+		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(2 * time.Minute)),
+	}
+	if c.AWS.EndpointURL != "" {
+		opts = append(opts, awsconfig.WithBaseEndpoint(c.AWS.EndpointURL))
+	}
+	cfg, err := awsconfig.LoadDefaultConfig(ctx, opts...)
+	if err != nil {
+		return cfg, nil, fmt.Errorf("load the AWS credentials and settings: %w", err)
+	}
+	own.Watch(&cfg)
+	return cfg, own, nil
+}
+
+func (c *Config) cloud(base awssdk.Config, clock func() time.Time) (*aws.Cloud, error) {
+	var targets []aws.Target
+	for _, t := range c.Targets {
+		targets = append(targets, aws.Target{
+			Account: t.Account, Regions: t.Regions, RoleARN: t.RoleARN,
+			ExternalID: os.Getenv(t.ExternalIDEnv), Egress: t.Egress, Fixtures: t.Fixtures,
+		})
+	}
+	return aws.New(aws.Options{Base: base, Targets: targets, Clock: clock, CallTimeout: c.AWS.CallTimeout.Duration})
+}
+
+// s3Client reads or writes a bucket, under a role if one is named.
+func s3Client(base awssdk.Config, region, roleARN string) *s3.Client {
+	cfg := base.Copy()
+	cfg.Region = region
+	if roleARN != "" {
+		cfg.Credentials = awssdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), roleARN, func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = canary.Marker
+			o.SourceIdentity = awssdk.String(canary.Marker)
+		}))
+	}
+	return s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.UsePathStyle = base.BaseEndpoint != nil
+	})
+}
+
+// logStore adapts the archive to the port.
+func (c *Config) logStore(base awssdk.Config) run.LogStore {
+	s := c.LogStores[0]
+	store := aws.NewArchiveStore(s3Client(base, s.Region, s.RoleARN), s.Bucket)
+	return archive{trail.NewArchive(trail.Config{Name: s.Name, Prefix: s.Prefix, OrganizationID: s.OrganizationID}, store)}
+}
+
+type archive struct{ *trail.Archive }
+
+func (a archive) Poll(ctx context.Context, w *run.Watch) (run.Seen, error) {
+	mem, _ := w.State.(*trail.Memory)
+	if mem == nil {
+		mem = &trail.Memory{}
+		w.State = mem
+	}
+	found, err := a.Archive.Poll(ctx, trail.Query{RequestIDs: w.RequestIDs, Places: w.Places, Since: w.Since}, mem)
+	return run.Seen{
+		AsOf: found.AsOf, Sightings: found.Sightings, Problems: found.Problems,
+		Lists: found.Lists, Gets: found.Gets, Records: found.Records, Bytes: found.Bytes,
+	}, err
+}
+
+// signingKey reads the private note key.
+func (c *Config) signingKey() (string, error) {
+	if c.Signing.KeyEnv != "" {
+		v := strings.TrimSpace(os.Getenv(c.Signing.KeyEnv))
+		if v == "" {
+			return "", fmt.Errorf("signing key: environment variable %s is empty", c.Signing.KeyEnv)
+		}
+		return v, nil
+	}
+	file := c.path(c.Signing.KeyFile)
+	st, err := os.Stat(file)
+	if err != nil {
+		return "", fmt.Errorf("signing key: %w; make one with: auditcanary ledger keygen %s %s", err, c.Ledger.Origin, c.Signing.KeyFile)
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("signing key %s is readable by others (mode %04o); run: chmod 600 %s", file, st.Mode().Perm(), file)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("signing key: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// OpenLedger opens the configured log.
+func OpenLedger(ctx context.Context, c *Config, mode Mode) (*ledger.Log, error) {
+	skey, err := c.signingKey()
+	if err != nil {
+		return nil, err
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	vkey, err := ledger.VerifierKey(skey)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	verifier, err := note.NewVerifier(vkey)
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	store, err := c.ledgerStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if mode == ReadOnly {
+		signer = nil
+	}
+	log, err := ledger.Open(ctx, store, c.Ledger.Origin, signer, verifier)
+	if err != nil {
+		return nil, fmt.Errorf("open the ledger: %w", err)
+	}
+	return log, nil
+}
+
+func (c *Config) ledgerStore(ctx context.Context) (ledger.Store, error) {
+	if c.Ledger.S3 == nil {
+		return ledger.NewDir(c.path(c.Ledger.Dir))
+	}
+	base, _, err := c.baseAWS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := c.Ledger.S3
+	return aws.NewLedgerStore(s3Client(base, s.Region, s.RoleARN), s.Bucket, s.Prefix), nil
+}
+
+// LedgerSource says which ledger to verify; the zero value is the configured one.
+type LedgerSource struct {
+	Dir, URL    string
+	Key, Origin string
+}
+
+// Verifiable is a ledger with what it is trusted by.
+type Verifiable struct {
+	Store    ledger.Store
+	Verifier note.Verifier
+	Origin   string
+}
+
+// LedgerToVerify finds the ledger and the key to trust it by. The configuration
+// is read only for what the source leaves open.
+func LedgerToVerify(ctx context.Context, configFile string, src LedgerSource) (Verifiable, error) {
+	var v Verifiable
+	if src.Dir != "" && src.URL != "" {
+		return v, fmt.Errorf("verify: --dir or --url, not both")
+	}
+	var cfg *Config
+	if (src.Dir == "" && src.URL == "") || src.Key == "" {
+		var err error
+		if cfg, err = Load(configFile); err != nil {
+			return v, fmt.Errorf("%w\n(to verify a ledger without a configuration, give --key and --origin)", err)
+		}
+		v.Origin = cfg.Ledger.Origin
+	}
+	vkey := src.Key
+	if data, err := os.ReadFile(vkey); vkey != "" && err == nil {
+		vkey = strings.TrimSpace(string(data))
+	}
+	if vkey == "" {
+		skey, err := cfg.signingKey()
+		if err != nil {
+			return v, err
+		}
+		if vkey, err = ledger.VerifierKey(skey); err != nil {
+			return v, fmt.Errorf("signing key: %w", err)
+		}
+	}
+	verifier, err := note.NewVerifier(vkey)
+	if err != nil {
+		return v, fmt.Errorf("verifier key: %w", err)
+	}
+	v.Verifier = verifier
+	if src.Origin != "" {
+		v.Origin = src.Origin
+	}
+	if v.Origin == "" {
+		v.Origin = verifier.Name()
+	}
+	switch {
+	case src.Dir != "":
+		if _, err := os.Stat(src.Dir); err != nil {
+			return v, fmt.Errorf("verify: %w", err)
+		}
+		v.Store, err = ledger.NewDir(src.Dir)
+	case src.URL != "":
+		v.Store = ledger.NewHTTP(src.URL, http.DefaultClient)
+	default:
+		v.Store, err = cfg.ledgerStore(ctx)
+	}
+	return v, err
+}
+
+// Places lists accounts and regions, for messages.
+func (c *Config) Places() []string {
+	var out []string
+	for _, t := range c.targets() {
+		out = append(out, t.Account+"/"+t.Region)
+	}
+	slices.Sort(out)
+	return out
+}
