@@ -1,4 +1,4 @@
-// Package fault holds the sandbox's faults: what goes wrong, where, and how often.
+// Package fault holds the sandbox's faults: what goes wrong where, how often.
 //
 // Faults are data, read from YAML:
 //
