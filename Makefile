@@ -1,0 +1,58 @@
+# Everything here needs Go and make, nothing else.
+
+GO       ?= go
+RACE     ?=
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+.PHONY: demo
+demo: ## take canaries the whole way in a loopback cloud (under 60 s once built)
+	@echo "Building auditcanary and its sandbox. The first time this compiles the AWS SDK"
+	@echo "(the EC2 and IAM clients are large): some minutes on two cores, seconds after that."
+	@$(GO) -C tests run ./demo
+
+.PHONY: test
+test: ## all tests of both modules (RACE=-race for the race detector)
+	$(GO) test $(RACE) -timeout 20m ./...
+	$(GO) -C tests test $(RACE) -timeout 20m ./...
+
+.PHONY: bench
+bench: ## archive scan, memory, ledger append and verification, with ratios
+	$(GO) test -run '^$$' -bench . -timeout 30m ./shared/...
+
+.PHONY: lint
+lint: ## gofmt, vet and staticcheck on both modules
+	@unformatted=$$(gofmt -l functions scenarios shared tests); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) -C tests vet ./...
+	@staticcheck=$$($(GO) -C tests tool -n staticcheck) && set -x && \
+	"$$staticcheck" ./... && cd tests && "$$staticcheck" ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	@grep -rno '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' functions scenarios shared tests | sort | \
+	while IFS=: read -r file _ func; do \
+		echo "== $${func#func } in $${file%/*}"; \
+		$(GO) -C "$${file%/*}" test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) . </dev/null || exit 1; \
+	done
+
+.PHONY: golden
+golden: ## write generated files anew: scenario schema, data dictionary, golden tests
+	@grep -rl 'flag.Bool("update"' --include='*_test.go' functions scenarios shared tests | sort | \
+	while read -r file; do \
+		(set -x; $(GO) -C "$${file%/*}" test . -update </dev/null) || exit 1; \
+	done
+
+.PHONY: package
+package: ## the functions as zip files for Lambda (arm64) in out/package, the same bytes every time
+	$(GO) -C tests run ./bundle -out ../out/package
+
+.PHONY: clean
+clean: ## remove out/
+	rm -rf out

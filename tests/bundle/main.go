@@ -1,0 +1,100 @@
+// Command bundle writes the functions as zip files for AWS Lambda.
+//
+//	go -C tests run ./bundle -out DIR
+//
+// Each file holds one program named bootstrap, for the runtime provided.al2023
+// on arm64. The same source and Go version give the same bytes: no paths, no
+// times, no order but the plan's. It prints name, size and SHA-256 of each.
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+)
+
+// functions that are deployed; the command auditcanary is for a terminal.
+var functions = []string{"inject", "confirm", "sweep"}
+
+func main() {
+	out := flag.String("out", filepath.Join("..", "out", "package"), "write the zip files to `DIR`")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := bundle(ctx, *out, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bundle:", err)
+		os.Exit(1)
+	}
+}
+
+func bundle(ctx context.Context, dir string, report io.Writer) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "auditcanary-bundle-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	for _, name := range functions {
+		fmt.Fprintf(report, "building %s for linux/arm64\n", name)
+		bin := filepath.Join(tmp, name)
+		if err := build(ctx, name, bin); err != nil {
+			return err
+		}
+		program, err := os.ReadFile(bin)
+		if err != nil {
+			return err
+		}
+		data, err := archive(program)
+		if err != nil {
+			return fmt.Errorf("zip %s: %w", name, err)
+		}
+		file := filepath.Join(dir, name+".zip")
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(report, "%s\t%d bytes\tsha256 %x\n", file, len(data), sha256.Sum256(data))
+	}
+	return nil
+}
+
+// build compiles one function for Lambda.
+func build(ctx context.Context, name, out string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-tags", "lambda.norpc", "-o", out, "./functions/"+name)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build %s: %w", name, err)
+	}
+	return nil
+}
+
+// archive returns the zip file that holds the program as bootstrap.
+func archive(program []byte) ([]byte, error) {
+	var buf bytes.Buffer
+	w := zip.NewWriter(&buf)
+	h := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
+	h.SetMode(0o755)
+	f, err := w.CreateHeader(h)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Write(program); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func TestArchiveHoldsAnExecutableBootstrapAndNothingOfToday(t *testing.T) {
+	program := bytes.Repeat([]byte("program "), 1000)
+	a, err := archive(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := archive(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(a, b) {
+		t.Error("two archives of the same program differ")
+	}
+	if c, _ := archive(append(program, '!')); bytes.Equal(a, c) {
+		t.Error("archives of different programs are equal")
+	}
+	r, err := zip.NewReader(bytes.NewReader(a), int64(len(a)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.File) != 1 || r.File[0].Name != "bootstrap" || r.File[0].Mode() != 0o755 || r.File[0].Modified.UTC().Year() != 1980 {
+		t.Errorf("files: %+v", r.File)
+	}
+	f, err := r.Open("bootstrap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, program) {
+		t.Errorf("bootstrap is not the program (%v)", err)
+	}
+}
+
+func TestEveryFunctionIsBundled(t *testing.T) {
+	entries, err := os.ReadDir(filepath.Join("..", "..", "functions"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != "auditcanary" && !slices.Contains(functions, e.Name()) {
+			t.Errorf("functions/%s is not bundled", e.Name())
+		}
+	}
+	for _, name := range functions {
+		if _, err := os.Stat(filepath.Join("..", "..", "functions", name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
