@@ -10,8 +10,8 @@ import (
 	"github.com/auditcanary/auditcanary/shared/ledger"
 )
 
-// Entry is one leaf of the ledger: JSON, at most 65,535 bytes. Exactly one of
-// the pointers is set, and Type names it.
+// Entry is one leaf of the ledger: JSON, at most 65,535 bytes. Type names the one
+// pointer that is set; "sweeping", which opens a sweep, has none.
 type Entry struct {
 	V      int       `json:"v"` // 1
 	Type   string    `json:"type"`
@@ -220,7 +220,7 @@ func (s *State) Apply(leaf []byte) error {
 			s.ours[id] = true
 		}
 		return nil
-	case e.Type == "swept" && e.Swept != nil:
+	case e.Type == "sweeping", e.Type == "swept" && e.Swept != nil:
 		return nil
 	case e.Type == "listed" && e.Listed != nil:
 		s.applyListed(e)

@@ -31,6 +31,11 @@ type SweepResult struct {
 // spares none.
 func (r *Run) Sweep(ctx context.Context, olderThan time.Duration) (SweepResult, error) {
 	var res SweepResult
+	// Written before the ledger is read: a batch that a dying writer had begun is
+	// settled by this append, so that the fold sees everything there will ever be.
+	if err := r.append(ctx, Entry{Type: "sweeping"}); err != nil {
+		return res, err
+	}
 	state, _, err := Fold(ctx, r.Log)
 	if err != nil {
 		return res, err

@@ -1,0 +1,429 @@
+package run_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
+	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// world is a cloud in memory: things that exist, the records it emitted, and a
+// count of effects after which the process under test "dies": from then on
+// nothing it does reaches anybody. (The end-to-end stories kill real processes
+// over the real wire; this one enumerates every effect in milliseconds.)
+type world struct {
+	mu      sync.Mutex
+	things  map[string]string // name -> canary
+	records []canary.Sighting
+	done    map[string]int // canary/operation -> how often it was really done
+	effects int
+	dieAt   int // 0: never
+	after   bool
+	now     time.Time
+	fail    map[string][]string // operation -> error codes for the next calls
+}
+
+var errDead = errors.New("the process is dead")
+
+func newWorld() *world {
+	return &world{things: map[string]string{}, done: map[string]int{}, now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), fail: map[string][]string{}}
+}
+
+// effect runs f unless the process has died; dying "after" means that the
+// effect stands but nobody hears of it.
+func (w *world) effect(f func()) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.effects++
+	switch {
+	case w.dieAt == 0 || w.effects < w.dieAt:
+		f()
+		return nil
+	case w.effects == w.dieAt && w.after:
+		f()
+	}
+	return errDead
+}
+
+// alive begins a new process in the same world.
+func (w *world) alive() { w.mu.Lock(); w.dieAt = 0; w.mu.Unlock() }
+
+func (w *world) dead() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dieAt != 0 && w.effects >= w.dieAt
+}
+
+// The port run.Cloud.
+
+func (w *world) Plan(s canary.Scenario, c canary.Canary) (run.Plan, error) {
+	p := run.Plan{Canary: c, Scenario: s}
+	for _, st := range s.Steps {
+		ps := run.PlannedStep{Step: st.ID, Call: canary.Call{Operation: st.Call, Region: c.Target.Region, Params: map[string]any{"Name": c.Name() + "-" + st.ID}}}
+		if st.Undo != nil {
+			ps.Undo = &canary.Call{Operation: st.Undo.Call, Region: c.Target.Region, Params: ps.Call.Params, Gone: []string{"Gone"}}
+		}
+		p.Steps = append(p.Steps, ps)
+	}
+	return p, nil
+}
+
+func (w *world) Open(_ context.Context, p run.Plan) (run.Session, error) {
+	if w.dead() {
+		return nil, errDead
+	}
+	return session{w, p.Canary}, nil
+}
+
+type session struct {
+	w *world
+	c canary.Canary
+}
+
+func (s session) Do(_ context.Context, call canary.Call, _ []string) canary.Receipt {
+	r := canary.Receipt{Call: call, Outcome: canary.Outcome{Result: canary.Unknown}}
+	name, _ := call.Params["Name"].(string)
+	err := s.w.effect(func() {
+		w := s.w
+		id := fmt.Sprintf("req-%d", w.effects)
+		r.RequestIDs = []string{id}
+		r.Want = event.Event{Time: w.now, Cloud: event.Cloud{Account: s.c.Target.Account, Region: s.c.Target.Region}, API: event.API{Operation: call.Operation, RequestUID: id}}
+		r.Outcome = canary.Outcome{Result: canary.Succeeded}
+		if codes := w.fail[call.Operation]; len(codes) > 0 {
+			w.fail[call.Operation] = codes[1:]
+			r.Outcome = canary.Outcome{Result: canary.Failed, Code: codes[0]}
+		} else if strings.HasPrefix(call.Operation, "test:Make") {
+			w.things[name] = s.c.ID
+			w.done[s.c.ID+" "+call.Operation+" "+name]++
+		} else if _, there := w.things[name]; there {
+			delete(w.things, name)
+		} else {
+			r.Outcome = canary.Outcome{Result: canary.Failed, Code: "Gone"}
+		}
+		got := r.Want
+		got.Metadata.UID = "event-" + id
+		w.records = append(w.records, canary.Sighting{Event: got, Raw: []byte(`{"r":"` + id + `"}`), At: canary.Location{Store: "s", Key: id}, Stored: w.now.Add(5 * time.Minute)})
+	})
+	if err != nil {
+		r.RequestIDs, r.Want, r.Outcome = nil, event.Event{}, canary.Outcome{Result: canary.Unknown, Code: err.Error()}
+	}
+	return r
+}
+
+// The port run.Sweeper.
+
+func (w *world) Leftovers(_ context.Context, t canary.Target) ([]run.Leftover, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []run.Leftover
+	for _, name := range slices.Sorted(maps.Keys(w.things)) {
+		id := w.things[name]
+		if w.dieAt != 0 && w.effects >= w.dieAt {
+			return nil, errDead
+		}
+		out = append(out, run.Leftover{Kind: "thing", ID: name, Canary: id, Run: id[:len(id)-3], Undo: []canary.Call{{Operation: "test:Unmake", Params: map[string]any{"Name": name}, Gone: []string{"Gone"}}}})
+	}
+	return out, nil
+}
+
+func (w *world) OpenSweep(_ context.Context, t canary.Target) (run.Session, error) {
+	return session{w, canary.Canary{Target: t}}, nil
+}
+
+// The port run.LogStore.
+
+func (w *world) Poll(_ context.Context, watch *run.Watch) (run.Seen, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(10 * time.Minute)
+	if watch.State == nil {
+		watch.State = map[string]bool{}
+	}
+	read := watch.State.(map[string]bool)
+	seen := run.Seen{AsOf: w.now}
+	for _, si := range w.records {
+		if si.Stored.Before(w.now) && !read[si.At.Key] && watch.RequestIDs[si.Event.API.RequestUID] {
+			read[si.At.Key] = true
+			seen.Sightings = append(seen.Sightings, si)
+		}
+	}
+	return seen, nil
+}
+
+// dyingStore is the ledger's store, of the same world: its writes are effects too.
+type dyingStore struct {
+	files *memory
+	w     *world
+}
+
+// memory is a ledger.Store that lives as long as the test.
+type memory struct {
+	mu    sync.Mutex
+	files map[string][]byte
+	made  map[string]int
+}
+
+func newMemory() *memory { return &memory{files: map[string][]byte{}, made: map[string]int{}} }
+
+func (m *memory) Get(_ context.Context, path string) ([]byte, ledger.Version, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data, ok := m.files[path]
+	if !ok {
+		return nil, "", ledger.ErrNotFound
+	}
+	return data, ledger.Version(fmt.Sprint(m.made[path])), nil
+}
+
+func (m *memory) Put(_ context.Context, path string, data []byte, old ledger.Version) (ledger.Version, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, there := m.files[path]; there != (old != "") || there && old != ledger.Version(fmt.Sprint(m.made[path])) {
+		return "", ledger.ErrConflict
+	}
+	m.files[path] = bytes.Clone(data)
+	m.made[path]++
+	return ledger.Version(fmt.Sprint(m.made[path])), nil
+}
+
+func (d dyingStore) Get(ctx context.Context, path string) ([]byte, ledger.Version, error) {
+	return d.files.Get(ctx, path)
+}
+
+func (d dyingStore) Put(ctx context.Context, path string, data []byte, old ledger.Version) (v ledger.Version, err error) {
+	dead := d.w.effect(func() { v, err = d.files.Put(ctx, path, data, old) })
+	if dead != nil {
+		return "", dead
+	}
+	return v, err
+}
+
+func key(t *testing.T) (note.Signer, note.Verifier) {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, "example.com/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, v
+}
+
+// process is one life of the program in the world.
+func process(t *testing.T, w *world, files *memory, s note.Signer, v note.Verifier) (*run.Run, error) {
+	t.Helper()
+	log, err := ledger.Open(t.Context(), dyingStore{files, w}, "example.com/test", s, v)
+	if err != nil {
+		return nil, err
+	}
+	return &run.Run{
+		Log: log, Clouds: map[string]run.Cloud{"test": w}, Sweepers: map[string]run.Sweeper{"test": w}, Store: w,
+		Scenarios: []canary.Scenario{
+			{ID: "test/two", Kind: canary.DoneAndUndone, Scope: "region", Steps: []canary.Step{
+				{ID: "a", Call: "test:MakeA", Undo: &canary.Undo{Call: "test:Unmake"}},
+				{ID: "b", Call: "test:MakeB", Undo: &canary.Undo{Call: "test:Unmake"}},
+			}},
+			{ID: "test/one", Kind: canary.Decoy, Scope: "region", Steps: []canary.Step{{ID: "c", Call: "test:MakeC", Undo: &canary.Undo{Call: "test:Unmake"}}}},
+		},
+		Targets:  []canary.Target{{Provider: "test", Account: "1", Region: "r"}},
+		SLO:      canary.SLO{Pass: 15 * time.Minute, Late: time.Hour, Amend: 24 * time.Hour, Clock: time.Minute},
+		Clock:    func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now },
+		Sleep:    func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		Compile:  func([]string) ([]canary.Rule, error) { return nil, nil },
+		Parallel: 1,
+		Version:  "test",
+	}, nil
+}
+
+func summary(t *testing.T, r *run.Run, id string) run.Summary {
+	t.Helper()
+	state, cp, err := run.Fold(t.Context(), r.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run.Summarise(state, cp, id, r.SLO)
+}
+
+func TestARunProvesEveryCanaryAndLeavesNothing(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+		t.Fatal(err)
+	}
+	if got := summary(t, r, "").ExitCode(); got != 2 {
+		t.Errorf("before anybody looked: exit code %d, want 2 (not known)", got)
+	}
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	sum := summary(t, r, "20261122-aaaaaa")
+	if sum.ExitCode() != 0 || sum.Tally.Proven != 2 || len(w.things) != 0 {
+		t.Errorf("exit %d, tally %+v, left %v, canaries %+v", sum.ExitCode(), sum.Tally, w.things, sum.Canaries)
+	}
+}
+
+func TestARunIsBegunOnce(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, n := range w.done {
+		if n != 1 {
+			t.Errorf("%s was done %d times", what, n)
+		}
+	}
+	if n := len(summary(t, r, "").Canaries); n != 2 {
+		t.Errorf("%d canaries, want 2", n)
+	}
+}
+
+func TestAnUndoThatFailsOnceIsRetriedAndSaid(t *testing.T) {
+	w := newWorld()
+	w.fail["test:Unmake"] = []string{"ServiceUnavailable"}
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	sum := summary(t, r, "")
+	if got := sum.Canaries[0].Checks[canary.Cleaned].Status; got != canary.Late || len(w.things) != 0 || sum.ExitCode() != 1 {
+		t.Errorf("cleaned %s, left %v, exit %d", got, w.things, sum.ExitCode())
+	}
+	if got := sum.Canaries[1].Status; got != canary.Pass {
+		t.Errorf("the other canary is %s", got)
+	}
+}
+
+// TestDyingAtEveryEffect kills the process at every effect of a run, before it
+// and after it: calls to the cloud and writes to the ledger alike. Afterwards a
+// sweep must leave nothing, a confirm must come to a verdict for every canary
+// that was planned, no action may have been done twice under one canary's id,
+// and a canary may count as proven only if it really was.
+func TestDyingAtEveryEffect(t *testing.T) {
+	s, v := key(t)
+	total := 0
+	{
+		w := newWorld()
+		r, err := process(t, w, newMemory(), s, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+			t.Fatal(err)
+		}
+		total = w.effects
+	}
+	if total < 40 {
+		t.Fatalf("only %d effects counted: the enumeration is not real", total)
+	}
+	for at := 1; at <= total; at++ {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("effect %d after=%v", at, after), func(t *testing.T) { dieAndRecover(t, at, after, s, v) })
+		}
+	}
+	t.Logf("%d effects, each died at twice", total)
+}
+
+func dieAndRecover(t *testing.T, at int, after bool, s note.Signer, v note.Verifier) {
+	w := newWorld()
+	w.dieAt, w.after = at, after
+	files := newMemory()
+	if r, err := process(t, w, files, s, v); err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if r.Inject(ctx, "20261122-aaaaaa") == nil {
+			_ = r.Confirm(ctx, run.ConfirmOptions{Wait: true})
+		}
+		cancel()
+	}
+
+	w.alive()
+	r, err := process(t, w, files, s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Sweep(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.things) != 0 {
+		t.Errorf("the sweep left %v", w.things)
+	}
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	for what, n := range w.done {
+		if n != 1 {
+			t.Errorf("%s was done %d times", what, n)
+		}
+	}
+	state, _, err := run.Fold(t.Context(), r.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cs := range state.Canaries {
+		verdict, judged := cs.Verdict()
+		if !judged || verdict.Open() {
+			t.Errorf("canary %s has no final verdict", cs.Plan.Canary.ID)
+		}
+		if verdict.Overall() != canary.Pass {
+			continue
+		}
+		for _, ps := range cs.Plan.Steps {
+			if w.done[cs.Plan.Canary.ID+" "+ps.Call.Operation+" "+ps.Call.Params["Name"].(string)] != 1 {
+				t.Errorf("canary %s counts as proven but %s was never done", cs.Plan.Canary.ID, ps.Call.Operation)
+			}
+		}
+	}
+	if len(w.done) > 0 && len(state.Canaries) == 0 {
+		t.Error("something was done that the ledger knows nothing of")
+	}
+	// A second run goes through as if nothing had been.
+	if err := r.Inject(t.Context(), "20261122-bbbbbb"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Run: "20261122-bbbbbb", Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	if sum := summary(t, r, "20261122-bbbbbb"); sum.ExitCode() != 0 {
+		t.Errorf("the run after the crash: %+v", sum.Tally)
+	}
+}
