@@ -1,0 +1,4 @@
+package archive
+
+// DecodeChunks for the fuzz test.
+var DecodeChunks = decodeChunks
