@@ -32,13 +32,8 @@ func (o *Own) Watch(cfg *awssdk.Config) {
 	})
 }
 
-// requestIDHeaders are the names services use, canonical form.
-func requestIDHeaders() []string {
-	return []string{"X-Amzn-Requestid", "X-Amz-Request-Id", "X-Amz-Requestid"}
-}
-
 func (o *Own) note(resp *smithyhttp.Response) {
-	for _, h := range requestIDHeaders() {
+	for _, h := range requestIDHeaders {
 		if id := resp.Header.Get(h); id != "" {
 			o.mu.Lock()
 			o.ids = append(o.ids, id)

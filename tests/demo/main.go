@@ -1,0 +1,201 @@
+// Command demo is the README's first command: it starts the sandbox, runs every
+// canary against it through the real program, and shows what came out.
+//
+// The program under way is the ordinary auditcanary binary with an ordinary
+// configuration file; only that file's endpoint URL says where the cloud is.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	out := flag.String("out", "../out/demo", "where to leave the ledger and the summary")
+	speed := flag.Int("speed", 60, "how many times faster the sandbox's clock runs")
+	faults := flag.String("faults", "", "fault file for the sandbox")
+	flag.Parse()
+	code, err := demo(ctx, *out, *speed, *faults)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		code = 2
+	}
+	os.Exit(code)
+}
+
+func demo(ctx context.Context, out string, speed int, faults string) (int, error) {
+	out, err := filepath.Abs(out)
+	if err != nil {
+		return 2, err
+	}
+	bin := filepath.Join(filepath.Dir(out), "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return 2, err
+	}
+	began := time.Now()
+	for _, b := range []struct{ dir, pkg, name, why string }{
+		{"..", "./functions/auditcanary", "auditcanary", "the first time this compiles the AWS clients: minutes; afterwards seconds"},
+		{".", "./sandbox", "sandbox", "a loopback cloud with a real S3 server"},
+	} {
+		if err := build(ctx, b.dir, b.pkg, filepath.Join(bin, b.name), b.why); err != nil {
+			return 2, err
+		}
+	}
+	fmt.Printf("built in %s\n\n", time.Since(began).Round(time.Second))
+
+	began = time.Now()
+	if err := clear(out); err != nil {
+		return 2, err
+	}
+	sandbox, err := startSandbox(ctx, filepath.Join(bin, "sandbox"), out, speed, faults)
+	if err != nil {
+		return 2, err
+	}
+	defer sandbox.stop()
+	fmt.Printf("The sandbox is up: an organisation with a central trail, its clock %d times faster.\n", speed)
+
+	cli := func(w io.Writer, args ...string) (int, error) {
+		cmd := exec.CommandContext(ctx, filepath.Join(bin, "auditcanary"), append([]string{"--config", sandbox.Config}, args...)...)
+		cmd.Env = sandbox.environ()
+		cmd.Stdout, cmd.Stderr = w, os.Stderr
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		err := cmd.Run()
+		var ee *exec.ExitError
+		if errors.As(err, &ee) {
+			return ee.ExitCode(), nil
+		}
+		return 0, err
+	}
+	fmt.Println("$ auditcanary run")
+	code, err := cli(os.Stdout, "run")
+	if err != nil {
+		return 2, err
+	}
+	f, err := os.Create(filepath.Join(out, "summary.json"))
+	if err != nil {
+		return 2, err
+	}
+	defer f.Close()
+	if _, err := cli(f, "status", "--json"); err != nil {
+		return 2, err
+	}
+	fmt.Println("\n$ auditcanary ledger verify")
+	if verified, err := cli(os.Stdout, "ledger", "verify"); err != nil || verified != 0 {
+		return 2, fmt.Errorf("the ledger did not verify (exit %d): %w", verified, err)
+	}
+	fmt.Printf("\nLeft in %s: summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
+		relative(out), time.Since(began).Round(time.Second))
+	return code, nil
+}
+
+// build compiles one program and says so while it does.
+func build(ctx context.Context, dir, pkg, to, why string) error {
+	fmt.Printf("building %s (%s)", filepath.Base(to), why)
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Second):
+				fmt.Print(" .")
+			}
+		}
+	}()
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", to, pkg)
+	cmd.Dir = dir
+	msg, err := cmd.CombinedOutput()
+	close(done)
+	<-ended
+	fmt.Println()
+	if err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, msg)
+	}
+	return nil
+}
+
+// clear empties the output folder of an earlier demo; it removes nothing that a
+// demo did not make.
+func clear(out string) error {
+	entries, err := os.ReadDir(out)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if len(entries) > 0 {
+		if _, err := os.Stat(filepath.Join(out, "auditcanary.yaml")); err != nil {
+			return fmt.Errorf("%s is not empty and holds no earlier demo: choose another folder with -out", out)
+		}
+	}
+	return errors.Join(os.RemoveAll(out), os.MkdirAll(out, 0o755))
+}
+
+type sandbox struct {
+	Config string            `json:"config"`
+	Env    map[string]string `json:"env"`
+	cmd    *exec.Cmd
+}
+
+func startSandbox(ctx context.Context, bin, data string, speed int, faults string) (*sandbox, error) {
+	args := []string{"-listen", "127.0.0.1:0", "-data", data, "-speed", fmt.Sprint(speed)}
+	if faults != "" {
+		args = append(args, "-faults", faults)
+	}
+	s := &sandbox{cmd: exec.CommandContext(ctx, bin, args...)}
+	s.cmd.Stderr = os.Stderr
+	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the sandbox: %w", err)
+	}
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, s)
+	}
+	if err != nil {
+		s.stop()
+		return nil, fmt.Errorf("the sandbox did not say that it is ready: %w", err)
+	}
+	return s, nil
+}
+
+func (s *sandbox) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Wait()
+}
+
+// environ is this process's environment without its own AWS settings, with the
+// sandbox's: a demo must never find its way to a real account.
+func (s *sandbox) environ() []string {
+	env := []string{"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"}
+	for k, v := range s.Env {
+		env = append(env, k+"="+v)
+	}
+	return env
+}
+
+func relative(p string) string {
+	if wd, err := os.Getwd(); err == nil {
+		if r, err := filepath.Rel(filepath.Dir(wd), p); err == nil {
+			return r
+		}
+	}
+	return p
+}
