@@ -42,6 +42,14 @@ type Checker interface {
 	CheckCall(operation string, params map[string]any) error
 }
 
+// CheckerFunc makes a Checker of a function.
+type CheckerFunc func(operation string, params map[string]any) error
+
+// CheckCall calls f.
+func (f CheckerFunc) CheckCall(operation string, params map[string]any) error {
+	return f(operation, params)
+}
+
 // Options say which scenarios Load reads, and which of them it returns.
 type Options struct {
 	// Dirs are searched, with all their folders, for *.yaml and *.yml files beside

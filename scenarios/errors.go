@@ -48,3 +48,14 @@ func quote(s string) string {
 	}
 	return strconv.Quote(s)
 }
+
+// printed makes one line of a message that somebody else wrote, with what is in
+// the file perhaps quoted as it stands there.
+func printed(msg string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || !printable(r) {
+			return ' '
+		}
+		return r
+	}, msg)
+}

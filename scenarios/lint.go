@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -112,8 +113,9 @@ func (l *linter) undo(i int, st canary.Step) {
 // removing are the verbs of calls that fail when there is nothing left to remove.
 var removing = regexp.MustCompile(`:(Delete|Deregister|Detach|Disassociate|Release|Remove|Revoke|Terminate)`)
 
-// notGone matches error codes that leave open whether there is anything left.
-var notGone = regexp.MustCompile(`(?i)denied|unauthori|forbidden|throttl|limit|expired|token|internal|unavailable|timeout|conflict|inuse|dependency|validation|invalidparameter|malformed`)
+// saysGone matches error codes which say that something is not there. It lists
+// what counts, not what does not: a code nobody thought of is not success.
+var saysGone = regexp.MustCompile(`(?i)not_?found|no_?such|not_?exist|non_?exist|not_?attached|already_?deleted`)
 
 // gone requires that an undo knows when it has nothing left to do, and that it
 // takes nothing else for that: a refused undo that counts as done leaves a
@@ -123,8 +125,8 @@ func (l *linter) gone(i int, u canary.Undo) {
 		l.at(stepPath(i, "undo"), "undo %s must list in gone the error codes which mean that there is nothing left to undo", u.Call)
 	}
 	for j, code := range u.Gone {
-		if notGone.MatchString(code) {
-			l.at(stepPath(i, "undo", "gone", strconv.Itoa(j)), "gone: %s does not mean that there is nothing left to undo", quote(code))
+		if !saysGone.MatchString(code) {
+			l.at(stepPath(i, "undo", "gone", strconv.Itoa(j)), "gone: %s does not say that there is nothing left to undo, as NoSuchEntity does", quote(code))
 		}
 	}
 }
@@ -266,6 +268,8 @@ func sets(v any, key, value string) bool {
 	return false
 }
 
+var operationForm = regexp.MustCompile(`^[a-z0-9-]+:[A-Z][A-Za-z0-9]+$`)
+
 // calls asks the driver about every call.
 func (l *linter) calls(i int, st canary.Step, check Checker) {
 	l.call(stepPath(i), st.Call, st.Params, check)
@@ -275,26 +279,30 @@ func (l *linter) calls(i int, st canary.Step, check Checker) {
 }
 
 func (l *linter) call(path []string, operation string, params map[string]any, check Checker) {
-	if operation == "" {
+	if !operationForm.MatchString(operation) { // the schema has said so
 		return
 	}
 	l.refused(path, check.CheckCall(operation, params))
 }
 
-// refused reports each error that err joins, at the parameter it names, or at the call.
+// refused reports each error that err joins, at the parameter it names, or else at the call.
 func (l *linter) refused(path []string, err error) {
-	switch e := err.(type) {
-	case nil:
-	case interface{ Unwrap() []error }:
-		for _, one := range e.Unwrap() {
+	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range joined.Unwrap() {
 			l.refused(path, one)
 		}
-	case interface{ ParamPath() []string }:
-		n := l.locateKey(append(append(slices.Clone(path), "params"), e.ParamPath()...))
-		l.fail(n.Line, n.Column, "%v", err)
-	default:
-		l.at(append(slices.Clone(path), "call"), "%v", err)
+		return
 	}
+	var param interface{ ParamPath() []string }
+	if !errors.As(err, &param) {
+		l.at(append(slices.Clone(path), "call"), "%s", printed(err.Error()))
+		return
+	}
+	n := l.locateKey(append(append(slices.Clone(path), "params"), param.ParamPath()...))
+	l.fail(n.Line, n.Column, "%s", printed(err.Error()))
 }
 
 func (l *linter) expectations() {
@@ -306,7 +314,7 @@ func (l *linter) expectations() {
 		}
 		x, err := CompileExpect(expr)
 		if err != nil {
-			l.at(path, "expect: %v", err)
+			l.at(path, "expect: %s", printed(err.Error()))
 			continue
 		}
 		l.s.Rules = append(l.s.Rules, canary.Rule{Text: expr, Holds: x.Holds})

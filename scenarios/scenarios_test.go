@@ -240,6 +240,32 @@ func TestReadWithoutACheckerIsAnError(t *testing.T) {
 	}
 }
 
+// A driver may wrap, join and point deep into the parameters; where it does not
+// say which parameter, the call is what is marked.
+func TestWhatTheDriverRefusesIsReportedWhereItStands(t *testing.T) {
+	data, err := os.ReadFile("aws/iam-temporary-admin-role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := CheckerFunc(func(op string, _ map[string]any) error {
+		if op != "iam:CreateRole" {
+			return nil
+		}
+		return errors.Join(
+			fmt.Errorf("%s: %w", op, unknownParam{op, []string{"Tags", "1", "Key"}}),
+			unknownParam{op, []string{"Tags", "7", "Key"}},
+			errors.New("no\x1b[2J reason"),
+		)
+	})
+	_, err = Read("iam-temporary-admin-role.yaml", data, check)
+	want := `iam-temporary-admin-role.yaml:19:11: no [2J reason
+iam-temporary-admin-role.yaml:27:9: iam:CreateRole has no parameter "Tags.7.Key"
+iam-temporary-admin-role.yaml:28:12: iam:CreateRole: iam:CreateRole has no parameter "Tags.1.Key"`
+	if fmt.Sprint(err) != want {
+		t.Errorf("error\n%v\nwant\n%s", err, want)
+	}
+}
+
 func TestLoadReadsOwnDirectories(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "acme/own.yaml", ownScenario("acme/own"))

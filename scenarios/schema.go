@@ -56,7 +56,8 @@ func (d *document) validate(sch *jsonschema.Schema, v any) (shaped bool) {
 	})
 	shaped = true
 	for _, e := range leaves {
-		if _, wrong := e.ErrorKind.(*kind.Type); wrong {
+		// What is empty decodes as absent.
+		if k, wrong := e.ErrorKind.(*kind.Type); wrong && k.Got != "null" {
 			shaped = false
 		}
 		d.explain(e)

@@ -88,12 +88,12 @@ func generateSchema(t *testing.T) []byte {
 	part(s, "expect").MinItems, part(s, "expect").MaxItems = one, few
 	part(schedule, "every").Enum = []any{"hourly", "daily", "weekly"}
 	part(schedule, "why").MinLength, part(schedule, "why").MaxLength = few, text
-	call := `^[a-z0-9-]+:[A-Z][A-Za-z0-9]+$`
+	call := operationForm.String()
 	part(step, "id").Pattern, part(step, "id").MaxLength = `^[a-z0-9-]+$`, line
 	part(step, "call").Pattern = call
 	part(step, "no_undo").MinLength, part(step, "no_undo").MaxLength = one, text
 	part(undo, "call").Pattern = call
-	part(undo, "gone").Items.Pattern = `^[A-Za-z][A-Za-z0-9.]*$`
+	part(undo, "gone").Items.Pattern = `^[A-Za-z][A-Za-z0-9._]*$`
 	part(undo, "gone").MinItems, part(undo, "gone").MaxItems, part(undo, "gone").UniqueItems = one, few, true
 
 	out, err := json.MarshalIndent(s, "", "  ")

@@ -146,7 +146,7 @@ func (d *document) failYAML(err error) {
 			line++
 		}
 	}
-	d.fail(line, 1, "not YAML: %s", msg)
+	d.fail(line, 1, "not YAML: %s", printed(msg))
 }
 
 // value turns the document into JSON's types (map[string]any, []any, string,
@@ -222,7 +222,8 @@ func (d *document) scalar(n *yaml.Node) any {
 			return nil
 		}
 		f, err := json.Number(n.Value).Float64()
-		if err != nil || (n.ShortTag() == "!!int" && (f > maxInt || f < -maxInt)) {
+		whole := !strings.ContainsAny(n.Value, ".eE")
+		if err != nil || (whole && (f > maxInt || f < -maxInt)) {
 			d.fail(n.Line, n.Column, "the number %s is too large; put it in quotes if it is a string", quote(n.Value))
 			return nil
 		}
