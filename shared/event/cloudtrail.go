@@ -116,7 +116,7 @@ func ReadCloudTrail(raw []byte) (Event, error) {
 	e.Actor.UID = mostExactName(e.Actor, arn)
 	e.Actor.Session.Name = sessionName(e.Actor, arn)
 	if from := record.text("sourceIPAddress"); from != "" {
-		if _, err := netip.ParseAddr(from); err == nil {
+		if addr, err := netip.ParseAddr(from); err == nil && addr.Zone() == "" {
 			e.SrcEndpoint.IP = from
 		} else {
 			e.SrcEndpoint.Domain = from

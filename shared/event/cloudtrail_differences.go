@@ -56,7 +56,7 @@ var cloudTrailDifferences = [...]NamedDifference{
 		Name: "null-parameters-on-denial",
 		Why: "A call that IAM refuses before the service has read its parameters is recorded with requestParameters null. " +
 			"EC2, S3 and AppSync read them first and record them.",
-		Source: "testdata/traildiscover: IAM-PutRolePolicy, RDS-AuthorizeDBSecurityGroupIngress and 14 more; STS and Organizations in DataDog/stratus-red-team's detonation logs",
+		Source: "testdata/traildiscover: IAM-PutRolePolicy, RDS-AuthorizeDBSecurityGroupIngress, Lambda, ECS, SES, SNS, WAFv2 and others; STS and Organizations in DataDog/stratus-red-team's detonation logs",
 		explains: func(want, got *Event, m mismatch) bool {
 			return m.field == "api.request" && m.absent && isDenial(want.API.Error) && isDenial(got.API.Error) &&
 				!slices.Contains([]string{ec2, s3, "appsync.amazonaws.com"}, want.API.Service)
@@ -137,7 +137,7 @@ var cloudTrailDifferences = [...]NamedDifference{
 	{
 		Name:   "masked-parameter",
 		Why:    "A service masks a parameter that may hold a secret.",
-		Source: "testdata/panther: ModifyDBInstance (masterUserPassword); ssm SendCommand in DataDog/stratus-red-team's detonation logs; EC2 userData in public rule tests",
+		Source: "testdata/panther: CreateDBInstance (masterUserPassword); ssm SendCommand in DataDog/stratus-red-team's detonation logs; EC2 userData in public rule tests",
 		explains: func(want, got *Event, m mismatch) bool {
 			return slices.ContainsFunc(maskedParameters[:], func(p maskedParameter) bool {
 				return p.service == want.API.Service && "api.request."+p.param == m.field && p.mask == m.found

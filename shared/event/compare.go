@@ -81,30 +81,30 @@ type attribute struct {
 }
 
 var attributes = [...]attribute{
-	{"metadata.event_code", text(func(e *Event) string { return e.Metadata.EventCode })},
-	{"cloud.account", text(func(e *Event) string { return e.Cloud.Account })},
-	{"cloud.region", text(func(e *Event) string { return e.Cloud.Region })},
-	{"actor.type", text(func(e *Event) string { return e.Actor.Type })},
-	{"actor.uid", text(func(e *Event) string { return e.Actor.UID })},
-	{"actor.uid_alt", text(func(e *Event) string { return e.Actor.UIDAlt })},
-	{"actor.account", text(func(e *Event) string { return e.Actor.Account })},
-	{"actor.credential_uid", text(func(e *Event) string { return e.Actor.CredentialUID })},
-	{"actor.session.issuer", text(func(e *Event) string { return e.Actor.Session.Issuer })},
-	{"actor.session.name", text(func(e *Event) string { return e.Actor.Session.Name })},
-	{"actor.session.source_identity", text(func(e *Event) string { return e.Actor.Session.SourceIdentity })},
-	{"actor.session.is_mfa", flag(func(e *Event) *bool { return e.Actor.Session.MFA })},
-	{"api.service", text(func(e *Event) string { return e.API.Service })},
-	{"api.operation", text(func(e *Event) string { return e.API.Operation })},
-	{"api.request_uid", text(func(e *Event) string { return e.API.RequestUID })},
-	{"api.read_only", flag(func(e *Event) *bool { return e.API.ReadOnly })},
+	{"metadata.event_code", name(func(e *Event) string { return e.Metadata.EventCode })},
+	{"cloud.account", name(func(e *Event) string { return e.Cloud.Account })},
+	{"cloud.region", name(func(e *Event) string { return e.Cloud.Region })},
+	{"actor.type", name(func(e *Event) string { return e.Actor.Type })},
+	{"actor.uid", name(func(e *Event) string { return e.Actor.UID })},
+	{"actor.uid_alt", name(func(e *Event) string { return e.Actor.UIDAlt })},
+	{"actor.account", name(func(e *Event) string { return e.Actor.Account })},
+	{"actor.credential_uid", name(func(e *Event) string { return e.Actor.CredentialUID })},
+	{"actor.session.issuer", name(func(e *Event) string { return e.Actor.Session.Issuer })},
+	{"actor.session.name", name(func(e *Event) string { return e.Actor.Session.Name })},
+	{"actor.session.source_identity", name(func(e *Event) string { return e.Actor.Session.SourceIdentity })},
+	{"actor.session.is_mfa", truth(func(e *Event) *bool { return e.Actor.Session.MFA })},
+	{"api.service", name(func(e *Event) string { return e.API.Service })},
+	{"api.operation", name(func(e *Event) string { return e.API.Operation })},
+	{"api.request_uid", name(func(e *Event) string { return e.API.RequestUID })},
+	{"api.read_only", truth(func(e *Event) *bool { return e.API.ReadOnly })},
 	{"api.error", compareResult},
 	{"api.request", compareRequest},
 	{"src_endpoint.ip", compareAddress},
-	{"http_request.user_agent", text(func(e *Event) string { return e.HTTPRequest.UserAgent })},
+	{"http_request.user_agent", name(func(e *Event) string { return e.HTTPRequest.UserAgent })},
 	{"time", compareTime},
 }
 
-func text(of func(*Event) string) func(string, *Event, *Event, Tolerance) []mismatch {
+func name(of func(*Event) string) func(string, *Event, *Event, Tolerance) []mismatch {
 	return func(field string, want, got *Event, _ Tolerance) []mismatch {
 		w, g := of(want), of(got)
 		if w == "" || w == g {
@@ -114,7 +114,7 @@ func text(of func(*Event) string) func(string, *Event, *Event, Tolerance) []mism
 	}
 }
 
-func flag(of func(*Event) *bool) func(string, *Event, *Event, Tolerance) []mismatch {
+func truth(of func(*Event) *bool) func(string, *Event, *Event, Tolerance) []mismatch {
 	return func(field string, want, got *Event, _ Tolerance) []mismatch {
 		w, g := of(want), of(got)
 		switch {

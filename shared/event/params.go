@@ -35,8 +35,8 @@ func compareRequest(field string, want, got *Event, _ Tolerance) []mismatch {
 	if got.API.Request == nil {
 		return []mismatch{{field: field, expected: show(want.API.Request), absent: true}}
 	}
-	recorded := got.API.Request
-	if inner, ok := recorded[want.API.Operation+"Request"].(map[string]any); ok && len(recorded) == 1 {
+	recorded, wrapper := got.API.Request, want.API.Operation+"Request"
+	if inner, ok := recorded[wrapper].(map[string]any); ok && len(recorded) == 1 && want.API.Request[wrapper] == nil {
 		recorded = inner
 	}
 	p := params{service: want.API.Service}
