@@ -49,4 +49,7 @@ type Record map[string]any
 type Sink interface {
 	// Emit takes a record of an account and region.
 	Emit(account, region string, rec Record)
+	// EmitAfter takes a record whose delivery is later than usual by extra
+	// (sandbox time), because a fault says so.
+	EmitAfter(account, region string, rec Record, extra time.Duration)
 }

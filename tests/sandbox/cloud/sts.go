@@ -1,0 +1,187 @@
+package cloud
+
+import (
+	"errors"
+	"regexp"
+	"time"
+
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud/policy"
+)
+
+func stsService() service {
+	return service{
+		source: "sts.amazonaws.com", wire: query{"https://sts.amazonaws.com/doc/2011-06-15/"},
+		ops: map[string]operation{
+			"GetCallerIdentity": {readOnly: true, do: getCallerIdentity},
+			"AssumeRole":        {readOnly: true, needs: assumeRoleNeeds, do: assumeRole},
+		},
+	}
+}
+
+func getCallerIdentity(k *call) (reply, error) {
+	p := k.Principal
+	return reply{body: []el{leaf("Arn", p.ARN), leaf("UserId", p.PrincipalID), leaf("Account", p.Account)}}, nil
+}
+
+var (
+	roleARN     = regexp.MustCompile(`^arn:aws:iam::(\d{12}):role(/[\x21-\x7e]*/|/)([\w+=,.@-]{1,64})$`)
+	sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+)
+
+// roleAt finds the role an ARN names; nil if it is not there.
+func (c *Cloud) roleAt(arn string) (account string, r *Role) {
+	m := roleARN.FindStringSubmatch(arn)
+	if m == nil {
+		return "", nil
+	}
+	if a := c.world.Accounts[m[1]]; a != nil {
+		if r := a.Roles[m[3]]; r != nil && r.Path == m[2] {
+			return m[1], r
+		}
+	}
+	return m[1], nil
+}
+
+// sourceIdentity is what the new session will carry: the one asked for, or the
+// one the caller's session already has (it survives chaining).
+func (k *call) sourceIdentity() string {
+	if s := k.str("SourceIdentity"); s != "" {
+		return s
+	}
+	return k.Principal.SourceIdentity
+}
+
+func assumeRoleNeeds(k *call) []need {
+	arn := k.str("RoleArn")
+	owner, r := k.cloud.roleAt(arn)
+	ctx := policy.Context{}
+	if name := k.str("RoleSessionName"); name != "" {
+		ctx["sts:rolesessionname"] = []string{name}
+	}
+	if id := k.str("ExternalId"); id != "" {
+		ctx["sts:externalid"] = []string{id}
+	}
+	if id := k.sourceIdentity(); id != "" {
+		ctx["sts:sourceidentity"] = []string{id}
+	}
+	requestTags(ctx, tags(k.list("Tags")))
+	base := need{resource: arn, owner: owner, mustGrant: true, context: ctx}
+	if r != nil { // a role that is not there grants nothing: a denial, as AWS gives
+		base.grants = []policy.Named{{Doc: r.trust}}
+		tagKeys(ctx, "aws:ResourceTag/", r.Tags)
+	}
+	actions := []string{"sts:AssumeRole"}
+	if k.sourceIdentity() != "" {
+		actions = append(actions, "sts:SetSourceIdentity")
+	}
+	if len(k.list("Tags")) > 0 {
+		actions = append(actions, "sts:TagSession")
+	}
+	var out []need
+	for _, a := range actions {
+		n := base
+		n.action = a
+		out = append(out, n)
+	}
+	return out
+}
+
+// maxSessionPolicy is the largest inline session policy, in characters.
+const maxSessionPolicy = 2048
+
+func assumeRole(k *call) (reply, error) {
+	c, p := k.cloud, k.Principal
+	account, r := c.roleAt(k.str("RoleArn"))
+	if r == nil {
+		return reply{}, errors.New("the role is gone after it was authorised")
+	}
+	name, source := k.str("RoleSessionName"), k.sourceIdentity()
+	if !sessionName.MatchString(name) {
+		return reply{}, fail(400, "ValidationError", "1 validation error detected: Value '%s' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*", name)
+	}
+	if source != "" && !sessionName.MatchString(source) {
+		return reply{}, fail(400, "ValidationError", "1 validation error detected: Value '%s' at 'sourceIdentity' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*", source)
+	}
+	if p.SourceIdentity != "" && source != p.SourceIdentity {
+		return reply{}, &apiError{code: "AccessDenied", status: 403, denied: true, message: "The source identity of a session cannot be changed"}
+	}
+	if p.Type == "Root" {
+		return reply{}, &apiError{code: "AccessDenied", status: 403, denied: true, message: "Roles may not be assumed by root accounts."}
+	}
+	seconds, err := k.integer("DurationSeconds", 3600)
+	if err != nil {
+		return reply{}, err
+	}
+	longest := r.MaxSession
+	if p.Type == "AssumedRole" {
+		longest = time.Hour // role chaining
+	}
+	if lifetime := time.Duration(seconds) * time.Second; lifetime < 15*time.Minute || lifetime > longest {
+		return reply{}, fail(400, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	var inline []policy.Named
+	if text := k.str("Policy"); text != "" {
+		if len(text) > maxSessionPolicy {
+			return reply{}, fail(400, "ValidationError", "1 validation error detected: Value at 'policy' failed to satisfy constraint: Member must have length less than or equal to %d", maxSessionPolicy)
+		}
+		doc, err := policy.Parse([]byte(text), policy.ForIdentity)
+		if err != nil {
+			return reply{}, fail(400, "MalformedPolicyDocument", "%v", err)
+		}
+		inline = []policy.Named{{Doc: doc}}
+	}
+	if k.Params["PolicyArns"] != nil {
+		return reply{}, fail(400, "NotImplemented", "the sandbox knows inline session policies only")
+	}
+
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	s := &session{
+		secret: randomText(40, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"),
+		token:  "IQoJb3JpZ2luX2Vj" + randomText(200, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"),
+		// Measured on the machine's clock: a client's own clock decides when it renews.
+		expires: c.opts.Real().Add(time.Duration(seconds) * time.Second),
+		policy:  inline,
+		principal: Principal{
+			Account: account, Type: "AssumedRole", AccessKeyID: "ASIA" + randomText(16, alphabet),
+			ARN:         "arn:aws:sts::" + account + ":assumed-role/" + r.Name + "/" + name,
+			PrincipalID: r.ID + ":" + name, RoleARN: r.ARN(account), RoleName: r.Name, RoleID: r.ID,
+			SessionName: name, SourceIdentity: source, SessionCreated: k.Time,
+		},
+	}
+	c.forgetExpired()
+	c.sessions[s.principal.AccessKeyID] = s
+
+	elements := map[string]any{
+		"credentials": map[string]any{
+			"accessKeyId": s.principal.AccessKeyID, "sessionToken": s.token,
+			"expiration": s.expires.UTC().Format("Jan 2, 2006, 3:04:05 PM"),
+		},
+		"assumedRoleUser": map[string]any{"assumedRoleId": s.principal.PrincipalID, "arn": s.principal.ARN},
+	}
+	if source != "" {
+		elements["sourceIdentity"] = source
+	}
+	body := leaves(
+		node("Credentials", leaf("AccessKeyId", s.principal.AccessKeyID), leaf("SecretAccessKey", s.secret),
+			leaf("SessionToken", s.token), leaf("Expiration", s.expires.UTC().Format(time.RFC3339))),
+		node("AssumedRoleUser", leaf("AssumedRoleId", s.principal.PrincipalID), leaf("Arn", s.principal.ARN)),
+		leaf("SourceIdentity", source),
+	)
+	if inline != nil {
+		body = append(body, leaf("PackedPolicySize", 1+len(k.str("Policy"))*100/maxSessionPolicy))
+	}
+	return reply{
+		body: body, elements: elements, owner: account,
+		resources: []resource{{ARN: r.ARN(account), Type: "AWS::IAM::Role", Account: account}},
+	}, nil
+}
+
+// forgetExpired drops sessions an hour after their end; until then their use is
+// answered with ExpiredToken.
+func (c *Cloud) forgetExpired() {
+	for id, s := range c.sessions {
+		if c.opts.Real().Sub(s.expires) > time.Hour {
+			delete(c.sessions, id)
+		}
+	}
+}
