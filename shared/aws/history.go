@@ -1,0 +1,88 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
+	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
+	"github.com/aws/smithy-go/middleware"
+	"golang.org/x/time/rate"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
+)
+
+// lookupsPerSecond is what LookupEvents takes in an account and region.
+const lookupsPerSecond = 2
+
+// Recorded implements run.History. The history cannot be asked for a request
+// id, but for an access key: a canary's session has its own, so the answer is
+// that session's events and nobody else's.
+func (c *Cloud) Recorded(ctx context.Context, r canary.Receipt) (*event.Event, error) {
+	at := canary.Target{Provider: "aws", Account: r.Want.Cloud.Account, Region: r.Want.Cloud.Region}
+	fail := func(err error) (*event.Event, error) {
+		return nil, explain(err, "cloudtrail:LookupEvents for "+r.Call.Operation, at.Account, at.Region, readAdvice)
+	}
+	t, err := c.target(at)
+	if err != nil {
+		return fail(err)
+	}
+	key := r.Want.Actor.CredentialUID
+	if key == "" || len(r.RequestIDs) == 0 {
+		return fail(errors.New("the receipt has no request id or access key to look for"))
+	}
+	cfg := c.reading(t, at)
+	cfg.APIOptions = append(cfg.APIOptions, pace(c.limiter(at)))
+	pages := cloudtrail.NewLookupEventsPaginator(cloudtrail.NewFromConfig(cfg), &cloudtrail.LookupEventsInput{
+		LookupAttributes: []cttypes.LookupAttribute{{AttributeKey: cttypes.LookupAttributeKeyAccessKeyId, AttributeValue: &key}},
+	})
+	var unread error
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fail(err)
+		}
+		for _, e := range page.Events {
+			got, err := event.ReadCloudTrail([]byte(aws.ToString(e.CloudTrailEvent)))
+			if err != nil {
+				unread = fmt.Errorf("event %s of the history cannot be read: %w", aws.ToString(e.EventId), err)
+				continue
+			}
+			if slices.Contains(r.RequestIDs, got.API.RequestUID) {
+				return &got, nil
+			}
+		}
+	}
+	if unread != nil {
+		return fail(unread) // it might have been the one
+	}
+	return nil, nil
+}
+
+// limiter of a place, shared by all who ask.
+func (c *Cloud) limiter(at canary.Target) *rate.Limiter {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, ok := c.history[at]
+	if !ok {
+		l = rate.NewLimiter(lookupsPerSecond, 1)
+		c.history[at] = l
+	}
+	return l
+}
+
+// pace lets every attempt wait for its turn, retries too.
+func pace(l *rate.Limiter) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("Pace", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			if err := l.Wait(ctx); err != nil {
+				return middleware.FinalizeOutput{}, middleware.Metadata{}, fmt.Errorf("wait for a turn: %w", err)
+			}
+			return next.HandleFinalize(ctx, in)
+		}), "Retry", middleware.After)
+	}
+}

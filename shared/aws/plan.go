@@ -1,0 +1,310 @@
+package aws
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// maxSessionPolicy is what STS takes as an inline session policy, in characters.
+const maxSessionPolicy = 2048
+
+// Plan implements run.Cloud. References to the replies of earlier steps stay
+// open, and so does the escape "$${": the run resolves both before each call.
+func (c *Cloud) Plan(s canary.Scenario, cn canary.Canary) (run.Plan, error) {
+	t, err := c.target(cn.Target)
+	if err != nil {
+		return run.Plan{}, err
+	}
+	if !idForm.MatchString(cn.ID) || len(cn.ID) > 24 {
+		return run.Plan{}, fmt.Errorf("canary id %q: want 1 to 24 of a-z, 0-9 and -", cn.ID)
+	}
+	if !idForm.MatchString(cn.Run) || len(cn.Run) > 64 {
+		return run.Plan{}, fmt.Errorf("run id %q: want 1 to 64 of a-z, 0-9 and -", cn.Run)
+	}
+	if len(s.Steps) == 0 {
+		return run.Plan{}, errors.New("the scenario has no steps")
+	}
+	exact := t.scene(cn.Target.Region, cn.Run, cn.Name())
+	// What the role needs once and for all: for any canary of any run.
+	standing := t.scene(cn.Target.Region, "*", canary.Marker+"-*")
+
+	p := run.Plan{Canary: cn, Scenario: s}
+	var session, permissions []statement
+	for _, st := range s.Steps {
+		step, err := planStep(t, exact, s.Kind, st)
+		if err != nil {
+			return run.Plan{}, fmt.Errorf("%sstep %q: %w", position(s, st), st.ID, err)
+		}
+		p.Steps = append(p.Steps, step)
+		session = append(session, exact.statements(step.Call)...)
+		permissions = append(permissions, standing.statements(loosely(t, standing, st.Call, st.Params))...)
+		if step.Undo != nil {
+			session = append(session, exact.statements(*step.Undo)...)
+			permissions = append(permissions, standing.statements(loosely(t, standing, st.Undo.Call, st.Undo.Params))...)
+		}
+	}
+	p.SessionPolicy, p.Permissions = policy(session), policy(permissions)
+	if n := len(p.SessionPolicy); n > maxSessionPolicy {
+		return run.Plan{}, fmt.Errorf("its session policy has %d characters, %d more than STS takes: split the scenario", n, n-maxSessionPolicy)
+	}
+	return p, nil
+}
+
+func position(s canary.Scenario, st canary.Step) string {
+	if s.File == "" || st.Line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d: ", s.File, st.Line)
+}
+
+// planStep works out one step, or says why it is refused.
+func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedStep, error) {
+	do, op, err := planCall(t, s, st.Call, st.Params)
+	if err != nil {
+		return run.PlannedStep{}, err
+	}
+	if dry := do.Params["DryRun"] == true; dry != (kind == canary.DryRun) {
+		if dry {
+			return run.PlannedStep{}, fmt.Errorf("%s: DryRun is set, but the scenario is %s: its kind must be %s", st.Call, kind, canary.DryRun)
+		}
+		return run.PlannedStep{}, fmt.Errorf("%s: a scenario of kind %s must set DryRun: true", st.Call, kind)
+	}
+	service, name, _ := strings.Cut(st.Call, ":")
+	out := run.PlannedStep{Step: st.ID, Call: do, NoUndo: st.NoUndo, Record: run.ExpectedRecord{
+		Service: service + ".amazonaws.com", Operation: name, Region: do.Region, ReadOnly: op.readOnly,
+	}}
+	switch {
+	case st.Undo != nil && st.NoUndo != "":
+		return out, fmt.Errorf("%s has an undo and a reason why none is needed", st.Call)
+	case st.Undo == nil && op.undo != "" && kind != canary.DryRun:
+		return out, fmt.Errorf("%s has no undo: it must be undone by %s", st.Call, op.undo)
+	case st.Undo == nil && st.NoUndo == "":
+		return out, fmt.Errorf("%s has no undo, and no reason (no_undo) why none is needed", st.Call)
+	case st.Undo == nil:
+		return out, nil
+	case op.undo == "":
+		return out, fmt.Errorf("%s leaves nothing to undo, but an undo is given (%s)", st.Call, st.Undo.Call)
+	case st.Undo.Call != op.undo:
+		return out, fmt.Errorf("%s is not proven to undo %s: %s is", st.Undo.Call, st.Call, op.undo)
+	}
+	undo, _, err := planCall(t, s, st.Undo.Call, st.Undo.Params)
+	if err != nil {
+		return out, fmt.Errorf("undo: %w", err)
+	}
+	for _, param := range op.subject {
+		if !reflect.DeepEqual(do.Params[param], undo.Params[param]) {
+			return out, fmt.Errorf("undo: %s names %s %v, but the call it must undo %v", undo.Operation, param, undo.Params[param], do.Params[param])
+		}
+	}
+	undo.Gone = st.Undo.Gone
+	out.Undo = &undo
+	return out, nil
+}
+
+// planCall expands and checks one call.
+func planCall(t Target, s scene, name string, params map[string]any) (canary.Call, operation, error) {
+	expanded, err := expand(t, s, params)
+	if err != nil {
+		return canary.Call{}, operation{}, fmt.Errorf("%s: %w", name, err)
+	}
+	expanded = plain(expanded) // the shape it has when it is read back from the ledger
+	op, _, err := lookUp(name, expanded)
+	if err != nil {
+		return canary.Call{}, op, err
+	}
+	if err := op.guards.check(s, name, expanded); err != nil {
+		return canary.Call{}, op, err
+	}
+	region := s.region
+	if op.global {
+		region = homeRegion(s.partition)
+	}
+	return canary.Call{Operation: name, Region: region, Params: expanded}, op, nil
+}
+
+// expand resolves the references a plan can resolve, and leaves the others.
+func expand(t Target, s scene, params map[string]any) (map[string]any, error) {
+	var noFixture error
+	out, err := canary.Expand(keepEscapes(params), func(ref string) (string, bool) {
+		switch ref {
+		case "name":
+			return s.name, true
+		case "canary":
+			return s.canaryID(), true
+		case "run":
+			return s.run, true
+		case "account":
+			return s.account, true
+		case "region":
+			return s.region, true
+		case "partition":
+			return s.partition, true
+		}
+		if name, ok := strings.CutPrefix(ref, "fixture."); ok {
+			v, ok := t.fixture(s.region, name)
+			if !ok && noFixture == nil {
+				noFixture = fmt.Errorf("${fixture.%s} is not configured for %s/%s: add %s under fixtures of that target (region %q or \"*\") in auditcanary.yaml", name, s.account, s.region, name, s.region)
+			}
+			return v, true
+		}
+		return "${" + ref + "}", strings.HasPrefix(ref, "steps.")
+	})
+	if err = errors.Join(noFixture, err); err != nil {
+		return nil, err
+	}
+	expanded, _ := out.(map[string]any)
+	return expanded, nil
+}
+
+// keepEscapes doubles each escape, since the run will expand once more.
+func keepEscapes(v any) any {
+	switch v := v.(type) {
+	case string:
+		return strings.ReplaceAll(v, "$${", "$$${")
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, x := range v {
+			out[k] = keepEscapes(x)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = keepEscapes(x)
+		}
+		return out
+	default:
+		return v
+	}
+}
+
+// loosely expands a call that has been planned already for any canary of any run.
+func loosely(t Target, s scene, name string, params map[string]any) canary.Call {
+	expanded, _ := expand(t, s, params) // planCall has expanded the same
+	return canary.Call{Operation: name, Params: plain(expanded)}
+}
+
+// Permissions merges what the plans need with what sweeping and reading the
+// event history of their accounts need, as one identity policy for the
+// injector's role. It is deterministic. (IAM takes 10,240 characters as inline
+// policies of a role, 6,144 as a managed one.)
+func Permissions(plans []run.Plan) (json.RawMessage, error) {
+	var all []statement
+	for _, p := range plans {
+		var doc struct{ Statement []statement }
+		if err := json.Unmarshal(p.Permissions, &doc); err != nil {
+			return nil, fmt.Errorf("permissions of canary %s: %w", p.Canary.ID, err)
+		}
+		all = append(all, doc.Statement...)
+		at := p.Canary.Target
+		s := scene{partition: partitionOf(at.Region), account: at.Account, region: at.Region}
+		for _, g := range reads {
+			all = append(all, s.statement(g, nil))
+		}
+	}
+	return policy(all), nil
+}
+
+// statement of an IAM policy. Condition values are compared with StringLike,
+// which is equality where there is no wildcard.
+type statement struct {
+	Effect    string
+	Action    words
+	Resource  words
+	Condition map[string]map[string]string `json:",omitempty"`
+}
+
+// words is written as a string when it is one.
+type words []string
+
+func (w words) MarshalJSON() ([]byte, error) {
+	if len(w) == 1 {
+		return json.Marshal(w[0])
+	}
+	return json.Marshal([]string(w))
+}
+
+func (w *words) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*w = words{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(w))
+}
+
+// statements a call needs.
+func (s scene) statements(call canary.Call) []statement {
+	var out []statement
+	for _, g := range operations[call.Operation].grants {
+		out = append(out, s.statement(g, call.Params))
+	}
+	return out
+}
+
+func (s scene) statement(g grant, params map[string]any) statement {
+	st := statement{Effect: "Allow", Action: g.actions, Resource: s.fill(g.resource, params)}
+	for k, template := range g.when {
+		if st.Condition == nil {
+			st.Condition = map[string]map[string]string{"StringLike": {}}
+		}
+		st.Condition["StringLike"][k] = strings.Join(s.fill(template, params), "")
+	}
+	return st
+}
+
+// policy merges statements into a document: those of equal resource and
+// condition join their actions, then those of equal action and condition their
+// resources. Sorted and compact.
+func policy(sts []statement) json.RawMessage {
+	sts = join(sts, func(s *statement) (*words, words) { return &s.Action, s.Resource })
+	sts = join(sts, func(s *statement) (*words, words) { return &s.Resource, s.Action })
+	slices.SortFunc(sts, func(a, b statement) int {
+		return cmp.Or(slices.Compare(a.Action, b.Action), slices.Compare(a.Resource, b.Resource), strings.Compare(conditionKey(a), conditionKey(b)))
+	})
+	doc, err := json.Marshal(struct {
+		Version   string
+		Statement []statement
+	}{"2012-10-17", sts})
+	if err != nil {
+		panic(err) // strings and maps of strings only
+	}
+	return doc
+}
+
+// join unites the statements that differ only in the words field gives first.
+func join(sts []statement, field func(*statement) (grow *words, same words)) []statement {
+	groups := map[string]*statement{}
+	for _, st := range sts {
+		grow, same := field(&st)
+		k := strings.Join(slices.Sorted(slices.Values(same)), " ") + "\n" + conditionKey(st)
+		if g, ok := groups[k]; ok {
+			into, _ := field(g)
+			*into = append(slices.Clone(*into), *grow...)
+			continue
+		}
+		groups[k] = &st
+	}
+	var out []statement
+	for _, k := range slices.Sorted(maps.Keys(groups)) {
+		st := *groups[k]
+		grow, _ := field(&st)
+		*grow = slices.Compact(slices.Sorted(slices.Values(*grow)))
+		out = append(out, st)
+	}
+	return out
+}
+
+func conditionKey(s statement) string {
+	b, _ := json.Marshal(s.Condition) // map keys are sorted
+	return string(b)
+}
