@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -61,6 +62,8 @@ var (
 	a     *archive.Archive
 	clock = &handClock{now: day}
 	base  string // URL of the archive
+	// testdata, made absolute: the archive changes the working directory.
+	testdata string
 )
 
 // TestMain starts the one archive a process can have.
@@ -82,6 +85,9 @@ func TestMain(m *testing.M) {
 
 func withArchive(f func() int) (code int, err error) {
 	ctx := context.Background()
+	if testdata, err = filepath.Abs("testdata"); err != nil {
+		return 1, err
+	}
 	dir, err := os.MkdirTemp("", "archive-test-")
 	if err != nil {
 		return 1, err

@@ -93,6 +93,9 @@ type Putter interface {
 // retryAfter is how long a failed delivery waits for the next attempt, in the sandbox's time.
 const retryAfter = 5 * time.Minute
 
+// joinWithin is how far a record's delivery may be moved so that it shares a file.
+const joinWithin = 90 * time.Second
+
 // Delivery brings records into a trail's bucket, as CloudTrail does: in gz files
 // per account and region, some minutes after the event, with a signed digest per
 // hour. It implements cloud.Sink. Safe for concurrent use.
@@ -214,17 +217,25 @@ func (d *Delivery) accept(s Scope, raw json.RawMessage, at time.Time, extra time
 	return true
 }
 
-// join returns the file a record emitted at a time goes into: one that is due
-// within the delays a record can have, or else a new one.
+// join returns the file a record emitted at a time goes into: the one that is due
+// nearest to when the record's own delay ends, or else a new one.
 func (d *Delivery) join(s Scope, emitted time.Time) *batch {
-	for _, b := range d.pending { // sorted by due
-		if b.Scope == s && !b.faulted && !b.due.Before(emitted.Add(d.c.Delay.Min)) && !b.due.After(emitted.Add(d.c.Delay.Max)) {
-			return b
+	due := emitted.Add(d.c.Delay.draw(d.rng))
+	var best *batch
+	off := joinWithin
+	for _, b := range d.pending {
+		if b.Scope != s || b.faulted || b.due.Before(emitted.Add(d.c.Delay.Min)) || b.due.After(emitted.Add(d.c.Delay.Max)) {
+			continue
+		}
+		if o := b.due.Sub(due).Abs(); o <= off {
+			best, off = b, o
 		}
 	}
-	b := &batch{Scope: s, due: emitted.Add(d.c.Delay.draw(d.rng))}
-	d.pend(b)
-	return b
+	if best == nil {
+		best = &batch{Scope: s, due: due}
+		d.pend(best)
+	}
+	return best
 }
 
 // pend puts a file where it belongs by its time. The caller holds mu.
