@@ -139,7 +139,7 @@ func (p params) members(got map[string]any, name string) []any {
 			}
 		}
 	}
-	out := named(got, func(key string) bool { return fold(key) == fold(name) })
+	out := named(got, func(key string) bool { return strings.EqualFold(key, name) })
 	if len(out) == 0 {
 		out = named(got, func(key string) bool { return stem(key) == stem(name) })
 	}
@@ -148,7 +148,7 @@ func (p params) members(got map[string]any, name string) []any {
 
 // follow descends along path, through lists of one element.
 func follow(got map[string]any, path []string) []any {
-	found := named(got, func(key string) bool { return fold(key) == fold(path[0]) })
+	found := named(got, func(key string) bool { return strings.EqualFold(key, path[0]) })
 	if len(path) == 1 {
 		return found
 	}
@@ -171,13 +171,18 @@ func follow(got map[string]any, path []string) []any {
 // query string's marker, an empty "tagging" beside "Tagging": the marker counts
 // only if there is nothing else.
 func named(got map[string]any, match func(key string) bool) []any {
+	var keys []string
+	for key, v := range got {
+		if v != nil && match(key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
 	var out, markers []any
-	for _, key := range slices.Sorted(maps.Keys(got)) {
-		switch v := got[key]; {
-		case !match(key) || v == nil:
-		case isMarker(v):
+	for _, key := range keys {
+		if v := got[key]; isMarker(v) {
 			markers = append(markers, v)
-		default:
+		} else {
 			out = append(out, v)
 		}
 	}
