@@ -64,7 +64,9 @@ type Store interface {
 	//
 	// With old == "" the object must not exist yet; otherwise it must still be at
 	// version old. If it is not so, nothing is written and the error wraps
-	// ErrConflict. Any other error leaves open whether the object was written, now
+	// ErrConflict. A store that lost the answer to a write and finds that the object
+	// has been replaced since cannot know better and says ErrConflict too: look at
+	// what is there. Any other error leaves open whether the object was written, now
 	// or a little later.
 	Put(ctx context.Context, path string, data []byte, old Version) (Version, error)
 }
