@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 
@@ -42,8 +43,7 @@ func (x Expectation) Holds(e event.Event) (bool, error) {
 }
 
 // CompileExpect compiles a CEL expression over `event`. An expression that is not
-// boolean or names a field that event.Event does not have is an error, which says
-// at which column.
+// boolean or names a field that event.Event does not have is an error.
 func CompileExpect(expr string) (Expectation, error) {
 	if len(expr) > maxExpectBytes {
 		return nil, fmt.Errorf("expression is longer than %d bytes", maxExpectBytes)
@@ -59,7 +59,7 @@ func CompileExpect(expr string) (Expectation, error) {
 	compiled, issues := env.Compile(expr)
 	if issues.Err() != nil {
 		if all := issues.Errors(); len(all) > 0 {
-			return nil, fmt.Errorf("column %d: %s", all[0].Location.Column()+1, firstLine(all[0].Message))
+			return nil, fmt.Errorf("%s%s", place(all[0].Location), firstLine(all[0].Message))
 		}
 		return nil, fmt.Errorf("compile: %w", issues.Err())
 	}
@@ -88,6 +88,18 @@ func CompileExpect(expr string) (Expectation, error) {
 		}
 		return bool(b), nil
 	}, nil
+}
+
+// place says where in an expression, if that is known.
+func place(l common.Location) string {
+	switch {
+	case l.Line() < 1 || l.Column() < 0:
+		return ""
+	case l.Line() == 1:
+		return fmt.Sprintf("column %d: ", l.Column()+1)
+	default:
+		return fmt.Sprintf("line %d, column %d: ", l.Line(), l.Column()+1)
+	}
 }
 
 func firstLine(s string) string {

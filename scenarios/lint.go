@@ -305,8 +305,12 @@ func (l *linter) refused(path []string, err error) {
 	l.fail(n.Line, n.Column, "%s", printed(err.Error()))
 }
 
+// maxExpect is the number of expectations a scenario may have: each costs a
+// compilation, and an evaluation for every record.
+const maxExpect = 20
+
 func (l *linter) expectations() {
-	for i, expr := range l.s.Expect {
+	for i, expr := range l.s.Expect[:min(len(l.s.Expect), maxExpect)] {
 		path := []string{"expect", strconv.Itoa(i)}
 		if strings.Contains(expr, "${") {
 			l.at(path, "expect: references are not replaced here; what the calls imply is compared anyway")

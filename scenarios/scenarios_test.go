@@ -218,6 +218,9 @@ func TestHostileFilesAreRefusedNotSuffered(t *testing.T) {
 		}(), "f.yaml:1:1: more than 100 errors; the rest is not shown"},
 		{"second document", "id: a\n---\nid: b\n", "f.yaml:2:1: a second YAML document; a file holds one scenario"},
 		{"broken second document", "id: a\n---\n[\n", "f.yaml:4:1: not YAML: did not find expected node content"},
+		{"very many expectations", "expect: [" + strings.Repeat("a,", 500) + "]", "f.yaml:1:9: expect must have at most 20 items"},
+		{"an expectation nested too deep", "expect: ['" + strings.Repeat("[", 1500) + "']", "f.yaml:1:10: expect: expression recursion limit exceeded: 50"},
+		{"an expectation too long", "expect: ['" + strings.Repeat("a", 3000) + "']", "f.yaml:1:10: expect: expression is longer than 2048 bytes"},
 		{"a list", "- id: a\n", "f.yaml:1:1: the file must be a mapping, not a list"},
 		{"a word", "scenario\n", "f.yaml:1:1: the file must be a mapping, not a string"},
 	}

@@ -85,7 +85,7 @@ func generateSchema(t *testing.T) []byte {
 	part(s, "harmless").MinLength, part(s, "harmless").MaxLength = one, text
 	part(s, "cost").MinLength, part(s, "cost").MaxLength = ptr(4), text
 	part(s, "steps").MinItems, part(s, "steps").MaxItems = one, few
-	part(s, "expect").MinItems, part(s, "expect").MaxItems = one, few
+	part(s, "expect").MinItems, part(s, "expect").MaxItems = one, ptr(maxExpect)
 	part(schedule, "every").Enum = []any{"hourly", "daily", "weekly"}
 	part(schedule, "why").MinLength, part(schedule, "why").MaxLength = few, text
 	call := operationForm.String()
