@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -24,22 +25,25 @@ func (o *Own) Watch(cfg *awssdk.Config) {
 		return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("auditcanaryOwn",
 			func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 				out, md, err := next.HandleDeserialize(ctx, in)
-				if resp, ok := out.RawResponse.(*smithyhttp.Response); ok {
-					o.note(resp)
+				if resp, ok := out.RawResponse.(*smithyhttp.Response); ok && resp != nil {
+					o.note(resp, md)
 				}
 				return out, md, err
 			}), middleware.Before)
 	})
 }
 
-func (o *Own) note(resp *smithyhttp.Response) {
+func (o *Own) note(resp *smithyhttp.Response, md middleware.Metadata) {
+	id, _ := awsmiddleware.GetRequestIDMetadata(md) // EC2 and IAM have it in the body
 	for _, h := range requestIDHeaders {
-		if id := resp.Header.Get(h); id != "" {
-			o.mu.Lock()
-			o.ids = append(o.ids, id)
-			o.mu.Unlock()
-			return
+		if id == "" {
+			id = resp.Header.Get(h)
 		}
+	}
+	if id != "" {
+		o.mu.Lock()
+		o.ids = append(o.ids, id)
+		o.mu.Unlock()
 	}
 }
 
