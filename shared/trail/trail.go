@@ -1,4 +1,12 @@
 // Package trail reads CloudTrail files as they lie in an archive.
+//
+// An Archive lists the places where records may be, opens each new object once,
+// and hands it to a Scanner, which inflates it, hashes it and finds the records
+// asked for without decoding the others. What is hashed is what is parsed.
+//
+// Every byte of an archive may have been chosen by somebody hostile. What cannot
+// be read is therefore never skipped in silence: it becomes a Defect of the file
+// and a canary.Problem of the look, and memory stays bounded whatever the input.
 package trail
 
 import (
