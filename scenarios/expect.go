@@ -43,7 +43,8 @@ func (x Expectation) Holds(e event.Event) (bool, error) {
 }
 
 // CompileExpect compiles a CEL expression over `event`. An expression that is not
-// boolean or names a field that event.Event does not have is an error.
+// boolean or names a field that event.Event does not have is an error, which says
+// where in the expression.
 func CompileExpect(expr string) (Expectation, error) {
 	if len(expr) > maxExpectBytes {
 		return nil, fmt.Errorf("expression is longer than %d bytes", maxExpectBytes)
@@ -118,8 +119,7 @@ func knownFields(a *ast.AST) error {
 		}
 		if t, ok := fieldType(reflect.TypeFor[event.Event](), path[:len(path)-1]); ok && t != nil {
 			if _, ok := fieldType(t, path[len(path)-1:]); !ok {
-				col := a.SourceInfo().GetStartLocation(e.ID()).Column() + 1
-				bad = fmt.Errorf("column %d: an event has no field %s", col, strings.Join(path, "."))
+				bad = fmt.Errorf("%san event has no field %s", place(a.SourceInfo().GetStartLocation(e.ID())), strings.Join(path, "."))
 			}
 		}
 	}))
