@@ -33,11 +33,11 @@ type Expectation func(event map[string]any) (bool, error)
 func (x Expectation) Holds(e event.Event) (bool, error) {
 	data, err := json.Marshal(e)
 	if err != nil {
-		return false, fmt.Errorf("expectation: encode event %s: %w", e.Metadata.UID, err)
+		return false, fmt.Errorf("expectation: encode event %q: %w", e.Metadata.UID, err)
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(data, &fields); err != nil {
-		return false, fmt.Errorf("expectation: decode event %s: %w", e.Metadata.UID, err)
+		return false, fmt.Errorf("expectation: decode event %q: %w", e.Metadata.UID, err)
 	}
 	return x(fields)
 }
