@@ -188,8 +188,11 @@ func (s *Set) Fire(at string, it map[string]any) []Action {
 	if s == nil {
 		return nil
 	}
+	s.mu.Lock()
+	faults := s.faults // Replace makes a new slice
+	s.mu.Unlock()
 	var out []Action
-	for _, f := range s.faults {
+	for _, f := range faults {
 		if f.at != at {
 			continue
 		}
@@ -263,4 +266,22 @@ func (s *Set) Err() error {
 		errs = append(errs, f.err)
 	}
 	return errors.Join(errs...)
+}
+
+// Replace takes over the faults of another set, none if it is nil, uncounted.
+// Whoever holds s sees them from the next Fire on.
+func (s *Set) Replace(by *Set) {
+	var faults []*entry
+	if by != nil {
+		by.mu.Lock()
+		for _, f := range by.faults {
+			fresh := *f
+			fresh.fired, fresh.err = 0, nil
+			faults = append(faults, &fresh)
+		}
+		by.mu.Unlock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = faults
 }

@@ -195,6 +195,25 @@ func TestANilSetFiresNothing(t *testing.T) {
 	}
 }
 
+func TestReplaceIsSeenByWhoeverHoldsTheSet(t *testing.T) {
+	s := parse(t, one("record", "true", "{drop: true}"))
+	other := parse(t, "faults:\n  - {name: b, at: record, match: 'true', times: 1, do: {duplicate: 1}}\n")
+	other.Fire("record", nil)
+	s.Replace(other)
+	for i, want := range []int{1, 0} { // counted from the beginning, and not on the other's account
+		if got := s.Fire("record", nil); len(got) != want || (want == 1 && got[0].Name != "b") {
+			t.Errorf("Fire %d = %+v", i, got)
+		}
+	}
+	if st := other.Status(); st[0].Fired != 1 {
+		t.Errorf("the other set counts along: %+v", st)
+	}
+	s.Replace(nil)
+	if got := s.Fire("record", nil); got != nil {
+		t.Errorf("after Replace(nil): %+v", got)
+	}
+}
+
 func TestEditLeavesTheOriginalAlone(t *testing.T) {
 	rec := map[string]any{
 		"errorCode":    "AccessDenied",

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/auditcanary/auditcanary/tests/sandbox/archive"
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
+	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
+)
+
+// adminPrefix is where the sandbox answers for itself. It is no bucket's name.
+const adminPrefix = "/_sandbox/"
+
+// front divides requests between the sandbox itself and its cloud. It is no
+// http.ServeMux, which would clean the paths of S3 objects.
+type front struct {
+	plane, admin http.Handler
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, adminPrefix) {
+		f.admin.ServeHTTP(w, r)
+		return
+	}
+	f.plane.ServeHTTP(w, r)
+}
+
+// newAdmin answers what a test wants to know of the sandbox, unsigned, as JSON:
+//
+//	GET /_sandbox/calls   the calls so far: [{n, service, operation, account, region, mutating, error, ...}]
+//	GET /_sandbox/state   what is not as at the start: {"changes": [{account, region, kind, id, is}]}
+//	GET /_sandbox/time    the sandbox's clock: {"now": "2026-01-02T15:04:05.678Z"}
+//	GET /_sandbox/delivery how far delivery is: {latest_delivery, latest_digest, pending}
+//	GET /_sandbox/faults  how often each fault struck: [{name, at, fired, error}]
+//	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n anew
+func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock) http.Handler {
+	mux := http.NewServeMux()
+	get := func(path string, answer func() any) {
+		mux.HandleFunc("GET "+adminPrefix+path, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, answer()) })
+	}
+	get("calls", func() any {
+		if calls := plane.Calls(); calls != nil {
+			return calls
+		}
+		return []cloud.CallLog{}
+	})
+	get("state", func() any {
+		changes := plane.Changes()
+		if changes == nil {
+			changes = []cloud.Change{}
+		}
+		return map[string]any{"changes": changes}
+	})
+	get("time", func() any { return map[string]any{"now": now.Now().Format(time.RFC3339Nano)} })
+	get("delivery", func() any {
+		s := delivery.Status()
+		return map[string]any{"latest_delivery": s.LatestDelivery, "latest_digest": s.LatestDigest, "pending": s.Pending}
+	})
+	get("faults", func() any { return faults.Status() })
+	mux.HandleFunc("PUT "+adminPrefix+"faults", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil {
+			reply(w, http.StatusBadRequest, map[string]any{"error": "read the body: " + err.Error()})
+			return
+		}
+		set, err := fault.Parse("body", body)
+		if err != nil {
+			reply(w, http.StatusBadRequest, map[string]any{"error": err.Error()})
+			return
+		}
+		faults.Replace(set)
+		plane.SetFaults(faults)
+		reply(w, http.StatusOK, faults.Status())
+	})
+	return mux
+}
+
+func reply(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the caller is gone; there is nobody to tell
+}

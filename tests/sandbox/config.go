@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
+)
+
+const ledgerOrigin = "auditcanary.example/demo"
+
+// writeConfig writes auditcanary.yaml for this sandbox into dir, with the key
+// that signs its ledger (kept if there is one), and returns the file's path. egress
+// is the address that calls come from.
+func writeConfig(dir, url, egress string) (string, error) {
+	if err := writeKey(filepath.Join(dir, "signing.key")); err != nil {
+		return "", fmt.Errorf("signing key: %w", err)
+	}
+	file := filepath.Join(dir, "auditcanary.yaml")
+	if err := os.WriteFile(file, []byte(config(url, egress)), 0o600); err != nil {
+		return "", fmt.Errorf("configuration: %w", err)
+	}
+	return file, nil
+}
+
+func writeKey(file string) error {
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	private, public, err := ledger.GenerateKey(ledgerOrigin)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file+".pub", []byte(public+"\n"), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(private+"\n"), 0o600)
+}
+
+// config is the product's configuration file for the sandbox's world.
+func config(url, egress string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Written by the sandbox for this run.
+version: 1
+aws:
+  endpoint_url: %s
+targets:
+`, url)
+	for _, account := range cloud.TargetAccounts() {
+		fmt.Fprintf(&b, "  - account: %q\n    regions: [%s]\n    role_arn: %s\n    egress: [%q]\n    fixtures:\n",
+			account, strings.Join(cloud.Regions(), ", "), cloud.InjectorRole(account), egress)
+		for _, region := range append([]string{"*"}, cloud.Regions()...) {
+			fmt.Fprintf(&b, "      %q:\n", region)
+			fixtures := cloud.Fixtures(account, region)
+			for _, name := range slices.Sorted(maps.Keys(fixtures)) {
+				fmt.Fprintf(&b, "        %s: %s\n", name, fixtures[name])
+			}
+		}
+	}
+	fmt.Fprintf(&b, `log_stores:
+  - name: central
+    type: cloudtrail-s3
+    bucket: %s
+    region: %s
+    organization_id: %s
+    role_arn: %s
+ledger:
+  origin: %s
+  dir: ledger
+signing:
+  key_file: signing.key
+slo: {pass: 15m, late: 60m, amend: 24h, poll: 1s}
+scenarios: {dirs: [], include: ["aws/*"], exclude: []}
+`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin)
+	return b.String()
+}
