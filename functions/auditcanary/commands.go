@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -262,7 +264,7 @@ func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string]jso
 		}
 		fmt.Fprintf(w, "  session policy: %s\n\n", p.SessionPolicy)
 	}
-	for _, account := range sortedKeys(permissions) {
+	for _, account := range slices.Sorted(maps.Keys(permissions)) {
 		fmt.Fprintf(w, "Least-privilege policy of the injector role in %s, ready to paste:\n", account)
 		if err := printJSON(w, permissions[account]); err != nil {
 			return err

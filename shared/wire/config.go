@@ -186,7 +186,10 @@ func Parse(file string, data []byte) (*Config, error) {
 	c := &Config{}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
-	if err := dec.Decode(c); err != nil {
+	switch err := dec.Decode(c); {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%s: empty", file)
+	case err != nil:
 		return nil, yamlErrors(file, err)
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {

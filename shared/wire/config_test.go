@@ -1,0 +1,88 @@
+package wire
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+)
+
+var update = flag.Bool("update", false, "write the expected errors anew")
+
+func TestAGoodConfigurationIsReadWithItsDefaults(t *testing.T) {
+	c, err := Load("testdata/good.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := canary.SLO{Pass: 15 * time.Minute, Late: time.Hour, Amend: 24 * time.Hour, Clock: 2 * time.Minute}
+	if got := c.CanarySLO(); got != want {
+		t.Errorf("SLO %+v, want %+v", got, want)
+	}
+	plans, err := Plan(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One account: seven regional scenarios in two regions, IAM once.
+	if len(plans) != 15 {
+		t.Errorf("%d canaries planned, want 15", len(plans))
+	}
+	if _, err := Permissions(c, plans); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each testdata/invalid/NAME.yaml is refused with exactly the lines of NAME.err.
+func TestABadConfigurationIsRefusedWithItsLines(t *testing.T) {
+	files, err := filepath.Glob("testdata/invalid/*.yaml")
+	if err != nil || len(files) < 12 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			_, err := Load(file)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			got := strings.ReplaceAll(err.Error(), filepath.Dir(file)+string(filepath.Separator), "") + "\n"
+			golden := strings.TrimSuffix(file, ".yaml") + ".err"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%swant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, glob := range []string{"testdata/*.yaml", "testdata/invalid/*.yaml"} {
+		files, err := filepath.Glob(glob)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("auditcanary.yaml", data)
+		if err == nil && len(c.Targets) == 0 {
+			t.Error("accepted without targets")
+		}
+	})
+}
