@@ -82,6 +82,8 @@ type Scanner struct {
 	sum    hash.Hash
 	marker marker
 	parse  parser
+
+	maxCompressed, maxPlain int64 // what they say, lower in tests
 }
 
 const (
@@ -99,6 +101,8 @@ func NewScanner() *Scanner {
 		buf:    bufio.NewReaderSize(nil, 64<<10),
 		sum:    sha256.New(),
 		marker: newMarker(canary.Marker),
+
+		maxCompressed: MaxCompressed, maxPlain: MaxPlain,
 	}
 	for range 3 { // one being inflated, one being scanned, one between them
 		s.blocks = append(s.blocks, make([]byte, headroom+blockSize))
@@ -137,7 +141,7 @@ func (s *Scanner) ScanBytes(ctx context.Context, gz []byte, requestIDs map[strin
 }
 
 func (s *Scanner) scan(ctx context.Context, r io.Reader, requestIDs map[string]bool, hash bool) (File, error) {
-	src := &source{r: r}
+	src := &source{r: r, most: s.maxCompressed}
 	s.sum.Reset()
 	s.parse = parser{want: requestIDs, marker: &s.marker}
 	p := &s.parse
@@ -212,8 +216,8 @@ func (s *Scanner) inflate(ctx context.Context, src *source, free <-chan []byte, 
 			m, err = s.gz.Read(buf[headroom+n:])
 			n += m
 		}
-		if total += int64(n); total > MaxPlain {
-			err = errPlain
+		if total += int64(n); total > s.maxPlain {
+			err = tooLarge{s.maxPlain, "uncompressed"}
 		}
 		if err == nil {
 			err = ctx.Err()
@@ -225,11 +229,17 @@ func (s *Scanner) inflate(ctx context.Context, src *source, free <-chan []byte, 
 	}
 }
 
-var (
-	errEmpty      = errors.New("object is empty")
-	errPlain      = fmt.Errorf("more than %d bytes uncompressed; not read further", int64(MaxPlain))
-	errCompressed = fmt.Errorf("more than %d bytes compressed; not read further", int64(MaxCompressed))
-)
+var errEmpty = errors.New("object is empty")
+
+// tooLarge: the object goes beyond one of the limits.
+type tooLarge struct {
+	most int64
+	what string
+}
+
+func (e tooLarge) Error() string {
+	return fmt.Sprintf("more than %d bytes %s; not read further", e.most, e.what)
+}
 
 // inflateError says in words what the gzip reader ended with.
 func inflateError(err error) string {
@@ -240,22 +250,23 @@ func inflateError(err error) string {
 		return "not a gzip stream, or bytes after its end that are none"
 	case errors.Is(err, gzip.ErrChecksum):
 		return "gzip checksum does not match"
-	case errors.Is(err, errEmpty), errors.Is(err, errPlain), errors.Is(err, errCompressed):
+	case errors.Is(err, errEmpty), errors.As(err, new(tooLarge)):
 		return err.Error()
 	}
-	return "inflate: " + err.Error()
+	return "gzip stream is damaged: " + err.Error()
 }
 
 // source keeps the reader's own errors apart from what is wrong with its bytes.
 type source struct {
-	r   io.Reader
-	n   int64
-	err error
+	r    io.Reader
+	n    int64
+	most int64
+	err  error
 }
 
 func (s *source) Read(p []byte) (int, error) {
-	if s.n > MaxCompressed {
-		return 0, errCompressed
+	if s.n > s.most {
+		return 0, tooLarge{s.most, "compressed"}
 	}
 	n, err := s.r.Read(p)
 	s.n += int64(n)
