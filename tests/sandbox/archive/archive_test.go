@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/auditcanary/auditcanary/tests/sandbox/archive"
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 )
 
 // handClock is a clock that a test sets.
@@ -94,7 +95,7 @@ func withArchive(f func() int) (code int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	a, err = archive.Open(ctx, archive.Config{Dir: dir, Clock: clock, Buckets: append(
-		archive.WorldBuckets(archive.Scope{Account: "111122223333", Region: "eu-west-1"}),
+		archive.WorldBuckets(cloud.World(clock)),
 		archive.Bucket{Name: "plain", Account: "111122223333", Region: "us-east-1"},
 		archive.Bucket{Name: "versioned", Account: "111122223333", Region: "us-east-1", Versioned: true},
 	)})
@@ -219,7 +220,7 @@ func TestUploadOfAnUnseekableStreamIsDecoded(t *testing.T) {
 }
 
 func TestConditionalWritesHaveOneWinner(t *testing.T) {
-	for _, bucket := range []string{"plain", "versioned", archive.LedgerBucket} {
+	for _, bucket := range []string{"plain", "versioned", cloud.LedgerBucket} {
 		t.Run(bucket+" if-none-match", func(t *testing.T) {
 			race(t, func(i int) error {
 				_, err := client("us-east-1").PutObject(t.Context(), &s3.PutObjectInput{
@@ -312,7 +313,7 @@ func TestListingPagesInKeyOrder(t *testing.T) {
 }
 
 func TestObjectLockRefuses(t *testing.T) {
-	c, bucket, key := client("us-east-1"), aws.String(archive.ArchiveBucket), aws.String("locked/object")
+	c, bucket, key := client("us-east-1"), aws.String(cloud.ArchiveBucket), aws.String("locked/object")
 	version := put(t, *bucket, *key, "evidence").VersionId
 	until := clock.Now().AddDate(0, 0, 365)
 
@@ -377,7 +378,7 @@ func TestObjectLockRefuses(t *testing.T) {
 }
 
 func TestDeleteWithoutVersionIsOnlyAMarker(t *testing.T) {
-	c, bucket, key := client("us-east-1"), aws.String(archive.ArchiveBucket), aws.String("marked")
+	c, bucket, key := client("us-east-1"), aws.String(cloud.ArchiveBucket), aws.String("marked")
 	at := clock.Now()
 	version := put(t, *bucket, *key, "evidence").VersionId
 	out, err := c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: bucket, Key: key})

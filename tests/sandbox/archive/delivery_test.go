@@ -17,6 +17,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
 	"github.com/auditcanary/auditcanary/tests/sandbox/archive"
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
@@ -408,5 +412,49 @@ func TestCloseDeliversWhatIsPending(t *testing.T) {
 	})
 	if got := b.arrivals(t); len(got) != 2 {
 		t.Errorf("arrived: %v", got)
+	}
+}
+
+func TestDeliveredFilesAreLockedAndCarryTheSandboxTime(t *testing.T) {
+	d := archive.NewDelivery(archive.DeliveryConfig{
+		Trail: archive.WorldTrail(target), Clock: clock, Bucket: a, Report: func(err error) { t.Error(err) },
+	})
+	start := clock.Now()
+	for i := range 50 {
+		d.Emit(target.Account, target.Region, record(i))
+	}
+	for d.Status().Pending > 0 || d.Status().LatestDigest.IsZero() {
+		clock.advance(10 * time.Second)
+		time.Sleep(time.Millisecond) // the delivery looks at the clock so often
+	}
+	if err := d.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := client("us-east-1")
+	list, err := c.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(cloud.ArchiveBucket), Prefix: aws.String("AWSLogs/")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[bool]int{}
+	for _, o := range list.Contents {
+		digest := strings.Contains(*o.Key, "/CloudTrail-Digest/")
+		kinds[digest]++
+		// Later than the delay only by what the test's clock runs on during a write.
+		if after := o.LastModified.Sub(start); !digest && after < archive.UsualDelay.Min || digest && after < time.Hour || after > 24*time.Hour {
+			t.Errorf("%s is there after %s", *o.Key, after)
+		}
+		head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(cloud.ArchiveBucket), Key: o.Key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head.ObjectLockMode != types.ObjectLockModeCompliance || head.ObjectLockRetainUntilDate.Before(o.LastModified.AddDate(0, 0, 364)) {
+			t.Errorf("%s: %s until %v", *o.Key, head.ObjectLockMode, head.ObjectLockRetainUntilDate)
+		}
+		if digest && (head.Metadata["signature"] == "" || head.Metadata["signature-algorithm"] != "SHA256withRSA") {
+			t.Errorf("%s: metadata %v", *o.Key, head.Metadata)
+		}
+	}
+	if kinds[false] == 0 || kinds[true] == 0 {
+		t.Errorf("%d log files, %d digests", kinds[false], kinds[true])
 	}
 }

@@ -1,31 +1,26 @@
 package archive
 
-// The log archive of the sandbox's world.
-const (
-	ArchiveBucket  = "org-trail-archive"
-	ArchiveAccount = "999999999999"
-	ArchiveRegion  = "us-east-1"
-	LedgerBucket   = "auditcanary-ledger"
-	ToolAccount    = "222222222222"
-)
+import "github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 
-// WorldBuckets are the buckets of the sandbox's world: the archive under Object
-// Lock, the ledger, and one empty bucket for canaries per target account and region.
-func WorldBuckets(targets ...Scope) []Bucket {
-	out := []Bucket{
-		{Name: ArchiveBucket, Account: ArchiveAccount, Region: ArchiveRegion, Lock: &Lock{Mode: "COMPLIANCE", Days: 365}},
-		{Name: LedgerBucket, Account: ToolAccount, Region: "us-east-1"},
-	}
-	for _, t := range targets {
-		out = append(out, Bucket{Name: "auditcanary-" + t.Account + "-" + t.Region, Account: t.Account, Region: t.Region})
+// WorldBuckets are the buckets of a world that the control plane starts with; the
+// archive is under Object Lock, COMPLIANCE for 365 days.
+func WorldBuckets(w *cloud.Seed) []Bucket {
+	var out []Bucket
+	for _, b := range w.Buckets {
+		own := Bucket{Name: b.Name, Account: b.Account, Region: b.Region}
+		if b.Name == cloud.ArchiveBucket {
+			own.Lock = &Lock{Mode: "COMPLIANCE", Days: 365}
+		}
+		out = append(out, own)
 	}
 	return out
 }
 
-// WorldTrail is the sandbox's organisation trail.
+// WorldTrail is the world's organisation trail, with digests of these scopes from
+// the start.
 func WorldTrail(scopes ...Scope) Trail {
 	return Trail{
-		Name: "org-trail", Account: "100000000001", HomeRegion: "us-east-1",
-		Organization: "o-exampleorg1", Bucket: ArchiveBucket, Scopes: scopes,
+		Name: cloud.TrailName, Account: cloud.ManagementAccount, HomeRegion: "us-east-1",
+		Organization: cloud.Organization, Bucket: cloud.ArchiveBucket, Scopes: scopes,
 	}
 }
