@@ -298,7 +298,7 @@ func (c *confirmation) forged() []Entry {
 		}
 	}
 	for _, si := range canary.Forged(c.seen.Sightings, func(id string) bool { return c.state.Ours(id) || own[id] }) {
-		if known[si.At] {
+		if known[si.At] || c.state.unanswered(si) {
 			continue
 		}
 		known[si.At] = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -175,6 +176,24 @@ func NewState() *State {
 
 // Ours reports whether the ledger knows a request id.
 func (s *State) Ours(requestID string) bool { return s.ours[requestID] }
+
+// unanswered reports whether a record may be that of a call whose answer we
+// never got: it proves nothing, but nobody forged it either.
+func (s *State) unanswered(si canary.Sighting) bool {
+	id, ok := strings.CutPrefix(si.Event.Actor.Session.Name, canary.Marker+"-")
+	cs := s.byCanary[id]
+	if !ok || cs == nil {
+		return false
+	}
+	for _, in := range cs.Evidence.Intents {
+		_, operation, _ := strings.Cut(in.Call.Operation, ":")
+		r, answered := cs.Evidence.Receipt(in.Step, in.Phase, in.Attempt)
+		if operation == si.Event.API.Operation && (!answered || r.Outcome.Result == canary.Unknown) {
+			return true
+		}
+	}
+	return false
+}
 
 // Run by id, or nil.
 func (s *State) Run(id string) *RunState { return s.byRun[id] }
