@@ -55,14 +55,16 @@ func (k *call) groupNeed(action string) need {
 
 func authorizeIngressNeeds(k *call) []need {
 	given := k.ruleTags()
-	group := k.groupNeed("ec2:AuthorizeSecurityGroupIngress")
-	requestTags(group.context, given)
-	out := []need{group}
-	if len(given) > 0 { // tagging on creation is a permission of its own
-		ctx := requestTags(policy.Context{"ec2:createaction": {"AuthorizeSecurityGroupIngress"}}, given)
-		out = append(out, need{action: "ec2:CreateTags", resource: k.ec2ARN("security-group-rule", "*"), context: ctx})
+	out := []need{k.groupNeed("ec2:AuthorizeSecurityGroupIngress")}
+	if len(given) == 0 {
+		return out
 	}
-	return out
+	// Tags belong to the rule, not to the group, and tagging on creation is a
+	// permission of its own.
+	rule := k.ec2ARN("security-group-rule", "*")
+	return append(out,
+		need{action: "ec2:AuthorizeSecurityGroupIngress", resource: rule, context: requestTags(policy.Context{}, given)},
+		need{action: "ec2:CreateTags", resource: rule, context: requestTags(policy.Context{"ec2:createaction": {"AuthorizeSecurityGroupIngress"}}, given)})
 }
 
 func revokeIngressNeeds(k *call) []need {

@@ -54,9 +54,10 @@ func parseAuthorization(r *http.Request) (authorization, error) {
 	return a, nil
 }
 
-// clockSkew is how far a signature's time may lie from the real or the
-// sandbox's clock: clients sign with their own clock, which knows nothing of a
-// sandbox that runs faster.
+// clockSkew is how far a signature's time may lie outside of what the machine's
+// and the sandbox's clock show. Anything between the two is in time: clients
+// sign by their own clock at first, and the SDKs then correct it by the Date of
+// the last answer, after which a faster sandbox has moved on.
 const clockSkew = 15 * time.Minute
 
 // authenticate verifies the signature and returns who signed.
@@ -72,7 +73,11 @@ func (c *Cloud) authenticate(r *http.Request, a authorization, payloadHash strin
 	if err != nil || !strings.HasPrefix(stamp, a.date) {
 		return caller{}, fail(400, "IncompleteSignature", "X-Amz-Date %q does not fit the credential scope", stamp)
 	}
-	if signed.Sub(c.opts.Real()).Abs() > clockSkew && signed.Sub(c.opts.Clock.Now()).Abs() > clockSkew {
+	earliest, latest := c.opts.Real(), c.opts.Clock.Now()
+	if latest.Before(earliest) {
+		earliest, latest = latest, earliest
+	}
+	if signed.Before(earliest.Add(-clockSkew)) || signed.After(latest.Add(clockSkew)) {
 		return caller{}, fail(403, "RequestTimeTooSkewed", "signature of %s is more than %s away from the server's time", stamp, clockSkew)
 	}
 	for _, h := range []string{"x-amz-date", "x-amz-security-token"} {
