@@ -21,6 +21,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // operations is everything this program may ever do in an account. What is not
@@ -207,7 +208,18 @@ func decodeError(err error) error {
 	if errors.Is(sem.Err, json.ErrUnknownName) {
 		return fmt.Errorf("unknown parameter %s", at)
 	}
-	return fmt.Errorf("parameter %s: a JSON %s does not fit its type%s", at, sem.JSONKind, goTypeName(sem.GoType))
+	return fmt.Errorf("parameter %s: a JSON %s does not fit its type%s", at, kindName(sem.JSONKind), goTypeName(sem.GoType))
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case '{':
+		return "object"
+	case '[':
+		return "list"
+	default:
+		return k.String()
+	}
 }
 
 func goTypeName(t reflect.Type) string {
@@ -219,6 +231,8 @@ func goTypeName(t reflect.Type) string {
 		return ""
 	case t.Name() != "":
 		return " " + t.Name()
+	case t.Kind() == reflect.Slice:
+		return " list"
 	default:
 		return " " + t.Kind().String()
 	}

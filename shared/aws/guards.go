@@ -43,6 +43,9 @@ func ownName(param string) guard {
 		if v == s.name && s.name != canary.Marker || strings.HasPrefix(v, s.name+"-") {
 			return nil
 		}
+		if s.name == canary.Marker {
+			return fmt.Errorf("%s %q is not canary-marked: it must begin with %q", param, v, canary.Marker+"-")
+		}
 		return fmt.Errorf("%s %q is not canary-marked: it must be %q (${name}) or begin with it", param, v, s.name)
 	}
 }
