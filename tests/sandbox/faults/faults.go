@@ -3,7 +3,7 @@
 // The header of each file says what a run under it must report: every check
 // that is not simply passed, as lines
 //
-//	# expect: SCENARIO ACCOUNT REGION CHECK=STATUS [hop=HOP] [field=FIELD]
+//	# expect: SCENARIO ACCOUNT REGION CHECK=STATUS [hop=HOP] [field=FIELD]...
 //
 // What no line mentions must pass: a run that reports more is as wrong as one
 // that reports less.
@@ -32,8 +32,8 @@ type File struct {
 type Expectation struct {
 	Scenario, Account, Region string
 	Check, Status             string
-	Hop                       string // "" = not said
-	Field                     string // a field that must be named, "" = none
+	Hop                       string   // "" = not said
+	Fields                    []string // that must be named as wrong, and no others
 }
 
 // All returns the files by name. Every one has been parsed.
@@ -80,7 +80,7 @@ func expectations(name, data string) ([]Expectation, error) {
 			case "hop":
 				e.Hop = val
 			case "field":
-				e.Field = val
+				e.Fields = append(e.Fields, val)
 			default:
 				return nil, fmt.Errorf("%s:%d: expect: unknown word %q", name, i+1, w)
 			}
