@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -439,11 +440,75 @@ func (c *cancelling) Open(ctx context.Context, key string) (Opened, error) {
 }
 
 func TestPollScansLargeObjectsAsTheyCome(t *testing.T) {
-	f := makeFile(t, 0, keepWhole+1)
-	s := newStore(noon)
-	s.put(logKey("", region, noon, 1), f.gz)
+	f := makeFile(t, 1, 1<<20, 0)
+	s := &oneReader{newStore(noon), bytes.NewReader(f.gz)}
+	s.put(logKey("", region, noon, 1), make([]byte, keepWhole+1)) // what List says of it
 	got := mustPoll(t, NewArchive(Config{}, s), Query{ids(f.ids[f.n/2]), here, noon}, &Memory{})
 	if len(got.Sightings) != 1 || got.Records != f.n || got.Bytes != f.plain || got.Sightings[0].At.ObjectSHA256 == "" || len(got.Problems) > 0 {
 		t.Errorf("%d sightings, %d of %d records, %v", len(got.Sightings), got.Records, f.n, got.Problems)
 	}
+}
+
+// An object that grew since it was listed is scanned as it comes, too.
+func TestPollScansWhatGrewSinceItWasListed(t *testing.T) {
+	small := file(record("a", "e1", ""))
+	noise := make([]byte, keepWhole)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range noise {
+		noise[i] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[rnd.IntN(64)]
+	}
+	large := strings.Builder{}
+	large.WriteString(strings.TrimSuffix(small, "]}"))
+	for part := range slices.Chunk(noise, 100_000) {
+		large.WriteString("," + record("b", "e2", `,"x":"`+string(part)+string(part)+`"`))
+	}
+	large.WriteString("]}")
+	gz := zip(t, large.String(), strings.Repeat(" ", 100))
+	s := &oneReader{newStore(noon), io.MultiReader(bytes.NewReader(gz), bytes.NewReader(zip(t, string(noise[:3<<20]))))}
+	s.put(logKey("", region, noon, 1), nil)
+	f := mustPoll(t, NewArchive(Config{}, s), Query{ids("a"), here, noon}, &Memory{})
+	if len(f.Sightings) != 1 || len(f.Problems) != 1 || !strings.Contains(f.Problems[0].Err, "after the end of the JSON object") {
+		t.Errorf("%d sightings, %v", len(f.Sightings), f.Problems)
+	}
+}
+
+// A large hostile object, every record of which carries the marker, takes no
+// more than 64 MB. (BenchmarkPeakMemory is about a large honest one.)
+func TestPollStaysWithin64MB(t *testing.T) {
+	const members = 30
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var b strings.Builder
+	for b.Len() < 4<<20 {
+		noise := make([]byte, 120)
+		for i := range noise {
+			noise[i] = byte(rnd.Uint32())
+		}
+		b.WriteString(record("other", "e", `,"userAgent":"auditcanary`+strings.Repeat("x", 700)+hex.EncodeToString(noise)+`"`) + ",")
+	}
+	parts := []io.Reader{bytes.NewReader(zip(t, `{"Records":[`))}
+	member := zip(t, b.String())
+	for range members {
+		parts = append(parts, bytes.NewReader(member))
+	}
+	parts = append(parts, bytes.NewReader(zip(t, record("wanted", "e", "")+"]}")))
+	s := &oneReader{newStore(noon), io.MultiReader(parts...)}
+	s.put(logKey("", region, noon, 1), make([]byte, keepWhole+1))
+	var f Found
+	high := peak(func() { f = mustPoll(t, NewArchive(Config{}, s), Query{ids("wanted"), here, noon}, &Memory{}) })
+	t.Logf("%d bytes compressed, %d uncompressed, %d above idle", members*len(member), f.Bytes, high)
+	if high > 64<<20 {
+		t.Errorf("%d bytes above idle", high)
+	}
+	if last := f.Sightings[len(f.Sightings)-1]; last.Event.API.RequestUID != "wanted" || len(f.Problems) == 0 {
+		t.Errorf("the flood hides the record asked for, or goes unnamed: %d problems", len(f.Problems))
+	}
+}
+
+type oneReader struct {
+	*fakeStore
+	r io.Reader
+}
+
+func (s *oneReader) Open(context.Context, string) (Opened, error) {
+	return Opened{io.NopCloser(s.r), "v1", noon}, nil
 }

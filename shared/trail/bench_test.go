@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,11 +32,11 @@ type archiveFile struct {
 }
 
 // makeFile repeats the real records until the file has the size wanted, plain
-// or compressed, whichever is not zero.
-func makeFile(tb testing.TB, plain int64, compressed int) archiveFile {
+// or compressed, whichever is not zero. The seed decides the ids.
+func makeFile(tb testing.TB, seed uint64, plain int64, compressed int) archiveFile {
 	tb.Helper()
 	templates := realRecords(tb)
-	rnd := rand.New(rand.NewPCG(27017, 1243))
+	rnd := rand.New(rand.NewPCG(27017, seed))
 	var out bytes.Buffer
 	zw, err := gzip.NewWriterLevel(&out, gzip.DefaultCompression)
 	if err != nil {
@@ -112,7 +114,7 @@ var (
 
 // bigFile is at least 200 MB uncompressed, made once for all benchmarks.
 func bigFile(b *testing.B) archiveFile {
-	benchOnce.Do(func() { benchFile = makeFile(b, 200<<20, 0) })
+	benchOnce.Do(func() { benchFile = makeFile(b, 1243, 200<<20, 0) })
 	return benchFile
 }
 
@@ -231,4 +233,118 @@ func BenchmarkZcatJq(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(f.plain)*float64(b.N)/1e6/jq.Seconds(), "zcat-jq-MB/s")
 	b.ReportMetric(jq.Seconds()/own.Seconds(), "times-zcat-jq")
+}
+
+// BenchmarkPoll is a whole look at 20 files of the size CloudTrail delivers, with
+// the canaries spread over all of them: what a SHA-256 of each file that holds
+// one costs shows between 1 and 1,000.
+func BenchmarkPoll(b *testing.B) {
+	s := newStore(noon)
+	var all []string
+	var plain int64
+	for n := range 20 {
+		f := makeFile(b, uint64(n), 2500<<10, 0)
+		s.put(logKey("", region, noon, n), f.gz)
+		all = append(all, f.ids...)
+		plain += f.plain
+	}
+	for _, canaries := range []int{0, 1, 1000} {
+		b.Run(fmt.Sprintf("canaries=%d", canaries), func(b *testing.B) {
+			want := map[string]bool{}
+			for i := range canaries {
+				want[all[i*len(all)/canaries]] = true
+			}
+			a := NewArchive(Config{}, s)
+			var wall, busy time.Duration
+			gets := 0
+			for range b.N {
+				w, c := measure(b, func() {
+					f, err := a.Poll(context.Background(), Query{want, here, noon}, &Memory{})
+					if err != nil || len(f.Sightings) != canaries || len(f.Problems) > 0 || f.Bytes != plain {
+						b.Fatalf("%d sightings, %v, %v", len(f.Sightings), f.Problems, err)
+					}
+					gets += f.Gets
+				})
+				wall, busy = wall+w, busy+c
+			}
+			mb := float64(plain) * float64(b.N) / 1e6
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(mb/wall.Seconds(), "MB/s")
+			b.ReportMetric(mb/busy.Seconds(), "MB/cpu-s")
+			b.ReportMetric(float64(gets)/float64(b.N)/20, "gets/file")
+		})
+	}
+}
+
+// BenchmarkPeakMemory is a look at one file of 50 MB compressed, CloudTrail's
+// own limit, read from disk.
+func BenchmarkPeakMemory(b *testing.B) {
+	s := &diskStore{fakeStore: newStore(noon), file: filepath.Join(b.TempDir(), "log.json.gz")}
+	id := func() string {
+		f := makeFile(b, 50, 0, 50_000_000)
+		s.put(logKey("", region, noon, 1), make([]byte, 0))
+		if err := os.WriteFile(s.file, f.gz, 0o600); err != nil {
+			b.Fatal(err)
+		}
+		s.size, s.plain = int64(len(f.gz)), f.plain
+		return f.ids[f.n/2]
+	}()
+	a := NewArchive(Config{}, s)
+	var most uint64
+	b.ResetTimer()
+	for range b.N {
+		most = max(most, peak(func() {
+			f, err := a.Poll(context.Background(), Query{map[string]bool{id: true}, here, noon}, &Memory{})
+			if err != nil || len(f.Sightings) != 1 || f.Bytes != s.plain || f.Gets != 1 {
+				b.Fatalf("%d sightings, %v, %v", len(f.Sightings), f.Problems, err)
+			}
+		}))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(s.size)/1e6, "MB-gz")
+	b.ReportMetric(float64(s.plain)/1e6, "MB-plain")
+	b.ReportMetric(float64(most)/1e6, "MB-above-idle")
+}
+
+// diskStore serves every object from one file.
+type diskStore struct {
+	*fakeStore
+	file        string
+	size, plain int64
+}
+
+func (s *diskStore) List(ctx context.Context, prefix, startAfter string, each func(Object) error) (time.Time, error) {
+	return s.fakeStore.List(ctx, prefix, startAfter, func(o Object) error { o.Size = s.size; return each(o) })
+}
+
+func (s *diskStore) Open(context.Context, string) (Opened, error) {
+	f, err := os.Open(s.file)
+	return Opened{f, "v1", noon}, err
+}
+
+// peak is how far the memory this process holds rises above idle while f runs.
+func peak(f func()) uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	held := func() uint64 {
+		metrics.Read(sample)
+		return sample[0].Value.Uint64() - sample[1].Value.Uint64()
+	}
+	debug.FreeOSMemory()
+	idle := held()
+	most, stop, done := idle, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			most = max(most, held())
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	f()
+	close(stop)
+	<-done
+	return most - idle
 }
