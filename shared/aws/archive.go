@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	logs "github.com/auditcanary/auditcanary/shared/trail"
@@ -88,13 +89,14 @@ func (a *ArchiveStore) Open(ctx context.Context, key string) (logs.Opened, error
 // that people meet.
 func (a *ArchiveStore) explain(operation, key string, err error) error {
 	object := "s3://" + a.bucket + "/" + key
-	if hint := hint(operation, a.bucket, err); hint != "" {
+	if hint := archiveHint(operation, a.bucket, err); hint != "" {
 		return fmt.Errorf("%s %s: %w (%s)", operation, object, err, hint)
 	}
 	return fmt.Errorf("%s %s: %w", operation, object, err)
 }
 
-func hint(operation, bucket string, err error) string {
+// archiveHint says what to do next, "" where nothing is known.
+func archiveHint(operation, bucket string, err error) string {
 	var code string
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -120,11 +122,14 @@ func hint(operation, bucket string, err error) string {
 		return "the object was listed but is gone: log files must not be deleted"
 	case "InvalidObjectState":
 		return "the object is in an archive storage class; restore it, or look sooner than the lifecycle rule moves it"
-	case "KMS.DisabledException", "KMS.DisabledException.DisabledException", "KMS.KMSInvalidStateException", "KMS.NotFoundException":
+	case "KMS.DisabledException", "KMS.KMSInvalidStateException", "KMS.NotFoundException":
 		return "the key the object is encrypted with is disabled or gone; enable the trail's KMS key"
 	case "AccessDenied", "AccessDeniedException", "KMS.AccessDeniedException":
 		if operation == "ListObjectsV2" {
 			return fmt.Sprintf("the reader needs s3:ListBucket on arn:aws:s3:::%s, in its own policy and in the bucket's", bucket)
+		}
+		if strings.Contains(api.ErrorMessage(), "kms:") || code == "KMS.AccessDeniedException" {
+			return "the reader needs kms:Decrypt on the key the trail encrypts with, in its own policy and in the key's"
 		}
 		return fmt.Sprintf("the reader needs s3:GetObject on arn:aws:s3:::%s/*, and kms:Decrypt on the key if the trail encrypts with one", bucket)
 	}
