@@ -410,26 +410,36 @@ func (k *call) pageOf(name string, items []el) (reply, error) {
 
 var flowLogID = regexp.MustCompile(`^fl-([0-9a-f]{8}|[0-9a-f]{17})$`)
 
-// deleteFlowLogs: no world has flow logs, so each id is reported as unsuccessful.
 func deleteFlowLogs(k *call) (reply, error) {
 	ids := k.list("FlowLogId")
 	if len(ids) == 0 {
 		return reply{}, fail(400, "MissingParameter", "The request must contain the parameter FlowLogId")
 	}
-	var items []el
-	var recorded []any
 	for _, id := range ids {
 		if !flowLogID.MatchString(fmt.Sprint(id)) {
 			return reply{}, fail(400, "InvalidParameterValue", "1 validation error detected: Value '%v' at 'flowLogId' has an invalid format", ids)
+		}
+	}
+	// What is not there is reported, and the others are deleted.
+	var items []el
+	var recorded []any
+	for _, id := range ids {
+		if logs := k.region().FlowLogs; logs[fmt.Sprint(id)] {
+			delete(logs, fmt.Sprint(id))
+			continue
 		}
 		msg := fmt.Sprintf("Unable to find flow log with id %v", id)
 		items = append(items, node("item", node("error", leaf("code", "InvalidFlowLogId.NotFound"), leaf("message", msg)), leaf("resourceId", id)))
 		recorded = append(recorded, map[string]any{"error": map[string]any{"code": "InvalidFlowLogId.NotFound", "message": msg}, "resourceId": id})
 	}
+	var unsuccessful any = ""
+	if recorded != nil {
+		unsuccessful = map[string]any{"item": single(recorded)}
+	}
 	return reply{
 		body: []el{node("unsuccessful", items...)},
 		elements: map[string]any{"DeleteFlowLogsResponse": map[string]any{
-			"xmlns": ec2Namespace, "requestId": k.RequestID, "unsuccessful": map[string]any{"item": single(recorded)},
+			"xmlns": ec2Namespace, "requestId": k.RequestID, "unsuccessful": unsuccessful,
 		}},
 	}, nil
 }

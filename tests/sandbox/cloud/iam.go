@@ -36,6 +36,13 @@ var (
 
 func (k *call) account() *Account { return k.cloud.world.Accounts[k.Principal.Account] }
 
+// The actions on a role for which AWS provides the two condition keys; for the
+// others a condition on them meets an absent key.
+var (
+	knowBoundary  = []string{"iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:DeleteRole", "iam:GetRole"}
+	knowPolicyARN = []string{"iam:AttachRolePolicy", "iam:DetachRolePolicy"}
+)
+
 // onRole is the need of an operation on the role RoleName names.
 func onRole(action string) func(*call) []need {
 	return func(k *call) []need {
@@ -45,11 +52,11 @@ func onRole(action string) func(*call) []need {
 			arn = r.ARN(k.Principal.Account)
 			tagKeys(ctx, "aws:ResourceTag/", r.Tags)
 			tagKeys(ctx, "iam:ResourceTag/", r.Tags)
-			if r.Boundary != "" {
+			if r.Boundary != "" && slices.Contains(knowBoundary, action) {
 				ctx["iam:permissionsboundary"] = []string{r.Boundary}
 			}
 		}
-		if p := k.str("PolicyArn"); p != "" {
+		if p := k.str("PolicyArn"); p != "" && slices.Contains(knowPolicyARN, action) {
 			ctx["iam:policyarn"] = []string{p}
 		}
 		return []need{{action: action, resource: arn, shown: "role " + name, context: ctx}}
@@ -65,7 +72,7 @@ func createRoleNeeds(k *call) []need {
 	arn := "arn:aws:iam::" + k.Principal.Account + ":role" + path + k.str("RoleName")
 	out := []need{{action: "iam:CreateRole", resource: arn, shown: arn, context: ctx}}
 	if len(k.list("Tags")) > 0 {
-		out = append(out, need{action: "iam:TagRole", resource: arn, shown: arn, context: ctx})
+		out = append(out, need{action: "iam:TagRole", resource: arn, shown: arn, context: requestTags(policy.Context{}, tags(k.list("Tags")))})
 	}
 	return out
 }

@@ -169,14 +169,18 @@ func (x restXML) fail(w http.ResponseWriter, k *call, e *apiError) {
 	for name, v := range e.header {
 		w.Header().Set(name, v)
 	}
-	var b bytes.Buffer
-	b.WriteString(xml.Header)
-	node("Error", leaf("Code", e.code), leaf("Message", e.message), leaf("RequestId", k.RequestID), leaf("HostId", k.hostID())).write(&b)
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(e.status)
 	if k.HTTP.Method != http.MethodHead {
-		_, _ = w.Write(b.Bytes())
+		_, _ = w.Write(k.s3Error(e))
 	}
+}
+
+func (k *call) s3Error(e *apiError) []byte {
+	var b bytes.Buffer
+	b.WriteString(xml.Header)
+	node("Error", leaf("Code", e.code), leaf("Message", e.message), leaf("RequestId", k.RequestID), leaf("HostId", k.hostID())).write(&b)
+	return b.Bytes()
 }
 
 // hostID is S3's second request id (x-amz-id-2): the same for one request

@@ -254,6 +254,12 @@ func TestDryRunDecidesFirst(t *testing.T) {
 		at(rec, "requestParameters", "DeleteFlowLogsRequest", "FlowLogId", "content") != "fl-00000000000000000" {
 		t.Errorf("record %s", pretty(rec))
 	}
+	in.DryRun = nil
+	out, err := ec2.NewFromConfig(b.injector(target, east, "")).DeleteFlowLogs(t.Context(), in)
+	if err != nil || len(out.Unsuccessful) != 1 || *out.Unsuccessful[0].Error.Code != "InvalidFlowLogId.NotFound" {
+		t.Errorf("without DryRun: %s %v", pretty(out), err)
+	}
+	in.DryRun = aws.Bool(true)
 	only := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ec2:Describe*","Resource":"*"}]}`
 	_, err = ec2.NewFromConfig(b.injector(target, east, only)).DeleteFlowLogs(t.Context(), in)
 	wantCode(t, err, "UnauthorizedOperation")

@@ -96,8 +96,7 @@ func (c *Cloud) authenticate(r *http.Request, a authorization, payloadHash strin
 // may say that the payload is not signed, or signed in chunks, which the backend
 // decodes); a hash that is named must be the body's.
 func (k *call) payloadHash() string {
-	sum := sha256.Sum256(k.body)
-	actual := hex.EncodeToString(sum[:])
+	actual := sha256Hex(k.body)
 	if k.Service != "s3" {
 		return actual
 	}
@@ -109,6 +108,11 @@ func (k *call) payloadHash() string {
 		return named
 	}
 	return "x-amz-content-sha256 is missing" // matches no signature
+}
+
+func sha256Hex(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 func isHexHash(s string) bool {
@@ -185,9 +189,8 @@ func escape(s string, slash bool) string {
 }
 
 func signature(secret string, a authorization, stamp, canonical string) string {
-	sum := sha256.Sum256([]byte(canonical))
 	scope := strings.Join([]string{a.date, a.region, a.service, "aws4_request"}, "/")
-	toSign := strings.Join([]string{algorithm, stamp, scope, hex.EncodeToString(sum[:])}, "\n")
+	toSign := strings.Join([]string{algorithm, stamp, scope, sha256Hex([]byte(canonical))}, "\n")
 	key := []byte("AWS4" + secret)
 	for _, part := range []string{a.date, a.region, a.service, "aws4_request", toSign} {
 		mac := hmac.New(sha256.New, key)

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"errors"
+	"maps"
 	"regexp"
 	"time"
 
@@ -51,37 +52,38 @@ func (k *call) sourceIdentity() string {
 	return k.Principal.SourceIdentity
 }
 
+// assumeRoleNeeds: AssumeRole, and with a source identity or tags a further
+// permission each. Every action sees only the condition keys it knows at AWS.
 func assumeRoleNeeds(k *call) []need {
 	arn := k.str("RoleArn")
 	owner, r := k.cloud.roleAt(arn)
-	ctx := policy.Context{}
+	var out []need
+	add := func(action string, ctx policy.Context) {
+		n := need{action: action, resource: arn, owner: owner, mustGrant: true, context: ctx}
+		if r != nil { // a role that is not there grants nothing: a denial, as AWS gives
+			n.grants = []policy.Named{{Doc: r.trust}}
+			tagKeys(ctx, "aws:ResourceTag/", r.Tags)
+			tagKeys(ctx, "iam:ResourceTag/", r.Tags)
+		}
+		out = append(out, n)
+	}
+	given, source := tags(k.list("Tags")), policy.Context{}
+	if id := k.sourceIdentity(); id != "" {
+		source["sts:sourceidentity"] = []string{id}
+	}
+	assume := requestTags(maps.Clone(source), given)
 	if name := k.str("RoleSessionName"); name != "" {
-		ctx["sts:rolesessionname"] = []string{name}
+		assume["sts:rolesessionname"] = []string{name}
 	}
 	if id := k.str("ExternalId"); id != "" {
-		ctx["sts:externalid"] = []string{id}
+		assume["sts:externalid"] = []string{id}
 	}
-	if id := k.sourceIdentity(); id != "" {
-		ctx["sts:sourceidentity"] = []string{id}
+	add("sts:AssumeRole", assume)
+	if len(source) > 0 {
+		add("sts:SetSourceIdentity", source)
 	}
-	requestTags(ctx, tags(k.list("Tags")))
-	base := need{resource: arn, owner: owner, mustGrant: true, context: ctx}
-	if r != nil { // a role that is not there grants nothing: a denial, as AWS gives
-		base.grants = []policy.Named{{Doc: r.trust}}
-		tagKeys(ctx, "aws:ResourceTag/", r.Tags)
-	}
-	actions := []string{"sts:AssumeRole"}
-	if k.sourceIdentity() != "" {
-		actions = append(actions, "sts:SetSourceIdentity")
-	}
-	if len(k.list("Tags")) > 0 {
-		actions = append(actions, "sts:TagSession")
-	}
-	var out []need
-	for _, a := range actions {
-		n := base
-		n.action = a
-		out = append(out, n)
+	if len(given) > 0 {
+		add("sts:TagSession", requestTags(policy.Context{}, given))
 	}
 	return out
 }

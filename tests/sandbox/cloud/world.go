@@ -91,6 +91,8 @@ type Region struct {
 	Groups map[string]*Group // by id
 	Keys   map[string]*KMSKey
 	Trails map[string]*Trail // by name
+	// FlowLogs by id; the world has none.
+	FlowLogs map[string]bool
 }
 
 // Group is a security group.
@@ -164,7 +166,7 @@ func World(clock Clock) *Seed {
 	for _, id := range append([]string{ManagementAccount, ArchiveAccount, ToolAccount}, TargetAccounts()...) {
 		a := &Account{ID: id, RootKey: key(id, "root"), Users: map[string]*User{}, Roles: map[string]*Role{}, Regions: map[string]*Region{}}
 		for _, r := range Regions() {
-			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}}
+			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, FlowLogs: map[string]bool{}}
 		}
 		w.Accounts[id] = a
 	}
@@ -218,8 +220,9 @@ const archivePolicy = `{"Version":"2012-10-17","Statement":[
 
 // The injector and the reader trust the runner, under the tool's session names only.
 const trustRunner = `{"Version":"2012-10-17","Statement":[
- {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:user/auditcanary-runner"},"Action":["sts:AssumeRole","sts:TagSession"],
+ {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:user/auditcanary-runner"},"Action":"sts:AssumeRole",
   "Condition":{"StringLike":{"sts:RoleSessionName":"auditcanary*"}}},
+ {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:user/auditcanary-runner"},"Action":"sts:TagSession"},
  {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:user/auditcanary-runner"},"Action":"sts:SetSourceIdentity",
   "Condition":{"StringEquals":{"sts:SourceIdentity":"auditcanary"}}}]}`
 
@@ -357,7 +360,7 @@ func Fixtures(account, region string) map[string]string {
 type Change struct {
 	Account string `json:"account"`
 	Region  string `json:"region"`
-	Kind    string `json:"kind"` // "iam role", "security group rule", "kms key", "trail", "bucket policy"
+	Kind    string `json:"kind"` // "iam role", "security group rule", "kms key", "flow log", "trail", "bucket policy"
 	ID      string `json:"id"`
 	// Is is the state in JSON, "" if it is gone.
 	Is string `json:"is,omitempty"`
@@ -408,6 +411,9 @@ func things(w *Seed) map[string]string {
 				for _, rule := range g.Rules {
 					put(a.ID, name, "security group rule", g.ID+"/"+rule.ID, map[string]any{"cidr": rule.CIDR, "from": rule.From, "to": rule.To, "tags": rule.Tags})
 				}
+			}
+			for id := range region.FlowLogs {
+				put(a.ID, name, "flow log", id, true)
 			}
 			for _, k := range region.Keys {
 				put(a.ID, name, "kms key", k.ID, map[string]any{"enabled": k.Enabled})
