@@ -31,8 +31,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// ours are the binaries of the tests module.
+var ours = map[string]string{"echo": "./testdata/echo", "sandbox": "../sandbox"}
+
 // binary builds a main package as it is deployed and returns the binary's path:
-// "echo" from testdata, any other name from the product's functions.
+// one of ours, any other name from the product's functions.
 func binary(t *testing.T, name string) string {
 	t.Helper()
 	out := filepath.Join(bins.dir, name)
@@ -40,10 +43,10 @@ func binary(t *testing.T, name string) string {
 	defer bins.mu.Unlock()
 	err, done := bins.built[name]
 	if !done {
-		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", out, "./functions/"+name)
+		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", out, "./functions/"+name)
 		cmd.Dir = filepath.Join("..", "..") // with the versions of the product's own go.mod
-		if name == "echo" {
-			cmd.Args[len(cmd.Args)-1], cmd.Dir = "./testdata/echo", ""
+		if pkg := ours[name]; pkg != "" {
+			cmd.Args[len(cmd.Args)-1], cmd.Dir = pkg, ""
 		}
 		if b, e := cmd.CombinedOutput(); e != nil {
 			err = errors.New(e.Error() + "\n" + string(b))
@@ -99,12 +102,17 @@ func (p *process) terminate(t *testing.T) {
 }
 
 // says waits until the process has written text to its standard error.
-func (p *process) says(t *testing.T, text string) {
+func (p *process) says(t *testing.T, text string) { t.Helper(); p.await(t, &p.stderr, text) }
+
+// prints waits until the process has written text to its standard output.
+func (p *process) prints(t *testing.T, text string) { t.Helper(); p.await(t, &p.stdout, text) }
+
+func (p *process) await(t *testing.T, out *buffer, text string) {
 	t.Helper()
-	for !strings.Contains(p.stderr.String(), text) {
+	for !strings.Contains(out.String(), text) {
 		select {
 		case <-p.done:
-			t.Fatalf("the process ended (%v) and never said %q:\n%s", p.err, text, p.stderr.String())
+			t.Fatalf("the process ended (%v) and never wrote %q:\n%s%s", p.err, text, p.stdout.String(), p.stderr.String())
 		case <-t.Context().Done():
 			t.Fatal(t.Context().Err())
 		case <-time.After(time.Millisecond):

@@ -1,0 +1,113 @@
+package host
+
+import (
+	"encoding/json"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// TestACanaryLivesUnderAllFaces takes one life of the canaries through the
+// functions as they are deployed: injected by Lambda, confirmed by a Google
+// Cloud function, swept at a terminal.
+func TestACanaryLivesUnderAllFaces(t *testing.T) {
+	cloud := startSandbox(t)
+
+	api := newLambdaAPI(t)
+	start(t, binary(t, "inject"), nil, append(cloud.env, api.env())...)
+	api.invocations <- `{"run":"faces"}`
+	answer := <-api.answers
+	injected := summary(t, answer.Body)
+	if answer.Kind != "response" || injected.Run != "faces" || len(injected.Canaries) == 0 {
+		t.Fatalf("inject: %+v", answer)
+	}
+
+	url, _ := serve(t, binary(t, "confirm"), append(cloud.env, "FUNCTION_TARGET=confirm")...)
+	status, body := post(t, url, `{"run":"faces","wait":true}`)
+	if status != http.StatusOK {
+		t.Fatalf("confirm: status %d: %s", status, body)
+	}
+	confirmed := summary(t, body)
+	if confirmed.Tally.Proven != len(injected.Canaries) {
+		t.Errorf("confirm: %d of %d proven: %s", confirmed.Tally.Proven, len(injected.Canaries), body)
+	}
+
+	p := start(t, binary(t, "sweep"), []string{`{"older_than":"0s"}`}, cloud.env...)
+	if code := p.wait(t); code != 0 {
+		t.Errorf("sweep: exit code %d\n%s%s", code, p.stdout.String(), p.stderr.String())
+	}
+	if changes := cloud.changes(t); len(changes) > 0 {
+		t.Errorf("left in the accounts: %s", changes)
+	}
+}
+
+func TestAFunctionWithoutItsConfigurationSaysSo(t *testing.T) {
+	absent := "AUDITCANARY_CONFIG=" + filepath.Join(t.TempDir(), "absent.yaml")
+	for _, name := range []string{"inject", "confirm", "sweep"} {
+		p := start(t, binary(t, name), []string{"{}"}, absent)
+		if code := p.wait(t); code != 2 || !strings.Contains(p.stderr.String(), name+": ") || !strings.Contains(p.stderr.String(), "absent.yaml") {
+			t.Errorf("%s at a terminal: exit code %d: %s", name, code, p.stderr.String())
+		}
+	}
+	api := newLambdaAPI(t)
+	start(t, binary(t, "inject"), nil, absent, api.env())
+	api.invocations <- `{}`
+	if got := <-api.answers; got.Kind != "error" || !strings.Contains(got.Body, "absent.yaml") {
+		t.Errorf("inject under Lambda: %+v", got)
+	}
+	url, _ := serve(t, binary(t, "confirm"), absent, "FUNCTION_TARGET=confirm")
+	if status, body := post(t, url, `{}`); status != http.StatusInternalServerError || !strings.Contains(body, "absent.yaml") {
+		t.Errorf("confirm under the Functions Framework: %d %s", status, body)
+	}
+}
+
+func summary(t *testing.T, body string) run.Summary {
+	t.Helper()
+	var s run.Summary
+	if err := json.Unmarshal([]byte(body), &s); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return s
+}
+
+// sandbox is the loopback cloud with the environment that leads to it.
+type sandbox struct {
+	url string
+	env []string
+}
+
+func startSandbox(t *testing.T) sandbox {
+	t.Helper()
+	p := start(t, binary(t, "sandbox"), []string{"-data", t.TempDir(), "-speed", "600"})
+	p.prints(t, "\n")
+	var first struct {
+		Config string
+		Env    map[string]string
+	}
+	if err := json.Unmarshal([]byte(p.stdout.String()), &first); err != nil {
+		t.Fatalf("%v: %s", err, p.stdout.String())
+	}
+	s := sandbox{url: first.Env["AWS_ENDPOINT_URL"], env: []string{"AUDITCANARY_CONFIG=" + first.Config}}
+	for k, v := range first.Env {
+		s.env = append(s.env, k+"="+v)
+	}
+	return s
+}
+
+// changes returns what is not as it was when the sandbox began.
+func (s sandbox) changes(t *testing.T) (out []json.RawMessage) {
+	t.Helper()
+	r, err := http.Get(s.url + "/_sandbox/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	var state struct{ Changes []json.RawMessage }
+	if err := json.NewDecoder(r.Body).Decode(&state); err != nil {
+		t.Fatal(err)
+	}
+	return state.Changes
+}
