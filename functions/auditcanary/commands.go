@@ -32,6 +32,40 @@ func (o *options) open(ctx context.Context) (*wire.Config, *run.Run, *progress, 
 	return cfg, r, p, err
 }
 
+// selection narrows a run down.
+type selection struct {
+	scenarios []string
+	targets   []string
+	parallel  int
+}
+
+func (sel *selection) flags(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&sel.scenarios, "scenario", nil, "only scenarios that match this pattern (aws/iam-*); may be repeated")
+	cmd.Flags().StringSliceVar(&sel.targets, "target", nil, "only this ACCOUNT or ACCOUNT/REGION; may be repeated")
+	cmd.Flags().IntVar(&sel.parallel, "parallel", 8, "how many canaries act at once")
+}
+
+// open is options.open for the part of the configuration that was selected.
+func (sel *selection) open(ctx context.Context, o *options) (*run.Run, *progress, error) {
+	cfg, err := wire.Load(o.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cfg.Select(sel.scenarios, sel.targets); err != nil {
+		return nil, nil, err
+	}
+	if sel.parallel < 1 {
+		return nil, nil, fmt.Errorf("--parallel %d: at least 1", sel.parallel)
+	}
+	p := newProgress(os.Stderr)
+	r, err := wire.Open(ctx, cfg, wire.Options{Version: version(), Progress: p.show})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Parallel = sel.parallel
+	return r, p, nil
+}
+
 // report prints a run as the ledger has it, and gives its exit code.
 func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, runID string) error {
 	state, cp, err := run.Fold(context.WithoutCancel(ctx), r.Log)
@@ -53,13 +87,14 @@ func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, ru
 }
 
 func runCommand(o *options) *cobra.Command {
+	var sel selection
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Do every selected canary, wait for its record, judge it, prove the account clean",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			_, r, p, err := o.open(ctx)
+			r, p, err := sel.open(ctx, o)
 			if err != nil {
 				return err
 			}
@@ -75,17 +110,19 @@ func runCommand(o *options) *cobra.Command {
 			return o.report(ctx, cmd, r, id)
 		},
 	}
+	sel.flags(cmd)
 	return cmd
 }
 
 func injectCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var sel selection
+	cmd := &cobra.Command{
 		Use:   "inject",
 		Short: "Do every selected canary and undo it; look for the records later with confirm",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			_, r, p, err := o.open(ctx)
+			r, p, err := sel.open(ctx, o)
 			if err != nil {
 				return err
 			}
@@ -103,6 +140,8 @@ func injectCommand(o *options) *cobra.Command {
 			return nil
 		},
 	}
+	sel.flags(cmd)
+	return cmd
 }
 
 func confirmCommand(o *options) *cobra.Command {

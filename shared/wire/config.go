@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -383,6 +384,33 @@ func lineOf(root *yaml.Node, path string) int {
 		n, path = next, rest
 	}
 	return line
+}
+
+// Select narrows the configuration to scenarios that match one of the patterns
+// and to targets given as ACCOUNT or ACCOUNT/REGION; nothing given selects
+// everything. What is not configured cannot be selected.
+func (c *Config) Select(patterns, targets []string) error {
+	if len(patterns) > 0 {
+		c.Scenarios.Include = patterns
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	var out []Target
+	for _, sel := range targets {
+		account, region, one := strings.Cut(sel, "/")
+		i := slices.IndexFunc(c.Targets, func(t Target) bool { return t.Account == account })
+		if i < 0 || one && !slices.Contains(c.Targets[i].Regions, region) {
+			return fmt.Errorf("target %s is not in %s", sel, c.file)
+		}
+		t := c.Targets[i]
+		if one {
+			t.Regions = []string{region}
+		}
+		out = append(out, t)
+	}
+	c.Targets = out
+	return nil
 }
 
 // path resolves a path of the file.

@@ -311,7 +311,10 @@ func (c *Config) ledgerStore(ctx context.Context) (ledger.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := c.Ledger.S3
+	s := *c.Ledger.S3
+	if s.Prefix != "" && !strings.HasSuffix(s.Prefix, "/") {
+		s.Prefix += "/"
+	}
 	return aws.NewLedgerStore(s3Client(base, s.Region, s.RoleARN), s.Bucket, s.Prefix), nil
 }
 

@@ -1,0 +1,255 @@
+package story
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
+)
+
+// TestKilledAtEveryEffect kills the real process with SIGKILL at every effect it
+// has on the outside world. The effects are enumerated: one run is let through,
+// the sandbox counts its calls, and then for each of them that changes
+// something (a call in an account, an assumed role, a write to the ledger in S3)
+// a fresh run is stopped right before it and right after it, and killed there.
+//
+// Afterwards a sweep must leave the accounts exactly as they were, a confirm
+// must reach a final verdict for every canary that was planned, no action may
+// have been done twice under one canary's name, and a second run must prove
+// everything.
+func TestKilledAtEveryEffect(t *testing.T) {
+	for _, tt := range []struct {
+		claim  string
+		ledger string // replaces "dir: ledger"; %s is different for every run
+		args   []string
+	}{
+		{"every scenario, ledger in a directory", "dir: %s", []string{"--target", "111122223333/us-east-1"}},
+		{"one scenario, ledger in S3", "s3: {bucket: auditcanary-ledger, prefix: %s, region: us-east-1}", []string{"--target", "111122223333/us-east-1", "--scenario", "aws/iam-*"}},
+	} {
+		for shard := range shards {
+			t.Run(fmt.Sprintf("%s, %d of %d", tt.claim, shard+1, shards), func(t *testing.T) {
+				t.Parallel()
+				k := newKiller(t, tt.ledger, append([]string{"run", "--json", "--parallel", "1"}, tt.args...))
+				effects := k.enumerate()
+				if len(effects) < 15 {
+					t.Fatalf("only %d effects: the enumeration is not real", len(effects))
+				}
+				for i, e := range effects {
+					if i%shards != shard {
+						continue
+					}
+					for _, when := range []string{"before", "after"} {
+						k.killAt(i, e, when)
+					}
+				}
+				t.Logf("%d effects in all, these killed before and after each", len(effects))
+			})
+		}
+	}
+}
+
+// shards share the effects of one enumeration; they wait more than they work.
+const shards = 3
+
+type killer struct {
+	*testing.T
+	sb     *sandbox
+	ledger string
+	run    []string
+	n      int
+}
+
+func newKiller(t *testing.T, ledger string, args []string) *killer {
+	dir := t.TempDir()
+	sb, err := startSandbox(filepath.Join(dir, "log"), "-listen", "127.0.0.1:0", "-data", filepath.Join(dir, "data"), "-speed", "60", "-delay", "10s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if log := sb.stop(); t.Failed() {
+			t.Log(log)
+		}
+	})
+	return &killer{T: t, sb: sb, ledger: ledger, run: args}
+}
+
+// fresh writes a configuration with a ledger of its own.
+func (k *killer) fresh() (config string) {
+	k.n++
+	data, err := os.ReadFile(k.sb.Config)
+	if err != nil {
+		k.Fatal(err)
+	}
+	name := fmt.Sprintf("kill-%d", k.n)
+	text := strings.Replace(string(data), "dir: ledger", fmt.Sprintf(k.ledger, name), 1)
+	text = strings.Replace(text, "poll: 1s", "poll: 100ms", 1)
+	config = filepath.Join(filepath.Dir(k.sb.Config), name+".yaml")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		k.Fatal(err)
+	}
+	return config
+}
+
+func (k *killer) command(config string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(bin, "auditcanary"), append([]string{"--config", config}, args...)...)
+	cmd.Env = k.sb.environ()
+	return cmd
+}
+
+// finish runs a command to its end; its exit code must be one of codes.
+func (k *killer) finish(config string, codes []int, args ...string) []byte {
+	k.Helper()
+	cmd := k.command(config, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var ee *exec.ExitError
+	if err != nil && !errors.As(err, &ee) {
+		k.Fatal(err)
+	}
+	for _, c := range codes {
+		if cmd.ProcessState.ExitCode() == c {
+			return out
+		}
+	}
+	k.Fatalf("auditcanary %s: exit code %d\n%s\n%s", strings.Join(args, " "), cmd.ProcessState.ExitCode(), out, stderr.String())
+	return nil
+}
+
+func (k *killer) admin(method, path, body string, into any) {
+	k.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, k.sb.Env["AWS_ENDPOINT_URL"]+"/_sandbox/"+path, strings.NewReader(body))
+	if err != nil {
+		k.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		k.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		k.Fatalf("%s %s: %s", method, path, resp.Status)
+	}
+	if into != nil {
+		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+			k.Fatal(err)
+		}
+	}
+}
+
+// enumerate lets one run through and lists the calls in it that change something.
+func (k *killer) enumerate() []cloud.CallLog {
+	k.admin(http.MethodPut, "faults", "faults: []\n", nil)
+	k.finish(k.fresh(), []int{0}, k.run...)
+	return k.effects()
+}
+
+func (k *killer) effects() []cloud.CallLog {
+	var calls, out []cloud.CallLog
+	k.admin(http.MethodGet, "calls", "", &calls)
+	for _, c := range calls {
+		if c.Mutating || c.Operation == "AssumeRole" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (k *killer) killAt(i int, e cloud.CallLog, when string) {
+	at := fmt.Sprintf("effect %d (call %d, %s:%s), killed %s it", i+1, e.N, e.Service, e.Operation, when)
+	k.admin(http.MethodPut, "faults", fmt.Sprintf("faults:\n  - {name: hold, at: call, times: 1, match: 'it.n == %d', do: {hang: {for: 60s, when: %s}}}\n", e.N, when), nil)
+	config := k.fresh()
+	k.untilHeld(at, k.command(config, k.run...))
+
+	done := k.effects()
+	k.admin(http.MethodPut, "faults", "faults: []\n", nil)
+	k.finish(config, []int{0}, "sweep", "--json")
+	var state struct{ Changes []cloud.Change }
+	k.admin(http.MethodGet, "state", "", &state)
+	if len(state.Changes) != 0 {
+		k.Errorf("%s: the sweep left %+v", at, state.Changes)
+	}
+	k.finish(config, []int{0, 1, 2}, "confirm", "--wait", "--json")
+	k.decided(at, config, done)
+}
+
+// untilHeld starts a run and kills it when the sandbox holds its call.
+func (k *killer) untilHeld(at string, cmd *exec.Cmd) {
+	if err := cmd.Start(); err != nil {
+		k.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for deadline := time.Now().Add(60 * time.Second); ; {
+		var faults []struct {
+			Fired int `json:"fired"`
+		}
+		k.admin(http.MethodGet, "faults", "", &faults)
+		if len(faults) == 1 && faults[0].Fired > 0 {
+			break
+		}
+		select {
+		case err := <-ended:
+			// One call more or fewer than in the enumerated run (a poll): it went through.
+			k.Logf("%s: the run ended before (%v)", at, err)
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			k.Fatalf("%s: never reached", at)
+		}
+	}
+	time.Sleep(20 * time.Millisecond) // "after": let the effect happen
+	_ = cmd.Process.Kill()
+	<-ended
+}
+
+// decided checks that every planned canary has a final verdict, and that no
+// action was done twice under one canary's name.
+func (k *killer) decided(at, config string, done []cloud.CallLog) {
+	var s struct {
+		Canaries []struct {
+			ID     string
+			Status string
+			Checks map[string]struct {
+				Status string
+				Open   bool
+			}
+		}
+	}
+	if err := json.Unmarshal(k.finish(config, []int{0, 1, 2}, "status", "--json"), &s); err != nil {
+		k.Fatal(err)
+	}
+	for _, c := range s.Canaries {
+		for name, a := range c.Checks {
+			if a.Open {
+				k.Errorf("%s: canary %s: %s is still open", at, c.ID, name)
+			}
+		}
+	}
+	count := map[string]int{}
+	for _, c := range done {
+		_, session, ok := strings.Cut(c.Principal, ":assumed-role/")
+		if !ok || c.Error != "" || strings.HasPrefix(c.Operation, "Delete") || strings.HasPrefix(c.Operation, "Detach") || strings.HasPrefix(c.Operation, "Revoke") {
+			continue
+		}
+		params, err := json.Marshal(c.Params)
+		if err != nil {
+			k.Fatal(err)
+		}
+		key := session + " " + c.Service + ":" + c.Operation + " " + string(params)
+		if count[key]++; count[key] > 1 {
+			k.Errorf("%s: done twice: %s", at, key)
+		}
+	}
+}
