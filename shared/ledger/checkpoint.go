@@ -49,6 +49,12 @@ func parseCheckpoint(path string, signed []byte, origin string, verifier note.Ve
 		}
 		return Checkpoint{}, broken(path, -1, "%w", err)
 	}
+	for _, s := range n.Sigs {
+		// note.Open overlooks stray bits at the end of base64: another text, alike in meaning.
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return Checkpoint{}, broken(path, -1, "signature of %s: %w", s.Name, err)
+		}
+	}
 	c, err := parseCheckpointText(n.Text)
 	if err != nil {
 		return Checkpoint{}, broken(path, -1, "%w", err)

@@ -66,6 +66,9 @@ func (d *Dir) Put(ctx context.Context, path string, data []byte, old Version) (V
 	if err != nil {
 		return "", err
 	}
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("put %s: %w", name, context.Cause(ctx))
+	}
 	if len(data) > MaxObject {
 		return "", fmt.Errorf("put %s: %d bytes, at most %d are possible", name, len(data), MaxObject)
 	}

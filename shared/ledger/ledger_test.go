@@ -587,6 +587,47 @@ func TestAPlantedClaimIsNeitherSignedNorFinished(t *testing.T) {
 	}
 }
 
+// A writer takes nothing from the store for granted: what it would build on must
+// be what was signed, and what it would write must not be there in another form.
+func TestAWriterBuildsOnNothingThatIsTampered(t *testing.T) {
+	signer, verifier := testKeys(t)
+	m := newMemory()
+	mustAppend(t, mustOpen(t, m, signer, verifier), leavesFrom(0, 300)...)
+	for what, c := range map[string]struct {
+		change func(m *memory)
+		path   string
+		leaf   int64
+	}{
+		"an entry of the bundle it extends": {func(m *memory) {
+			m.objects["tile/entries/001.p/44"][5] ^= 1
+		}, "tile/entries/001.p/44", 256},
+		"a hash of the tile it extends": {func(m *memory) {
+			m.objects["tile/0/001.p/44"][32] ^= 1
+		}, "tile/0/001.p/44 or tile/1/000.p/1", -1},
+		"a planted bundle": {func(m *memory) {
+			m.objects["tile/entries/001.p/45"] = []byte("planted")
+		}, "tile/entries/001.p/45", -1},
+		"a planted tile": {func(m *memory) {
+			m.objects["tile/0/001.p/45"] = nil
+		}, "tile/0/001.p/45", -1},
+	} {
+		s := m.clone()
+		for path, data := range s.objects {
+			s.objects[path] = bytes.Clone(data)
+		}
+		c.change(s)
+		before := string(s.objects[checkpointPath])
+		_, err := mustOpen(t, s, signer, verifier).Append(t.Context(), []byte("next"))
+		var f *Fault
+		if !errors.As(err, &f) || f.Kind != ErrBroken || f.Path != c.path || f.Leaf != c.leaf {
+			t.Errorf("%s: %v", what, err)
+		}
+		if string(s.objects[checkpointPath]) != before {
+			t.Errorf("%s: the checkpoint was moved", what)
+		}
+	}
+}
+
 // With claims expired, a writer with an old view can create one that is void. It
 // must notice and neither harm the log nor believe its batch to be in.
 func TestAVoidClaimIsNoticed(t *testing.T) {
