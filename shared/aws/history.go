@@ -41,7 +41,10 @@ func (c *Cloud) Recorded(ctx context.Context, r canary.Receipt) (*event.Event, e
 		LookupAttributes: []cttypes.LookupAttribute{{AttributeKey: cttypes.LookupAttributeKeyAccessKeyId, AttributeValue: &key}},
 	})
 	var unread error
-	for pages.HasMorePages() {
+	for n := 0; pages.HasMorePages(); n++ {
+		if n == maxPages {
+			return fail(errEndless)
+		}
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return fail(err)

@@ -63,7 +63,7 @@ func (c *Cloud) Leftovers(ctx context.Context, at canary.Target) ([]run.Leftover
 	if err != nil {
 		return nil, err
 	}
-	p := place{cloud: c, target: t, scene: t.scene(at.Region, "*", canary.Marker), cfg: c.reading(t, at)}
+	p := place{cloud: c, target: t, scene: t.scene(at.Region, "*", canary.Marker), cfg: c.reading(t, at), pages: new(int)}
 	var left []run.Leftover
 	var errs []error
 	for _, k := range kinds {
@@ -91,6 +91,7 @@ type place struct {
 	target Target
 	scene  scene
 	cfg    aws.Config
+	pages  *int // read so far, of all kinds
 }
 
 func (p place) fail(err error, what string) error {
@@ -352,8 +353,17 @@ func leftTrails(ctx context.Context, p place) ([]run.Leftover, error) {
 	return left, nil
 }
 
+// maxPages is far more than any account has; a server that never says "last
+// page" must not keep us for ever.
+const maxPages = 1000
+
+var errEndless = fmt.Errorf("the listing does not end within %d pages", maxPages)
+
 // nextPage gives one page its time.
 func nextPage[Page, Option any](ctx context.Context, p place, next func(context.Context, ...func(*Option)) (*Page, error)) (*Page, error) {
+	if *p.pages++; *p.pages > maxPages {
+		return nil, errEndless
+	}
 	ctx, cancel := p.bound(ctx)
 	defer cancel()
 	return next(ctx)
