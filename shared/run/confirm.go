@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -323,7 +324,7 @@ func (c *confirmation) sentence(begun time.Time) string {
 	if c.seen.GaveUp != "" {
 		s += "; gave up: " + c.seen.GaveUp
 	} else if n := len(c.seen.Problems); n > 0 {
-		s += fmt.Sprintf("; could not read %s: %s", c.seen.Problems[n-1].Object, c.seen.Problems[n-1].Err)
+		s += "; could not read " + strings.TrimPrefix(c.seen.Problems[n-1].Object+": ", ": ") + c.seen.Problems[n-1].Err
 	}
 	return s
 }

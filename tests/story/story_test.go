@@ -5,6 +5,7 @@
 // usual ones of testscript:
 //
 //	sandbox [-faults NAME] [-speed N] ...   start it; sets the environment up
+//	config OLD NEW                          replace text in the configuration; OLD must be there
 //	unproven FILE                           print what a summary does not prove, a line each
 //	calls                                   print the mutating calls the cloud saw, with counts
 //	leftovers                               print what canaries left in the cloud, by its own account
@@ -13,6 +14,7 @@ package story
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,6 +36,11 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Stories wait for deliveries far more than they work.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	dir, err := os.MkdirTemp("", "story")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -79,6 +86,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sandbox":   sandboxCmd,
+			"config":    configCmd,
 			"unproven":  unprovenCmd,
 			"calls":     callsCmd,
 			"leftovers": leftoversCmd,
@@ -93,11 +101,14 @@ func sandboxCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	args = append([]string{"-listen", "127.0.0.1:0", "-data", ts.MkAbs("sandbox")}, args...)
 	for i, a := range args {
-		if a == "-faults" && i+1 < len(args) {
+		if a != "-faults" || i+1 >= len(args) {
+			continue
+		}
+		// A file of the script itself, or one of the sandbox's own by name.
+		if own := ts.MkAbs(args[i+1]); strings.HasSuffix(own, ".yaml") {
+			args[i+1] = own
+		} else {
 			args[i+1] = filepath.Join(ts.Getenv("FAULTS"), args[i+1]+".yaml")
-			if _, err := os.Stat(ts.MkAbs(a)); err == nil {
-				args[i+1] = ts.MkAbs(a)
-			}
 		}
 	}
 	sb, err := startSandbox(ts.MkAbs("sandbox.log"), args...)
@@ -158,6 +169,20 @@ func (s *sandbox) environ() []string {
 		env = append(env, k+"="+v)
 	}
 	return env
+}
+
+// configCmd changes the configuration the sandbox wrote.
+func configCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: config OLD NEW")
+	}
+	file := ts.Getenv("AUDITCANARY_CONFIG")
+	data, err := os.ReadFile(file)
+	ts.Check(err)
+	if !strings.Contains(string(data), args[0]) {
+		ts.Fatalf("the configuration does not contain %q", args[0])
+	}
+	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[0], args[1])), 0o600))
 }
 
 // unprovenCmd prints, for every canary that is not proven, each required check
