@@ -169,7 +169,7 @@ func TestListRolesPages(t *testing.T) {
 	}
 }
 
-func ingress(group string) []ec2types.IpPermission {
+func ingress() []ec2types.IpPermission {
 	return []ec2types.IpPermission{{
 		IpProtocol: aws.String("tcp"), FromPort: aws.Int32(1), ToPort: aws.Int32(1),
 		IpRanges: []ec2types.IpRange{{CidrIp: aws.String("192.0.2.1/32"), Description: aws.String("canary")}},
@@ -177,7 +177,7 @@ func ingress(group string) []ec2types.IpPermission {
 }
 
 func authorize(group string) *ec2.AuthorizeSecurityGroupIngressInput {
-	return &ec2.AuthorizeSecurityGroupIngressInput{GroupId: &group, IpPermissions: ingress(group),
+	return &ec2.AuthorizeSecurityGroupIngressInput{GroupId: &group, IpPermissions: ingress(),
 		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSecurityGroupRule,
 			Tags: []ec2types.Tag{{Key: aws.String("auditcanary:run"), Value: aws.String("r1")}}}}}
 }
@@ -225,7 +225,7 @@ func TestAGroupRuleComesAndGoes(t *testing.T) {
 		t.Fatalf("groups: %s %v", pretty(groups), err)
 	}
 
-	revoke := &ec2.RevokeSecurityGroupIngressInput{GroupId: &group, IpPermissions: ingress(group)}
+	revoke := &ec2.RevokeSecurityGroupIngressInput{GroupId: &group, IpPermissions: ingress()}
 	gone, err := c.RevokeSecurityGroupIngress(ctx, revoke)
 	if err != nil || len(gone.RevokedSecurityGroupRules) != 1 {
 		t.Fatalf("revoked %s %v", pretty(gone), err)

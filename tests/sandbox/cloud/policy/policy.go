@@ -117,7 +117,7 @@ func parseStatement(raw json.RawMessage, form Form) (Statement, error) {
 		s.Allow = true
 	case "Deny":
 	default:
-		return Statement{}, fmt.Errorf("Effect %q is neither Allow nor Deny", p.Effect)
+		return Statement{}, fmt.Errorf("element Effect: %q is neither Allow nor Deny", p.Effect)
 	}
 	var err error
 	for _, f := range []struct {
@@ -134,7 +134,7 @@ func parseStatement(raw json.RawMessage, form Form) (Statement, error) {
 		return Statement{}, errors.New("exactly one of Action and NotAction is needed")
 	}
 	if p.Resource != nil && p.NotResource != nil {
-		return Statement{}, errors.New("Resource and NotResource exclude each other")
+		return Statement{}, errors.New("elements Resource and NotResource exclude each other")
 	}
 	hasResource, hasPrincipal := p.Resource != nil || p.NotResource != nil, p.Principal != nil || p.NotPrincipal != nil
 	if hasResource != (form != ForTrust) || hasPrincipal != (form != ForIdentity) {
@@ -155,7 +155,7 @@ func parseStatement(raw json.RawMessage, form Form) (Statement, error) {
 		for key, raw := range keys {
 			values, err := scalarsOf(raw)
 			if err != nil {
-				return Statement{}, fmt.Errorf("Condition %s %s: %w", op, key, err)
+				return Statement{}, fmt.Errorf("element Condition: %s %s: %w", op, key, err)
 			}
 			c, why := newCondition(op, key, values)
 			if why != "" {
@@ -174,19 +174,19 @@ func principalsOf(raw json.RawMessage) ([]string, error) {
 	var all string
 	if json.Unmarshal(raw, &all) == nil {
 		if all != "*" {
-			return nil, fmt.Errorf("Principal %q: only \"*\" may stand alone", all)
+			return nil, fmt.Errorf("element Principal %q: only \"*\" may stand alone", all)
 		}
 		return []string{"*"}, nil
 	}
 	var kinds map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &kinds); err != nil {
-		return nil, fmt.Errorf("Principal: %w", err)
+		return nil, fmt.Errorf("element Principal: %w", err)
 	}
 	out := []string{}
 	for kind, raw := range kinds {
 		names, err := stringsOf(raw)
 		if err != nil {
-			return nil, fmt.Errorf("Principal %s: %w", kind, err)
+			return nil, fmt.Errorf("element Principal %s: %w", kind, err)
 		}
 		switch kind {
 		case "AWS":
@@ -194,7 +194,7 @@ func principalsOf(raw json.RawMessage) ([]string, error) {
 		case "Service", "Federated", "CanonicalUser":
 			// Nobody of that kind signs requests in the sandbox.
 		default:
-			return nil, fmt.Errorf("Principal: kind %q is not known", kind)
+			return nil, fmt.Errorf("element Principal: kind %q is not known", kind)
 		}
 	}
 	return out, nil
