@@ -117,7 +117,7 @@ func build(ctx context.Context, dir, pkg, to, why string) error {
 			}
 		}
 	}()
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", to, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", to, pkg)
 	cmd.Dir = dir
 	msg, err := cmd.CombinedOutput()
 	close(done)
