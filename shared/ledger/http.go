@@ -17,11 +17,14 @@ type HTTP struct {
 }
 
 // NewHTTP returns the store whose objects lie below baseURL. A base URL that
-// cannot be one is an error of every Get.
+// cannot be one is an error of every Get. A nil client is http.DefaultClient.
 func NewHTTP(baseURL string, client *http.Client) *HTTP {
 	u, err := url.Parse(baseURL)
 	if err == nil && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		err = errors.New("not an http or https URL")
+	}
+	if client == nil {
+		client = http.DefaultClient
 	}
 	return &HTTP{base: u, client: client, err: err}
 }

@@ -99,7 +99,7 @@ var (
 	// ErrIncomplete says that something the signed tree needs is not in the store.
 	ErrIncomplete = errors.New("incomplete")
 	// ErrUntrusted says that the checkpoint is not signed by the given key.
-	ErrUntrusted = errors.New("untrusted key")
+	ErrUntrusted = errors.New("untrusted")
 )
 
 // Fault says what is wrong with a log and where. Kind is one of ErrBroken,

@@ -450,7 +450,7 @@ func TestOpenRefusesWhatIsNotTheLog(t *testing.T) {
 		text     string
 	}{
 		{what: "another key", origin: origin, signer: otherSigner, verifier: otherVerifier, kind: ErrUntrusted,
-			text: `ledger is untrusted key: checkpoint: signed by ["ledger.example+`},
+			text: `ledger is untrusted: checkpoint: signed by ["ledger.example+`},
 		{what: "another origin", origin: "elsewhere", signer: signer, verifier: verifier, kind: ErrBroken,
 			text: `ledger is broken: checkpoint: origin is "ledger.example/2026-11", want "elsewhere"`},
 		{what: "an origin of two lines", origin: "a\nb", signer: signer, verifier: verifier, text: `checkpoint origin "a\nb" is not a line of text`},
