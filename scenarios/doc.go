@@ -1,4 +1,4 @@
-// Package scenarios holds the catalogue of canaries as YAML data and reads it strictly.
+// Package scenarios is the catalogue of canaries, YAML data read strictly.
 //
 // A scenario file has the form of canary.Scenario; schema.json beside this file is
 // generated from that type, so that an editor completes and checks what a person
