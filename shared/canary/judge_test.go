@@ -176,6 +176,20 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 		{"gone already is undone", Decoy, func(o *one) {
 			o.ev.Receipts[1].Outcome = Outcome{Result: Failed, Code: "NoSuchEntity"}
 		}, Cleaned, Pass, "", "", false},
+		{"a refused undo is still owed while the account has not been listed", Decoy, func(o *one) {
+			o.ev.Receipts[1].Outcome = Outcome{Result: Refused, Code: "AccessDenied"}
+			o.ev.Cleanup = Cleanup{}
+		}, Cleaned, Fail, "", "still owed", false},
+		{"a refused undo with something left is still owed", Decoy, func(o *one) {
+			o.ev.Receipts[1].Outcome = Outcome{Result: Refused, Code: "AccessDenied"}
+			o.ev.Cleanup.Left = []string{"iam role auditcanary-x"}
+		}, Cleaned, Fail, "", "still owed", false},
+		{"a refused undo of what the account no longer holds is late, not a pass", Decoy, func(o *one) {
+			o.ev.Receipts[1].Outcome = Outcome{Result: Refused, Code: "AccessDenied"}
+		}, Cleaned, Late, "", "AccessDenied", false},
+		{"an unanswered undo is still owed whatever the listing says", Decoy, func(o *one) {
+			o.ev.Receipts[1].Outcome = Outcome{Result: Unknown}
+		}, Cleaned, Fail, "", "still owed", false},
 		{"an account not listed is not known to be clean", Decoy, func(o *one) { o.ev.Cleanup = Cleanup{} }, Cleaned, Inconclusive, "", "not been listed", false},
 		{"an account that cannot be listed is not known to be clean", Decoy, func(o *one) { o.ev.Cleanup = Cleanup{Err: "throttled"} }, Cleaned, Inconclusive, "", "throttled", false},
 		{"what is listed after the undo fails", Decoy, func(o *one) { o.ev.Cleanup.Left = []string{"iam role auditcanary-x"} }, Cleaned, Fail, "", "iam role auditcanary-x", false},

@@ -214,6 +214,11 @@ func (e Evidence) Receipt(step string, phase Phase, attempt int) (Receipt, bool)
 
 // ToUndo lists, last first, the undo calls that are still owed: of every call
 // that was or may have been done and whose undo has not yet been seen to work.
+//
+// An undo counts as having worked when the service said so, when what it would
+// remove was gone, or when it was refused and the account, listed afterwards,
+// holds nothing of this canary: a service may refuse the removal of what is gone
+// (its policy conditions have nothing to look at) instead of saying "not found".
 func (e Evidence) ToUndo() []Owed {
 	var owed []Owed
 	for _, in := range e.Intents {
@@ -247,11 +252,15 @@ func (e Evidence) undoAttempts(step string) (attempts int, undone bool) {
 	for _, r := range e.Receipts {
 		if r.Step == step && r.Phase == PhaseUndo {
 			attempts = max(attempts, r.Attempt)
-			undone = undone || r.Undone()
+			undone = undone || r.Undone() || r.Outcome.Result == Refused && e.Cleanup.clean()
 		}
 	}
 	return attempts, undone
 }
+
+// clean reports whether the account was listed after the canary's last intent
+// and held nothing of it.
+func (c Cleanup) clean() bool { return !c.Listed.IsZero() && c.Err == "" && len(c.Left) == 0 }
 
 // MayHaveActed reports whether the call's effect may stand.
 func (o Outcome) MayHaveActed() bool { return o.Result == Succeeded || o.Result == Unknown }

@@ -21,6 +21,12 @@ type Report struct {
 	Bytes  int64     `json:"bytes"` // of bundles and tiles read
 }
 
+// String says it in a sentence.
+func (r Report) String() string {
+	return fmt.Sprintf("%s holds %d entries, every one as its checkpoint says: root %s, signed by %s; %d tiles of hashes compared, %d bytes read",
+		r.Origin, r.Size, r.Root, r.Key, r.Tiles, r.Bytes)
+}
+
 // Verify reads a whole log and derives it anew: the checkpoint's signature, every
 // leaf's hash, every tile, and the root from the leaves up. It trusts nothing but
 // the verifier's key, needs no Log and writes nothing. progress, if not nil, is

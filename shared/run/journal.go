@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -288,6 +289,19 @@ func (s *State) Apply(leaf []byte) error {
 	return nil
 }
 
+// mayHaveLeft reports whether a leftover that names no canary (a fixture in
+// another state than it should be) is of the kind this canary changes.
+func (c *CanaryState) mayHaveLeft(l Leftover) bool {
+	for _, ps := range c.Plan.Steps {
+		for _, call := range l.Undo {
+			if ps.Undo != nil && ps.Undo.Operation == call.Operation && reflect.DeepEqual(ps.Undo.Params, call.Params) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // applyListed tells every canary of the listed account and region what was left of it.
 func (s *State) applyListed(e Entry) {
 	for _, cs := range s.Canaries {
@@ -296,7 +310,7 @@ func (s *State) applyListed(e Entry) {
 		}
 		clean := canary.Cleanup{Listed: e.At, Err: e.Listed.Err}
 		for _, l := range e.Listed.Left {
-			if l.Canary == cs.Plan.Canary.ID || l.Canary == "" && l.Run == cs.Plan.Canary.Run {
+			if l.Canary == cs.Plan.Canary.ID || l.Canary == "" && cs.mayHaveLeft(l) {
 				clean.Left = append(clean.Left, l.Kind+" "+l.ID)
 			}
 		}

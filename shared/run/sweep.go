@@ -62,6 +62,17 @@ func (r *Run) Sweep(ctx context.Context, olderThan time.Duration) (SweepResult, 
 			return res, err
 		}
 	}
+	if state, _, err = Fold(ctx, r.Log); err != nil {
+		return res, err
+	}
+	for _, cs := range state.Canaries {
+		if spared[cs.Run.ID] {
+			continue
+		}
+		for _, o := range cs.Evidence.ToUndo() {
+			res.Problems = append(res.Problems, fmt.Sprintf("%s: %s is still owed (canary %s, step %s)", cs.Plan.Canary.Target.Account, o.Call.Operation, cs.Plan.Canary.ID, o.Step))
+		}
+	}
 	return res, r.noteOwn(ctx, "")
 }
 

@@ -45,6 +45,11 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return 2, err
 	}
+	unlock, err := lock(out)
+	if err != nil {
+		return 2, err
+	}
+	defer unlock()
 	began := time.Now()
 	for _, b := range []struct{ dir, pkg, name, why string }{
 		{"..", "./functions/auditcanary", "auditcanary", "the first time this compiles the AWS clients: minutes; afterwards seconds"},
@@ -127,6 +132,19 @@ func build(ctx context.Context, dir, pkg, to, why string) error {
 		return fmt.Errorf("go build %s: %w\n%s", pkg, err, msg)
 	}
 	return nil
+}
+
+// lock keeps a second demo out of the same folder.
+func lock(out string) (unlock func(), err error) {
+	f, err := os.OpenFile(out+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("another demo is under way in %s: wait for it or choose another folder with -out", out)
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // clear empties the output folder of an earlier demo; it removes nothing that a
