@@ -371,10 +371,11 @@ func TestHistoryThatCannotBeReadIsAnError(t *testing.T) {
 
 func TestOneLimiterForEachPlace(t *testing.T) {
 	c := testCloud(t, newWire(t).config())
-	if c.limiter(ireland) != c.limiter(ireland) || c.limiter(ireland) == c.limiter(virginia) {
+	first, again := c.limiter(ireland), c.limiter(ireland)
+	if first != again || first == c.limiter(virginia) {
 		t.Error("limiters are not one for each account and region")
 	}
-	if l := c.limiter(ireland); l.Limit() != 2 || l.Burst() != 1 {
-		t.Errorf("limit %v, burst %d", l.Limit(), l.Burst())
+	if first.Limit() != 2 || first.Burst() != 1 {
+		t.Errorf("limit %v, burst %d", first.Limit(), first.Burst())
 	}
 }
