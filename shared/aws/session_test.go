@@ -291,17 +291,19 @@ func TestDoReadsEveryOutcome(t *testing.T) {
 		requestID string // "" = none; "request-2" by default
 		none      bool
 	}{
-		"denied":                 {answer: xmlError(403, "AccessDenied", "no"), result: canary.Refused, code: "AccessDenied"},
-		"denied as JSON":         {scenario: "aws/cloudtrail-stop-logging-denied", call: "cloudtrail:StopLogging", answer: jsonError(400, "AccessDeniedException", "with an explicit deny in a service control policy"), result: canary.Refused, code: "AccessDeniedException"},
-		"denied by EC2":          {scenario: "aws/ec2-delete-flow-logs-dry-run", call: "ec2:DeleteFlowLogs", answer: ec2Error(403, "UnauthorizedOperation", "Encoded authorization failure message: abc"), result: canary.Refused, code: "UnauthorizedOperation", requestID: "ec2-in-body"},
-		"dry run":                {scenario: "aws/ec2-delete-flow-logs-dry-run", call: "ec2:DeleteFlowLogs", answer: ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."), result: canary.Failed, code: "DryRunOperation", requestID: "ec2-in-body"},
-		"throttled":              {answer: xmlError(400, "Throttling", "Rate exceeded"), result: canary.Failed, code: "Throttling"},
-		"throttled with 503":     {answer: xmlError(503, "SlowDown", "Reduce your request rate"), result: canary.Failed, code: "SlowDown"},
-		"already there":          {answer: xmlError(409, "EntityAlreadyExists", "exists"), result: canary.Failed, code: "EntityAlreadyExists"},
-		"session expired":        {answer: xmlError(403, "ExpiredToken", "expired"), result: canary.Failed, code: "ExpiredToken"},
-		"service broke down":     {answer: xmlError(500, "InternalFailure", "oops"), result: canary.Unknown, code: "InternalFailure"},
-		"denial out of a 500":    {answer: xmlError(500, "AccessDenied", "?"), result: canary.Unknown, code: "AccessDenied"},
-		"a gateway's page":       {answer: func(rw http.ResponseWriter, _ *called) { http.Error(rw, "<html>Bad gateway</html>", http.StatusBadGateway) }, result: canary.Unknown, code: codeUnreadable},
+		"denied":              {answer: xmlError(403, "AccessDenied", "no"), result: canary.Refused, code: "AccessDenied"},
+		"denied as JSON":      {scenario: "aws/cloudtrail-stop-logging-denied", call: "cloudtrail:StopLogging", answer: jsonError(400, "AccessDeniedException", "with an explicit deny in a service control policy"), result: canary.Refused, code: "AccessDeniedException"},
+		"denied by EC2":       {scenario: "aws/ec2-delete-flow-logs-dry-run", call: "ec2:DeleteFlowLogs", answer: ec2Error(403, "UnauthorizedOperation", "Encoded authorization failure message: abc"), result: canary.Refused, code: "UnauthorizedOperation", requestID: "ec2-in-body"},
+		"dry run":             {scenario: "aws/ec2-delete-flow-logs-dry-run", call: "ec2:DeleteFlowLogs", answer: ec2Error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."), result: canary.Failed, code: "DryRunOperation", requestID: "ec2-in-body"},
+		"throttled":           {answer: xmlError(400, "Throttling", "Rate exceeded"), result: canary.Failed, code: "Throttling"},
+		"throttled with 503":  {answer: xmlError(503, "SlowDown", "Reduce your request rate"), result: canary.Failed, code: "SlowDown"},
+		"already there":       {answer: xmlError(409, "EntityAlreadyExists", "exists"), result: canary.Failed, code: "EntityAlreadyExists"},
+		"session expired":     {answer: xmlError(403, "ExpiredToken", "expired"), result: canary.Failed, code: "ExpiredToken"},
+		"service broke down":  {answer: xmlError(500, "InternalFailure", "oops"), result: canary.Unknown, code: "InternalFailure"},
+		"denial out of a 500": {answer: xmlError(500, "AccessDenied", "?"), result: canary.Unknown, code: "AccessDenied"},
+		"a gateway's page": {answer: func(rw http.ResponseWriter, _ *called) {
+			http.Error(rw, "<html>Bad gateway</html>", http.StatusBadGateway)
+		}, result: canary.Unknown, code: codeUnreadable},
 		"a proxy's 403 page":     {answer: func(rw http.ResponseWriter, _ *called) { http.Error(rw, "blocked by policy", http.StatusForbidden) }, result: canary.Unknown, code: codeUnreadable},
 		"an error without code":  {scenario: "aws/kms-disable-key", call: "kms:DisableKey", answer: func(rw http.ResponseWriter, _ *called) { rw.WriteHeader(403); _, _ = io.WriteString(rw, `{}`) }, result: canary.Unknown, code: codeUnreadable},
 		"success cut halfway":    {answer: halfway, result: canary.Unknown, code: codeUnreadable},
