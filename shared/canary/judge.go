@@ -300,6 +300,9 @@ func missing(r Receipt, seen Seen, slo SLO) Answer {
 }
 
 func judgeAttributed(s Scenario, r Receipt, mine []Sighting, history map[string]HistoryAnswer, slo SLO) Answer {
+	if missing := unstated(r.Want); missing != "" {
+		return Answer{Status: Inconclusive, Detail: "the receipt does not state " + missing + ": there is nothing to hold the record against"}
+	}
 	tol := event.Tolerance{Before: slo.Clock + r.Ended.Sub(r.Started), After: slo.Clock}
 	res := Answer{Status: Pass}
 	for _, si := range latest(mine) {
@@ -334,6 +337,26 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, history map[string]
 	}
 	res.Hop = whereChanged(r, res.Fields, history, tol)
 	return res
+}
+
+// unstated names the first thing without which a comparison would prove nothing;
+// a field the receipt leaves empty is not compared.
+func unstated(want event.Event) string {
+	for _, f := range []struct {
+		name   string
+		stated bool
+	}{
+		{"who acted", want.Actor.UID != ""},
+		{"the operation", want.API.Service != "" && want.API.Operation != ""},
+		{"the account and region", want.Cloud.Account != "" && want.Cloud.Region != ""},
+		{"the request id", want.API.RequestUID != ""},
+		{"the time", !want.Time.IsZero()},
+	} {
+		if !f.stated {
+			return f.name
+		}
+	}
+	return ""
 }
 
 // whereChanged asks the provider's own history: if it has the fields as they

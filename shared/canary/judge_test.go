@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,10 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 			bad.Event.Actor.UID, bad.Raw, bad.At.Key = "arn:aws:iam::111122223333:user/mallory", []byte(`{"x":1}`), "k2"
 			o.seen.Sightings = append(o.seen.Sightings, bad)
 		}, Attributed, Fail, "", "actor.uid", false},
+		{"a receipt that does not say who acted proves no attribution", Decoy, func(o *one) { o.ev.Receipts[0].Want.Actor.UID = "" }, Attributed, Inconclusive, "", "who acted", false},
+		{"an expectation that cannot be decided is inconclusive", Decoy, func(o *one) {
+			o.s.Rules = []Rule{{Text: "x", Holds: func(event.Event) (bool, error) { return true, errors.New("no such field") }}}
+		}, Attributed, Inconclusive, "", "no such field", false},
 		{"an unmet expectation fails", Decoy, func(o *one) {
 			o.s.Rules = []Rule{{Text: "event.actor.type == 'Root'", Holds: func(event.Event) (bool, error) { return false, nil }}}
 		}, Attributed, Fail, "", "Root", false},

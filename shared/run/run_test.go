@@ -101,7 +101,7 @@ func (s session) Do(_ context.Context, call canary.Call, _ []string) canary.Rece
 		w := s.w
 		id := fmt.Sprintf("req-%d", w.effects)
 		r.RequestIDs = []string{id}
-		r.Want = event.Event{Time: w.now, Cloud: event.Cloud{Account: s.c.Target.Account, Region: s.c.Target.Region}, API: event.API{Operation: call.Operation, RequestUID: id}}
+		r.Want = event.Event{Time: w.now, Cloud: event.Cloud{Account: s.c.Target.Account, Region: s.c.Target.Region}, Actor: event.Actor{UID: "arn:canary"}, API: event.API{Service: "test", Operation: call.Operation, RequestUID: id}}
 		r.Outcome = canary.Outcome{Result: canary.Succeeded}
 		if codes := w.fail[call.Operation]; len(codes) > 0 {
 			w.fail[call.Operation] = codes[1:]

@@ -256,14 +256,14 @@ func BenchmarkPoll(b *testing.B) {
 			}
 			a := NewArchive(Config{}, s)
 			var wall, busy time.Duration
-			gets := 0
+			gets, lists := 0, 0
 			for range b.N {
 				w, c := measure(b, func() {
 					f, err := a.Poll(context.Background(), Query{want, here, noon}, &Memory{})
 					if err != nil || len(f.Sightings) != canaries || len(f.Problems) > 0 || f.Bytes != plain {
 						b.Fatalf("%d sightings, %v, %v", len(f.Sightings), f.Problems, err)
 					}
-					gets += f.Gets
+					gets, lists = gets+f.Gets, lists+f.Lists
 				})
 				wall, busy = wall+w, busy+c
 			}
@@ -272,6 +272,7 @@ func BenchmarkPoll(b *testing.B) {
 			b.ReportMetric(mb/wall.Seconds(), "MB/s")
 			b.ReportMetric(mb/busy.Seconds(), "MB/cpu-s")
 			b.ReportMetric(float64(gets)/float64(b.N)/20, "gets/file")
+			b.ReportMetric(float64(gets+lists)/float64(b.N)/float64(max(canaries, 1)), "requests/canary")
 		})
 	}
 }
