@@ -143,15 +143,18 @@ func printReasons(w io.Writer, s run.Summary) {
 			if a.Status == canary.Pass {
 				continue
 			}
+			if a.Status == canary.NotRun && !a.Open && a.Step != "" {
+				continue // follows from what is said already: no record, nothing to judge
+			}
 			fmt.Fprintf(w, "  %-10s %s", c, cell(a))
 			if a.Hop != "" {
-				fmt.Fprintf(w, " (lost or changed: %s)", a.Hop)
+				fmt.Fprintf(w, ", hop %s", a.Hop)
 			}
 			if a.Step != "" {
-				fmt.Fprintf(w, " [step %s]", printable(a.Step))
+				fmt.Fprintf(w, ", step %s", printable(a.Step))
 			}
 			fmt.Fprintf(w, ": %s\n", printable(a.Detail))
-			for _, f := range a.Fields {
+			for _, f := range a.Fields[min(1, len(a.Fields)):] { // the first is in the detail
 				fmt.Fprintf(w, "             %s: expected %q, found %q\n", printable(f.Field), f.Expected, f.Found)
 			}
 		}

@@ -168,9 +168,12 @@ type sandbox struct {
 	cmd    *exec.Cmd
 }
 
-func startSandbox(ctx context.Context, bin, data string, speed int, faults string) (*sandbox, error) {
+func startSandbox(ctx context.Context, bin, data string, speed int, faults string) (_ *sandbox, err error) {
 	args := []string{"-listen", "127.0.0.1:0", "-data", data, "-speed", fmt.Sprint(speed)}
 	if faults != "" {
+		if faults, err = filepath.Abs(faults); err != nil {
+			return nil, err
+		}
 		args = append(args, "-faults", faults)
 	}
 	s := &sandbox{cmd: exec.CommandContext(ctx, bin, args...)}
