@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	// testdata/echo imports it, and go mod tidy does not look into testdata.
+	_ "github.com/auditcanary/auditcanary/shared/host"
 )
 
 // bins is where the binaries are built, once for all tests of the package.
