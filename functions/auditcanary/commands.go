@@ -22,15 +22,12 @@ import (
 )
 
 // open loads the configuration and makes the run ready, with progress on stderr.
-func (o *options) open(ctx context.Context) (*wire.Config, *run.Run, *progress, error) {
-	cfg, err := wire.Load(o.config)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	p := newProgress(os.Stderr)
-	r, err := wire.Open(ctx, cfg, wire.Options{Version: version(), Progress: p.show})
-	return cfg, r, p, err
+func (o *options) open(ctx context.Context) (*run.Run, *progress, error) {
+	return (&selection{parallel: parallel}).open(ctx, o)
 }
+
+// parallel is how many canaries act at once unless something else is asked for.
+const parallel = 8
 
 // selection narrows a run down.
 type selection struct {
@@ -42,7 +39,7 @@ type selection struct {
 func (sel *selection) flags(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&sel.scenarios, "scenario", nil, "only scenarios that match this pattern (aws/iam-*); may be repeated")
 	cmd.Flags().StringSliceVar(&sel.targets, "target", nil, "only this ACCOUNT or ACCOUNT/REGION; may be repeated")
-	cmd.Flags().IntVar(&sel.parallel, "parallel", 8, "how many canaries act at once")
+	cmd.Flags().IntVar(&sel.parallel, "parallel", parallel, "how many canaries act at once")
 }
 
 // open is options.open for the part of the configuration that was selected.
@@ -66,8 +63,26 @@ func (sel *selection) open(ctx context.Context, o *options) (*run.Run, *progress
 	return r, p, nil
 }
 
+// injected is inject's exit code: whether everything was done as it had to be,
+// and undone. What is still awaited is no fault of injecting.
+func injected(s run.Summary) int {
+	code := 0
+	for _, l := range s.Canaries {
+		for _, c := range []canary.Check{canary.Injected, canary.Cleaned} {
+			switch l.Checks[c].Status {
+			case canary.Pass:
+			case canary.Fail, canary.Late:
+				return 1
+			default:
+				code = 2
+			}
+		}
+	}
+	return code
+}
+
 // report prints a run as the ledger has it, and gives its exit code.
-func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, runID string) error {
+func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, runID string, exitCode func(run.Summary) int) error {
 	state, cp, err := run.Fold(context.WithoutCancel(ctx), r.Log)
 	if err != nil {
 		return err
@@ -80,45 +95,26 @@ func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, ru
 	} else {
 		printTable(cmd.OutOrStdout(), s)
 	}
-	if code := s.ExitCode(); code != 0 {
+	if code := exitCode(s); code != 0 {
 		return exitError(code)
 	}
 	return nil
 }
 
 func runCommand(o *options) *cobra.Command {
-	var sel selection
-	cmd := &cobra.Command{
-		Use:   "run",
-		Short: "Do every selected canary, wait for its record, judge it, prove the account clean",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			r, p, err := sel.open(ctx, o)
-			if err != nil {
-				return err
-			}
-			id := run.NewRunID(r.Clock())
-			if err := r.Inject(ctx, id); err != nil {
-				return err
-			}
-			err = r.Confirm(ctx, run.ConfirmOptions{Run: id, Wait: true})
-			p.done()
-			if err != nil {
-				return err
-			}
-			return o.report(ctx, cmd, r, id)
-		},
-	}
-	sel.flags(cmd)
-	return cmd
+	return injecting(o, "run", "Do every selected canary, wait for its record, judge it, prove the account clean", true)
 }
 
 func injectCommand(o *options) *cobra.Command {
+	return injecting(o, "inject", "Do every selected canary and undo it; look for the records later with confirm", false)
+}
+
+// injecting is run, and inject, which leaves the looking for later.
+func injecting(o *options, use, short string, confirm bool) *cobra.Command {
 	var sel selection
 	cmd := &cobra.Command{
-		Use:   "inject",
-		Short: "Do every selected canary and undo it; look for the records later with confirm",
+		Use:   use,
+		Short: short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -128,16 +124,17 @@ func injectCommand(o *options) *cobra.Command {
 			}
 			id := run.NewRunID(r.Clock())
 			err = r.Inject(ctx, id)
+			if err == nil && confirm {
+				err = r.Confirm(ctx, run.ConfirmOptions{Run: id, Wait: true})
+			}
 			p.done()
 			if err != nil {
 				return err
 			}
-			// What is still awaited is no fault of injecting.
-			var code exitError
-			if err := o.report(ctx, cmd, r, id); err != nil && !errors.As(err, &code) {
-				return err
+			if confirm {
+				return o.report(ctx, cmd, r, id, run.Summary.ExitCode)
 			}
-			return nil
+			return o.report(ctx, cmd, r, id, injected)
 		},
 	}
 	sel.flags(cmd)
@@ -152,7 +149,7 @@ func confirmCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			_, r, p, err := o.open(ctx)
+			r, p, err := o.open(ctx)
 			if err != nil {
 				return err
 			}
@@ -161,7 +158,7 @@ func confirmCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.report(ctx, cmd, r, opt.Run)
+			return o.report(ctx, cmd, r, opt.Run, run.Summary.ExitCode)
 		},
 	}
 	cmd.Flags().StringVar(&opt.Run, "run", "", "only this run (default every open canary)")
@@ -186,7 +183,7 @@ func statusCommand(o *options) *cobra.Command {
 				return err
 			}
 			r := &run.Run{Log: log, SLO: cfg.CanarySLO()}
-			return o.report(ctx, cmd, r, runID)
+			return o.report(ctx, cmd, r, runID, run.Summary.ExitCode)
 		},
 	}
 	cmd.Flags().StringVar(&runID, "run", "", "only this run (default all)")
@@ -202,7 +199,7 @@ func sweepCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			_, r, p, err := o.open(ctx)
+			r, p, err := o.open(ctx)
 			if err != nil {
 				return err
 			}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -382,14 +381,4 @@ func LedgerToVerify(ctx context.Context, configFile string, src LedgerSource) (V
 		v.Store, err = cfg.ledgerStore(ctx)
 	}
 	return v, err
-}
-
-// Places lists accounts and regions, for messages.
-func (c *Config) Places() []string {
-	var out []string
-	for _, t := range c.targets() {
-		out = append(out, t.Account+"/"+t.Region)
-	}
-	slices.Sort(out)
-	return out
 }
