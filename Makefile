@@ -19,7 +19,8 @@ demo: ## take canaries the whole way in a loopback cloud (under 60 s once built)
 .PHONY: test
 test: ## all tests of both modules (RACE=-race for the race detector)
 	$(GO) test $(RACE) -timeout 20m ./...
-	$(GO) -C tests test $(RACE) -timeout 20m ./...
+	# -count=1: these build and run the programs, which the test cache does not see.
+	$(GO) -C tests test $(RACE) -count=1 -timeout 20m ./...
 
 .PHONY: bench
 bench: ## archive scan, memory, ledger append and verification, with ratios
