@@ -115,9 +115,10 @@ type LedgerS3 struct {
 }
 
 // Signing is the checkpoint key: a note signer key (PRIVATE+KEY+...).
-// `auditcanary ledger keygen` makes one. The verifier key is derived from it.
+// `auditcanary ledger keygen` makes one.
 type Signing struct {
-	// KeyFile holds it, readable by its owner only.
+	// KeyFile holds it, readable by its owner only. KeyFile.pub beside it, if there
+	// is one, is the verifier key; who only reads needs no other.
 	KeyFile string `yaml:"key_file"`
 	// KeyEnv names the environment variable that holds it instead.
 	KeyEnv string `yaml:"key_env"`

@@ -3,7 +3,9 @@ package wire
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"strings"
@@ -270,30 +272,56 @@ func (c *Config) signingKey() (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// OpenLedger opens the configured log.
-func OpenLedger(ctx context.Context, c *Config, mode Mode) (*ledger.Log, error) {
+// verifierKey is the public key to trust the ledger by: KEY_FILE.pub where there
+// is one, so that whoever only reads needs no private key; otherwise derived.
+func (c *Config) verifierKey() (string, error) {
+	if c.Signing.KeyFile != "" {
+		file := c.path(c.Signing.KeyFile) + ".pub"
+		data, err := os.ReadFile(file)
+		if err == nil {
+			return strings.TrimSpace(string(data)), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("verifier key: %w", err)
+		}
+	}
 	skey, err := c.signingKey()
 	if err != nil {
-		return nil, err
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
+		return "", err
 	}
 	vkey, err := ledger.VerifierKey(skey)
 	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
+		return "", fmt.Errorf("signing key: %w", err)
+	}
+	return vkey, nil
+}
+
+// OpenLedger opens the configured log.
+func OpenLedger(ctx context.Context, c *Config, mode Mode) (*ledger.Log, error) {
+	vkey, err := c.verifierKey()
+	if err != nil {
+		return nil, err
 	}
 	verifier, err := note.NewVerifier(vkey)
 	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
+		return nil, fmt.Errorf("verifier key: %w", err)
+	}
+	var signer note.Signer
+	if mode == ReadWrite {
+		skey, err := c.signingKey()
+		if err != nil {
+			return nil, err
+		}
+		if signer, err = note.NewSigner(skey); err != nil {
+			return nil, fmt.Errorf("signing key: %w", err)
+		}
+		if signer.Name() != verifier.Name() || signer.KeyHash() != verifier.KeyHash() {
+			return nil, fmt.Errorf("signing key: %s.pub belongs to another key", c.Signing.KeyFile)
+		}
 	}
 	store, err := c.ledgerStore(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if mode == ReadOnly {
-		signer = nil
 	}
 	log, err := ledger.Open(ctx, store, c.Ledger.Origin, signer, verifier)
 	if err != nil {
@@ -350,12 +378,9 @@ func LedgerToVerify(ctx context.Context, configFile string, src LedgerSource) (V
 		vkey = strings.TrimSpace(string(data))
 	}
 	if vkey == "" {
-		skey, err := cfg.signingKey()
-		if err != nil {
+		var err error
+		if vkey, err = cfg.verifierKey(); err != nil {
 			return v, err
-		}
-		if vkey, err = ledger.VerifierKey(skey); err != nil {
-			return v, fmt.Errorf("signing key: %w", err)
 		}
 	}
 	verifier, err := note.NewVerifier(vkey)
