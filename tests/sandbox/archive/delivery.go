@@ -168,7 +168,7 @@ func NewDelivery(c DeliveryConfig) *Delivery {
 		keys: &keyring{from: now},
 	}
 	for _, s := range c.Trail.Scopes {
-		d.chains[s] = &chain{}
+		d.chains[s] = newChain()
 	}
 	go d.run(ctx)
 	return d
@@ -325,6 +325,8 @@ func (d *Delivery) deliver(ctx context.Context, b *batch) {
 			b.actions.Duplicate += f.Do.Duplicate
 			b.actions.Truncate += f.Do.Truncate
 			b.actions.Corrupt = b.actions.Corrupt || f.Do.Corrupt
+			b.actions.Reorder = b.actions.Reorder || f.Do.Reorder
+			b.actions.Replace = b.actions.Replace || f.Do.Replace
 			wait += f.Do.Delay
 		}
 		if wait > 0 && !b.actions.Drop {
@@ -359,11 +361,25 @@ func (d *Delivery) again(b *batch, until time.Time) {
 
 // put writes a file and notes it for its digest.
 func (d *Delivery) put(ctx context.Context, b *batch, key string) error {
+	if b.actions.Reorder {
+		b.records = slices.Clone(b.records)
+		slices.Reverse(b.records)
+		b.actions.Reorder = false // once, however many copies follow
+	}
 	plain, err := encode(struct{ Records []json.RawMessage }{b.records})
 	if err != nil {
 		return err
 	}
-	packed, err := pack(plain)
+	c := d.chains[b.Scope]
+	if c == nil {
+		c = newChain()
+		d.chains[b.Scope] = c
+	}
+	written := plain
+	if b.actions.Replace {
+		written = c.latest
+	}
+	packed, err := pack(written)
 	if err != nil {
 		return err
 	}
@@ -371,11 +387,7 @@ func (d *Delivery) put(ctx context.Context, b *batch, key string) error {
 	if err != nil {
 		return err
 	}
-	c := d.chains[b.Scope]
-	if c == nil {
-		c = &chain{}
-		d.chains[b.Scope] = c
-	}
+	c.latest = plain
 	// The service knows what it meant to write, whatever became of it.
 	c.files = append(c.files, deliveredFile{key: key, sha256: hexSum(plain), span: b.span, at: at})
 	d.mu.Lock()

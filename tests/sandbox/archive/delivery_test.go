@@ -303,6 +303,12 @@ func TestFileFaults(t *testing.T) {
 		}},
 		"truncate": {"{truncate: 20}", broken},
 		"corrupt":  {"{corrupt: true}", broken},
+		"replace": {"{replace: true}", func(t *testing.T, b *bucket, _ time.Time) {
+			// There is no file before the first: an empty one stands in its place.
+			if got := b.arrivals(t); len(got["1"]) != 0 || len(got["2"]) != 1 {
+				t.Errorf("arrived: %v", got)
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var faults *fault.Set
@@ -327,6 +333,49 @@ faults:
 				c.check(t, b, start)
 			})
 		})
+	}
+}
+
+func TestReorderedFilesHoldTheSameRecordsTheOtherWayRound(t *testing.T) {
+	contents := func(do string, turnBack bool) (out []string) {
+		var faults *fault.Set
+		if do != "" {
+			var err error
+			if faults, err = fault.Parse("test", []byte("faults:\n  - {name: test, at: file, match: 'true', do: "+do+"}\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bubble(t, archive.DeliveryConfig{Faults: faults, Seed: 7}, func(t *testing.T, d *archive.Delivery, b *bucket) {
+			for n := range 6 {
+				d.Emit(target.Account, target.Region, record(n))
+			}
+			time.Sleep(30 * time.Minute)
+			for _, key := range b.keys("CloudTrail") {
+				o, _ := b.get(key)
+				plain, err := unpack(o.body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var file struct{ Records []json.RawMessage }
+				if err := json.Unmarshal(plain, &file); err != nil {
+					t.Fatal(err)
+				}
+				if turnBack {
+					slices.Reverse(file.Records)
+				}
+				for _, r := range file.Records {
+					out = append(out, string(r))
+				}
+			}
+		})
+		return out
+	}
+	straight, turned := contents("", false), contents("{reorder: true}", false)
+	if len(straight) != 6 || slices.Equal(straight, turned) {
+		t.Errorf("%d records, in the order they came in", len(turned))
+	}
+	if back := contents("{reorder: true}", true); !slices.Equal(straight, back) {
+		t.Errorf("turned back: got %v, want %v", back, straight)
 	}
 }
 

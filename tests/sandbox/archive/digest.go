@@ -24,7 +24,10 @@ const digestLag = 2 * time.Minute
 type chain struct {
 	files    []deliveredFile // in no digest yet
 	previous *digestLink
+	latest   []byte // content of the file delivered last, for the fault "replace"
 }
+
+func newChain() *chain { return &chain{latest: []byte(`{"Records":[]}`)} }
 
 type digestLink struct{ key, sha256, signature string }
 

@@ -80,6 +80,10 @@ type Do struct {
 	Truncate int
 	// Corrupt flips bytes in the middle of the compressed file.
 	Corrupt bool
+	// Reorder turns the order of the file's records round.
+	Reorder bool
+	// Replace puts the place's previous file there instead (an empty one if it is the first).
+	Replace bool
 	// Error answers the call with an error.
 	Error *Error
 	// Hang leaves the call without an answer.

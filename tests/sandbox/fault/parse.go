@@ -177,11 +177,13 @@ var actions = map[string]map[string]action{
 		"duplicate": doDuplicate,
 		"truncate":  func(p *parser, n *yaml.Node, do *Do) { do.Truncate = p.integer(n, "truncate", 1) },
 		"corrupt":   func(p *parser, n *yaml.Node, do *Do) { do.Corrupt = p.isTrue(n, "corrupt") },
+		"reorder":   func(p *parser, n *yaml.Node, do *Do) { do.Reorder = p.isTrue(n, "reorder") },
+		"replace":   func(p *parser, n *yaml.Node, do *Do) { do.Replace = p.isTrue(n, "replace") },
 	},
 }
 
 // allActions in the order of the documentation, for messages.
-var allActions = []string{"drop", "delay", "duplicate", "set", "unset", "truncate", "corrupt", "error", "hang"}
+var allActions = []string{"drop", "delay", "duplicate", "set", "unset", "truncate", "corrupt", "reorder", "replace", "error", "hang"}
 
 func (p *parser) do(n *yaml.Node, at string) Do {
 	var do Do
