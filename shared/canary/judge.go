@@ -246,8 +246,11 @@ func sightingsOf(r Receipt, all []Sighting) []Sighting {
 
 func judgeSurfaced(r Receipt, mine []Sighting, seen Seen, slo SLO) Answer {
 	if len(mine) > 0 {
-		lat := latency(r, mine[0])
-		res := Answer{Status: Pass, LatencySeconds: &lat}
+		res := Answer{Status: Pass}
+		if !r.Want.Time.IsZero() && !mine[0].Stored.IsZero() {
+			lat := latency(r, mine[0])
+			res.LatencySeconds = &lat
+		}
 		if n := distinctObjects(mine); n > 1 {
 			res.Detail = fmt.Sprintf("delivered %d times", n)
 		}
@@ -274,7 +277,11 @@ func judgeSurfaced(r Receipt, mine []Sighting, seen Seen, slo SLO) Answer {
 
 // expired reports whether the store has been seen, in full, after the record's deadline.
 func expired(r Receipt, seen Seen, slo SLO) bool {
-	return !r.Want.Time.IsZero() && seen.AsOf.After(r.Want.Time.Add(slo.Late))
+	at := r.Want.Time
+	if at.IsZero() {
+		at = r.Ended // the service gave no time: ours must do, or nobody would ever stop waiting
+	}
+	return seen.AsOf.After(at.Add(slo.Late))
 }
 
 func missing(r Receipt, seen Seen, slo SLO) Answer {
@@ -306,7 +313,11 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, history map[string]
 	tol := event.Tolerance{Before: slo.Clock + r.Ended.Sub(r.Started), After: slo.Clock}
 	res := Answer{Status: Pass}
 	for _, si := range latest(mine) {
-		for _, d := range event.Compare(r.Want, si.Event, tol) {
+		record := si.Event
+		if am := record.Metadata.Amends; am != nil && am.OriginalRequestUID != "" {
+			record.API.RequestUID = am.OriginalRequestUID // a correction may have an id of its own
+		}
+		for _, d := range event.Compare(r.Want, record, tol) {
 			if d.Rule != "" {
 				res.Explained = append(res.Explained, d)
 			} else {

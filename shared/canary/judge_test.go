@@ -125,6 +125,10 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 			o.seen.Sightings, o.seen.AsOf = nil, t0.Add(61*time.Minute)
 			o.seen.History = map[string]HistoryAnswer{"req-1": {Err: "throttled"}}
 		}, Surfaced, Fail, "", "could not be asked: throttled", false},
+		{"a receipt without a time does not wait for ever", Decoy, func(o *one) {
+			o.ev.Receipts[0].Want.Time = time.Time{}
+			o.seen.Sightings, o.seen.AsOf = nil, t0.Add(61*time.Minute)
+		}, Surfaced, Fail, "", "no record", false},
 		{"a store never seen in full proves nothing missing", Decoy, func(o *one) { o.seen.Sightings, o.seen.AsOf = nil, time.Time{} }, Surfaced, NotRun, "", "waiting", true},
 		{"a store nobody can look at is inconclusive", Decoy, func(o *one) { o.seen = Seen{GaveUp: "NoSuchBucket"} }, Surfaced, Inconclusive, "", "NoSuchBucket", false},
 		{"an unreadable object may have held it", Decoy, func(o *one) {
@@ -223,6 +227,7 @@ func TestCopiesAndCorrectionsDoNotBreakAProvenCanary(t *testing.T) {
 	// The first record was wrong; the provider corrects it under a new event id.
 	right := wrong
 	right.Event.Metadata.UID = "event-2"
+	right.Event.API.RequestUID = "req-of-the-correction"
 	right.Event.Metadata.Amends = &event.Amendment{Reason: "UPDATED_DATA", OriginalUID: "event-1", OriginalRequestUID: "req-1"}
 	wrong.Event.SrcEndpoint.IP, wrong.Raw = "203.0.113.9", []byte(`{"w":1}`)
 	dup.Event, dup.Raw = wrong.Event, wrong.Raw

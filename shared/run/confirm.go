@@ -22,8 +22,8 @@ type ConfirmOptions struct {
 	Wait bool
 }
 
-// lease is how long a run may be injecting before it counts as died, seconds
-// after its plan; long enough for any run of one function call.
+// lease is how long after its plan a run may still be injecting; it is longer
+// than any one function call. After that it counts as died.
 const lease = 15 * time.Minute
 
 // giveUpAfter is how many looks in a row may fail before nobody looks any more.
@@ -52,6 +52,10 @@ func (r *Run) Confirm(ctx context.Context, opt ConfirmOptions) error {
 			failed = 0
 		} else if failed++; failed >= giveUpAfter || !opt.Wait {
 			c.seen.GaveUp = fmt.Sprintf("%d looks in a row failed, the last: %s", failed, c.lastProblem)
+		}
+		if waited := r.Clock().Sub(begun); c.seen.GaveUp == "" && waited > 2*r.SLO.Late {
+			// The store's clock decides; one that stands still must not keep us for ever.
+			c.seen.GaveUp = fmt.Sprintf("waited %s, and the store's clock has only come to %s", waited.Round(time.Second), c.seen.AsOf.UTC().Format(time.RFC3339))
 		}
 		if err := c.judge(ctx, ctx.Err() != nil || c.seen.GaveUp != ""); err != nil {
 			return err

@@ -34,6 +34,7 @@ type world struct {
 	dieAt   int // 0: never
 	after   bool
 	now     time.Time
+	stopped time.Time           // the store's clock stands still here, and it shows nothing
 	fail    map[string][]string // operation -> error codes for the next calls
 }
 
@@ -150,6 +151,9 @@ func (w *world) Poll(_ context.Context, watch *run.Watch) (run.Seen, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now = w.now.Add(10 * time.Minute)
+	if !w.stopped.IsZero() {
+		return run.Seen{AsOf: w.stopped}, nil
+	}
 	if watch.State == nil {
 		watch.State = map[string]bool{}
 	}
@@ -283,6 +287,27 @@ func TestARunProvesEveryCanaryAndLeavesNothing(t *testing.T) {
 	sum := summary(t, r, "20261122-aaaaaa")
 	if sum.ExitCode() != 0 || sum.Tally.Proven != 2 || len(w.things) != 0 {
 		t.Errorf("exit %d, tally %+v, left %v, canaries %+v", sum.ExitCode(), sum.Tally, w.things, sum.Canaries)
+	}
+}
+
+func TestAStoreWhoseClockStandsStillIsGivenUp(t *testing.T) {
+	w := newWorld()
+	w.stopped = w.now
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	sum := summary(t, r, "")
+	a := sum.Canaries[0].Checks[canary.Surfaced]
+	if sum.ExitCode() != 2 || a.Status != canary.Inconclusive || !strings.Contains(a.Detail, "the store's clock") {
+		t.Errorf("exit %d, surfaced %+v", sum.ExitCode(), a)
 	}
 }
 
