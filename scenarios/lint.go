@@ -207,6 +207,13 @@ func (l *linter) referStep(path []string, name, rest string, last int) {
 // creating are the verbs of calls that leave something behind under a name or id of its own.
 var creating = regexp.MustCompile(`:(Allocate|AuthorizeSecurityGroup|Create|Import|Register|Run)`)
 
+// untaggable are calls that make something which takes no tags, with the way by
+// which the sweep finds it all the same.
+var untaggable = map[string]string{
+	"iam:CreateAccessKey":       "listed with its user, which is tagged",
+	"securityhub:CreateInsight": "its name is the canary's",
+}
+
 // marks requires that whatever a scenario names is canary-marked, and that what
 // it makes carries the tags by which the sweep finds it.
 func (l *linter) marks(i int, st canary.Step) {
@@ -214,7 +221,7 @@ func (l *linter) marks(i int, st canary.Step) {
 	if st.Undo != nil {
 		l.names(stepPath(i, "undo", "params"), st.Undo.Params)
 	}
-	if !creating.MatchString(st.Call) {
+	if !creating.MatchString(st.Call) || untaggable[st.Call] != "" {
 		return
 	}
 	for _, tag := range []struct{ key, value string }{{tagRun, "${run}"}, {tagCanary, "${canary}"}} {

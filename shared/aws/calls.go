@@ -12,53 +12,40 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// operations is everything this program may ever do in an account. What is not
-// on it cannot be planned or sent; what a scenario's undo calls is on it too.
-// (What it may read in order to sweep is in reads, leftovers.go.)
+// operations is everything this program may ever do in an account, by subject.
+// What is not on it cannot be planned or sent; what a scenario's undo calls is on
+// it too. (What it may read in order to sweep is in kinds, leftovers.go.)
 //
-// An undo of "" means that the call itself leaves nothing to undo, or restores.
-var operations = map[string]operation{
-	// Roles: named after the canary, in the path /auditcanary/, trusting nobody,
-	// bounded by AWSDenyAll. The boundary is what keeps the session's hands off
-	// every other role, the injector's own among them.
-	"iam:CreateRole":       {call: call(iam.NewFromConfig, (*iam.Client).CreateRole), global: true, subject: on("RoleName"), undo: "iam:DeleteRole", guards: guards{ownName("RoleName"), must("Path", rolePath), must("PermissionsBoundary", denyAll), onlyDenies("AssumeRolePolicyDocument"), runTags()}, grants: grants{allow(canaryRole, when{"iam:PermissionsBoundary": denyAll, requestTagRun: "{run}"}, "iam:CreateRole"), allow(canaryRole, when{requestTagRun: "{run}"}, "iam:TagRole")}},
-	"iam:DeleteRole":       {call: call(iam.NewFromConfig, (*iam.Client).DeleteRole), global: true, subject: on("RoleName"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{"iam:PermissionsBoundary": denyAll}, "iam:DeleteRole")}},
-	"iam:AttachRolePolicy": {call: call(iam.NewFromConfig, (*iam.Client).AttachRolePolicy), global: true, subject: on("RoleName", "PolicyArn"), undo: "iam:DetachRolePolicy", guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{"iam:PermissionsBoundary": denyAll, "iam:PolicyARN": "{PolicyArn}"}, "iam:AttachRolePolicy")}},
-	"iam:DetachRolePolicy": {call: call(iam.NewFromConfig, (*iam.Client).DetachRolePolicy), global: true, subject: on("RoleName", "PolicyArn"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{"iam:PermissionsBoundary": denyAll, "iam:PolicyARN": "{PolicyArn}"}, "iam:DetachRolePolicy")}},
+// A further operation is one line in its subject's file. An undo of "" means that
+// the call itself leaves nothing to undo, or restores.
+var operations = union(
+	identityOperations,
+	networkOperations,
+	keyOperations,
+	storageOperations,
+	loggingOperations,
+)
 
-	// Network: one fixture group without interfaces, documentation addresses only.
-	"ec2:AuthorizeSecurityGroupIngress": {call: call(ec2.NewFromConfig, (*ec2.Client).AuthorizeSecurityGroupIngress), subject: on("GroupId"), undo: "ec2:RevokeSecurityGroupIngress", guards: guards{fixtureID("GroupId"), documentationNetworks(), runTags()}, grants: grants{allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:AuthorizeSecurityGroupIngress"), allow(securityGroupRule, when{requestTagRun: "{run}"}, "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags")}},
-	"ec2:RevokeSecurityGroupIngress":    {call: call(ec2.NewFromConfig, (*ec2.Client).RevokeSecurityGroupIngress), subject: on("GroupId"), restores: true, guards: guards{fixtureID("GroupId"), documentationNetworks()}, grants: grants{allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:RevokeSecurityGroupIngress")}},
-
-	// Dry runs: asked, never done.
-	"ec2:DeleteFlowLogs": {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteFlowLogs), subject: on("FlowLogIds"), guards: guards{must("DryRun", true), nullID("FlowLogIds", "fl-00000000000000000")}, grants: grants{allow("arn:{partition}:ec2:{region}:{account}:vpc-flow-log/{FlowLogIds}", nil, "ec2:DeleteFlowLogs")}},
-
-	// Keys: one fixture key that protects nothing.
-	"kms:DisableKey": {call: call(kms.NewFromConfig, (*kms.Client).DisableKey), subject: on("KeyId"), undo: "kms:EnableKey", guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:DisableKey")}},
-	"kms:EnableKey":  {call: call(kms.NewFromConfig, (*kms.Client).EnableKey), subject: on("KeyId"), restores: true, guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:EnableKey")}},
-
-	// Storage: one empty bucket; its policy may take away but not give.
-	"s3:PutBucketPolicy":    {call: call(newS3, (*s3.Client).PutBucketPolicy), subject: on("Bucket"), undo: "s3:DeleteBucketPolicy", guards: guards{markedName("Bucket"), onlyDenies("Policy"), denialsAreConditional("Policy"), policyID("Policy")}, grants: grants{allow(bucket, nil, "s3:PutBucketPolicy")}},
-	"s3:DeleteBucketPolicy": {call: call(newS3, (*s3.Client).DeleteBucketPolicy), subject: on("Bucket"), restores: true, guards: guards{markedName("Bucket")}, grants: grants{allow(bucket, nil, "s3:DeleteBucketPolicy")}},
-
-	// Logging: trails through which nothing flows.
-	"cloudtrail:StopLogging":  {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StopLogging), subject: on("Name"), undo: "cloudtrail:StartLogging", guards: guards{markedName("Name")}, grants: grants{allow(trail, nil, "cloudtrail:StopLogging")}},
-	"cloudtrail:StartLogging": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StartLogging), subject: on("Name"), restores: true, guards: guards{markedName("Name")}, grants: grants{allow(trail, nil, "cloudtrail:StartLogging")}},
-
-	// Break-glass: the real role, in a session that may do nothing.
-	"sts:AssumeRole": {call: call(sts.NewFromConfig, (*sts.Client).AssumeRole), subject: on("RoleArn"), readOnly: true, guards: guards{breakGlassRole("RoleArn"), ownName("RoleSessionName"), onlyDenies("Policy"), deniesAll("Policy"), ifGiven(must("SourceIdentity", sourceIdentity))}, grants: grants{allow("{RoleArn}", nil, "sts:AssumeRole", "sts:SetSourceIdentity")}},
+// union joins the subjects' lists; an operation that stands on two is a mistake
+// that must not wait for a call to be seen.
+func union(lists ...map[string]operation) map[string]operation {
+	all := map[string]operation{}
+	for _, list := range lists {
+		for name, op := range list {
+			if _, twice := all[name]; twice {
+				panic("operation listed twice: " + name)
+			}
+			all[name] = op
+		}
+	}
+	return all
 }
 
 // Names and templates the table is written in. In a template {Param} stands for
@@ -96,7 +83,9 @@ type operation struct {
 	global bool
 	// readOnly as the provider classifies it: a write-only trail drops the record.
 	readOnly bool
-	// subject are the parameters that name what is acted on; an undo must name the same.
+	// subject says how an undo must name what the call acts on: "X", both have
+	// the same X; "X=Y", the undo's Y is, or as an ARN ends in, the call's X; "=Y",
+	// the undo's Y is a reference to this very call's reply.
 	subject []string
 	// undo is the operation that reverses it.
 	undo string

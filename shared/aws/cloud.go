@@ -51,7 +51,7 @@ type Cloud struct {
 	timeout time.Duration
 
 	mu      sync.Mutex
-	readers map[canary.Target]aws.CredentialsProvider
+	readers map[reader]aws.CredentialsProvider
 	history map[canary.Target]*rate.Limiter
 }
 
@@ -69,7 +69,7 @@ func New(o Options) (*Cloud, error) {
 	c := &Cloud{
 		base: o.Base, clock: o.Clock, timeout: o.CallTimeout,
 		targets: map[string]Target{},
-		readers: map[canary.Target]aws.CredentialsProvider{},
+		readers: map[reader]aws.CredentialsProvider{},
 		history: map[canary.Target]*rate.Limiter{},
 	}
 	if c.timeout <= 0 {

@@ -36,10 +36,33 @@ func (g guards) check(s scene, operation string, params map[string]any) error {
 	return nil
 }
 
-// ownName: the name is the canary's own, or begins with it.
+// lookAt returns a parameter by its name, or by its path of names
+// ("ConfigRule.ConfigRuleName"); nil if it is not there.
+func lookAt(p map[string]any, param string) any {
+	name, rest, deeper := strings.Cut(param, ".")
+	if !deeper {
+		return p[name]
+	}
+	m, _ := p[name].(map[string]any)
+	return lookAt(m, rest)
+}
+
+func textAt(p map[string]any, param string) string {
+	v, _ := lookAt(p, param).(string)
+	return v
+}
+
+// ownName: the name is the canary's own, or begins with it. Of an ARN, its last
+// part is meant.
 func ownName(param string) guard {
 	return func(s scene, p map[string]any) error {
-		v, _ := p[param].(string)
+		v := textAt(p, param)
+		if strings.HasPrefix(v, "arn:") {
+			if err := s.ours(v); err != nil {
+				return fmt.Errorf("%s: %w", param, err)
+			}
+			v = lastPart(v)
+		}
 		if v == s.name && s.name != canary.Marker || strings.HasPrefix(v, s.name+"-") {
 			return nil
 		}
@@ -53,7 +76,7 @@ func ownName(param string) guard {
 // markedName: a fixture that a name can mark.
 func markedName(param string) guard {
 	return func(s scene, p map[string]any) error {
-		v, _ := p[param].(string)
+		v := textAt(p, param)
 		if err := s.ours(v); err != nil {
 			return fmt.Errorf("%s: %w", param, err)
 		}
@@ -68,7 +91,7 @@ func markedName(param string) guard {
 // configuration lists; the session policy demands the tag as well.
 func fixtureID(param string) guard {
 	return func(s scene, p map[string]any) error {
-		v, _ := p[param].(string)
+		v := textAt(p, param)
 		if err := s.ours(v); err != nil {
 			return fmt.Errorf("%s: %w", param, err)
 		}
@@ -84,7 +107,7 @@ func fixtureID(param string) guard {
 // breakGlassRole: a role of this account that is canary-marked or configured.
 func breakGlassRole(param string) guard {
 	return func(s scene, p map[string]any) error {
-		v, _ := p[param].(string)
+		v := textAt(p, param)
 		if !strings.HasPrefix(v, "arn:"+s.partition+":iam::"+s.account+":role/") {
 			return fmt.Errorf("%s %q is not a role of account %s", param, v, s.account)
 		}
@@ -95,10 +118,23 @@ func breakGlassRole(param string) guard {
 	}
 }
 
+// madeID: an id that the cloud gave to something a canary made: at first a
+// reference to the reply of the call that made it, then the id itself. That it is
+// the canary's own is for the session policy to demand, by the tag.
+func madeID(param, prefix string) guard {
+	return func(_ scene, p map[string]any) error {
+		v := textAt(p, param)
+		if strings.HasPrefix(v, "${steps.") && strings.HasSuffix(v, "}") || strings.HasPrefix(v, prefix) && idForm.MatchString(v) {
+			return nil
+		}
+		return fmt.Errorf("%s %q must be the id that the reply of an earlier step gave (%s..., as ${steps.<step>.<path>})", param, v, prefix)
+	}
+}
+
 // nullID: every id is the one that nothing has.
 func nullID(param, null string) guard {
 	return func(s scene, p map[string]any) error {
-		ids, _ := p[param].([]any)
+		ids, _ := lookAt(p, param).([]any)
 		for _, id := range ids {
 			if id != null {
 				return fmt.Errorf("%s %q: only %s, which nothing has, may be named", param, id, null)
@@ -118,10 +154,11 @@ func must(param string, want any) guard {
 		if t, ok := want.(string); ok {
 			w = s.fill(t, nil)[0]
 		}
-		if p[param] == w {
+		got := lookAt(p, param)
+		if got == w {
 			return nil
 		}
-		return missing{param, w, p[param]}
+		return missing{param, w, got}
 	}
 }
 
@@ -233,10 +270,17 @@ func runTags() guard {
 	return func(s scene, p map[string]any) error {
 		tags := map[string]string{}
 		walk(p, func(m map[string]any) {
-			k, ok1 := m["Key"].(string)
-			v, ok2 := m["Value"].(string)
-			if ok1 && ok2 {
-				tags[k] = v
+			for _, form := range [][2]string{{"Key", "Value"}, {"TagKey", "TagValue"}} { // KMS has its own
+				k, ok1 := m[form[0]].(string)
+				v, ok2 := m[form[1]].(string)
+				if ok1 && ok2 {
+					tags[k] = v
+				}
+			}
+			for _, k := range []string{tagRun, tagCanary} { // the newer services take a map
+				if v, ok := m[k].(string); ok {
+					tags[k] = v
+				}
 			}
 		})
 		for k, want := range map[string]string{tagRun: s.run, tagCanary: s.canaryID()} {
@@ -315,10 +359,13 @@ func (s scene) fill(template string, params map[string]any) []string {
 		return []string{out}
 	}
 	var filled []string
-	for _, v := range texts(params[out[open+1:end]]) {
-		if strings.HasPrefix(v, "arn:") {
+	for _, v := range texts(lookAt(params, out[open+1:end])) {
+		if strings.HasPrefix(v, "arn:") && !strings.Contains(v, "${") {
 			filled = append(filled, v)
 			continue
+		}
+		if strings.Contains(v, "${") { // not known yet: what it may be is for the condition to say
+			v = "*"
 		}
 		filled = append(filled, out[:open]+v+out[end+1:])
 	}

@@ -35,7 +35,7 @@ func (c *Cloud) Recorded(ctx context.Context, r canary.Receipt) (*event.Event, e
 	if key == "" || len(r.RequestIDs) == 0 {
 		return fail(errors.New("the receipt has no request id or access key to look for"))
 	}
-	cfg := c.reading(t, at)
+	cfg := c.reading(t, at, string(policy([]statement{t.scene(at.Region, "*", canary.Marker).statement(historyReads[0], nil)})))
 	cfg.APIOptions = append(cfg.APIOptions, pace(c.limiter(at)))
 	pages := cloudtrail.NewLookupEventsPaginator(cloudtrail.NewFromConfig(cfg), &cloudtrail.LookupEventsInput{
 		LookupAttributes: []cttypes.LookupAttribute{{AttributeKey: cttypes.LookupAttributeKeyAccessKeyId, AttributeValue: &key}},

@@ -100,14 +100,36 @@ func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedS
 	if err != nil {
 		return out, fmt.Errorf("undo: %w", err)
 	}
-	for _, param := range op.subject {
-		if !reflect.DeepEqual(do.Params[param], undo.Params[param]) {
-			return out, fmt.Errorf("undo: %s names %s %v, but the call it must undo %v", undo.Operation, param, undo.Params[param], do.Params[param])
+	for _, form := range op.subject {
+		if err := sameSubject(form, st.ID, do, undo); err != nil {
+			return out, fmt.Errorf("undo: %w", err)
 		}
 	}
 	undo.Gone = st.Undo.Gone
 	out.Undo = &undo
 	return out, nil
+}
+
+// sameSubject: the undo acts on what the call acted on; see operation.subject.
+func sameSubject(form, step string, do, undo canary.Call) error {
+	param, named, other := strings.Cut(form, "=")
+	if !other {
+		named = param
+	}
+	got := lookAt(undo.Params, named)
+	text, _ := got.(string)
+	switch {
+	case param == "":
+		if strings.HasPrefix(text, "${steps."+step+".") && strings.HasSuffix(text, "}") {
+			return nil
+		}
+		return fmt.Errorf("%s names %s %v: it must be what the call it must undo replied, ${steps.%s.<path>}", undo.Operation, named, got, step)
+	case reflect.DeepEqual(lookAt(do.Params, param), got):
+		return nil
+	case other && strings.HasPrefix(text, "arn:") && got != nil && lastPart(text) == lookAt(do.Params, param):
+		return nil
+	}
+	return fmt.Errorf("%s names %s %v, but the call it must undo %v", undo.Operation, named, got, lookAt(do.Params, param))
 }
 
 // planCall expands and checks one call.
@@ -152,7 +174,7 @@ func expand(t Target, s scene, params map[string]any) (map[string]any, error) {
 		if name, ok := strings.CutPrefix(ref, "fixture."); ok {
 			v, ok := t.fixture(s.region, name)
 			if !ok && noFixture == nil {
-				noFixture = fmt.Errorf("${fixture.%s} is not configured for %s/%s: add %s under fixtures of that target (region %q or \"*\") in auditcanary.yaml", name, s.account, s.region, name, s.region)
+				noFixture = fmt.Errorf("${fixture.%s} is %w for %s/%s: add %s under fixtures of that target (region %q or \"*\") in auditcanary.yaml", name, run.ErrNotConfigured, s.account, s.region, name, s.region)
 			}
 			return v, true
 		}
@@ -200,6 +222,9 @@ func loosely(t Target, s scene, name string, params map[string]any) canary.Call 
 func Permissions(plans []run.Plan) (json.RawMessage, error) {
 	var all []statement
 	for _, p := range plans {
+		if p.NotRun != "" {
+			continue
+		}
 		var doc struct{ Statement []statement }
 		if err := json.Unmarshal(p.Permissions, &doc); err != nil {
 			return nil, fmt.Errorf("permissions of canary %s: %w", p.Canary.ID, err)
@@ -207,7 +232,7 @@ func Permissions(plans []run.Plan) (json.RawMessage, error) {
 		all = append(all, doc.Statement...)
 		at := p.Canary.Target
 		s := scene{partition: partitionOf(at.Region), account: at.Account, region: at.Region}
-		for _, g := range reads {
+		for _, g := range reads() {
 			all = append(all, s.statement(g, nil))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -112,11 +113,12 @@ func TestPlansOfTheCatalogueAreAsReviewed(t *testing.T) {
 		t.Errorf("permissions depend on the order of plans (%v)", err)
 	}
 	tt := testTarget()
-	sweep := sweepPolicy(tt.scene("eu-west-1", "*", canary.Marker))
-	if len(sweep) > maxSessionPolicy {
-		t.Errorf("the sweep's session policy has %d characters", len(sweep))
+	for i, some := range share(tt.scene("eu-west-1", "*", canary.Marker+"-*"), kinds) {
+		if len(some.policy) > maxSessionPolicy {
+			t.Errorf("the reading session's policy has %d characters", len(some.policy))
+		}
+		golden(t, fmt.Sprintf("reading-%d.json", i), json.RawMessage(some.policy))
 	}
-	golden(t, "sweep.json", sweep)
 }
 
 func golden(t *testing.T, name string, v any) {

@@ -54,18 +54,42 @@ func (c *Cloud) Open(ctx context.Context, p run.Plan) (run.Session, error) {
 }
 
 // OpenSweep implements run.Sweeper: a session that may only call what restores,
-// and only on what is canary-marked.
-func (c *Cloud) OpenSweep(ctx context.Context, at canary.Target) (run.Session, error) {
+// and only on what is canary-marked. Each call has a session of its own, whose
+// policy allows that one call.
+func (c *Cloud) OpenSweep(_ context.Context, at canary.Target) (run.Session, error) {
 	t, err := c.target(at)
 	if err != nil {
 		return nil, err
 	}
-	s := t.scene(at.Region, "*", canary.Marker)
-	id, err := c.assume(ctx, t, at.Region, sweepName, string(sweepPolicy(s)))
-	if err != nil {
-		return nil, err
+	return &sweep{cloud: c, at: at, target: t}, nil
+}
+
+// sweep implements run.Session. It is not safe for concurrent use.
+type sweep struct {
+	cloud  *Cloud
+	at     canary.Target
+	target Target
+	// id is the latest session, under policy.
+	id     identity
+	policy string
+}
+
+// Do assumes the role for that one call, and makes it.
+func (w *sweep) Do(ctx context.Context, call canary.Call, refs []string) canary.Receipt {
+	s := &session{cloud: w.cloud, target: w.target, scene: w.target.scene(w.at.Region, "*", canary.Marker), restoresOnly: true}
+	_, _, err := s.admit(call)
+	if doc := string(policy(s.scene.statements(call))); err == nil && doc != w.policy {
+		if w.id, err = w.cloud.assume(ctx, w.target, w.at.Region, sweepName, doc); err == nil {
+			w.policy = doc
+		}
 	}
-	return &session{cloud: c, id: id, target: t, scene: s, restoresOnly: true}, nil
+	if err != nil {
+		now := w.cloud.clock().UTC()
+		return canary.Receipt{Call: call, Started: now, Ended: now, RequestIDs: []string{}, Want: s.want(call, nil, canary.Outcome{}),
+			Outcome: canary.Outcome{Result: canary.Failed, Code: codeNotSent, Message: s.clean(err.Error())}}
+	}
+	s.id = w.id
+	return s.Do(ctx, call, refs)
 }
 
 // sweepName and readName are the names of the sessions that belong to no canary.
@@ -73,19 +97,6 @@ const (
 	sweepName = canary.Marker + "-sweep"
 	readName  = canary.Marker + "-read"
 )
-
-// sweepPolicy allows every operation that restores, on anything canary-marked.
-func sweepPolicy(s scene) json.RawMessage {
-	marked := canary.Marker + "-*"
-	anything := map[string]any{"RoleName": marked, "PolicyArn": "*", "GroupId": "*", "KeyId": "*", "Bucket": marked, "Name": marked}
-	var sts []statement
-	for name, op := range operations {
-		if op.restores {
-			sts = append(sts, s.statements(canary.Call{Operation: name, Params: anything})...)
-		}
-	}
-	return policy(sts)
-}
 
 const noCredentials = "no usable credentials (set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
 

@@ -29,6 +29,9 @@ func Judge(s Scenario, c Canary, ev Evidence, seen Seen, slo SLO) Verdict {
 
 // judgeInjected: was every call made, and did it come out as it had to?
 func judgeInjected(s Scenario, ev Evidence) Answer {
+	if ev.NotRun != "" {
+		return Answer{Status: NotRun, Detail: ev.NotRun}
+	}
 	if ev.Blocked != "" {
 		return Answer{Status: Inconclusive, Detail: "not begun: " + ev.Blocked}
 	}

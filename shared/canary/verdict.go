@@ -182,6 +182,9 @@ type Cleanup struct {
 
 // Evidence is everything the ledger knows of one canary's doing.
 type Evidence struct {
+	// NotRun, when not empty, says why the canary cannot be done at its target at
+	// all (a fixture is not configured).
+	NotRun string
 	// Blocked, when not empty, says why it was not even begun (the role could not be assumed).
 	Blocked string
 	// Intents that were written, in order; an intent without a receipt means

@@ -125,6 +125,9 @@ func (r *Run) each(ctx context.Context, n int, f func(ctx context.Context, i int
 // Cancelling ctx begins no further call but still undoes.
 func (r *Run) perform(ctx context.Context, p Plan) error {
 	c := p.Canary
+	if p.NotRun != "" {
+		return nil // the plan says why
+	}
 	if ctx.Err() != nil {
 		return nil // never begun; the fold says so
 	}

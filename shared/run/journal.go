@@ -253,6 +253,7 @@ func (s *State) Apply(leaf []byte) error {
 	switch {
 	case e.Type == "planned" && e.Planned != nil:
 		cs := &CanaryState{Plan: *e.Planned, At: e.At, Run: rs}
+		cs.Evidence.NotRun = e.Planned.NotRun
 		rs.Canaries = append(rs.Canaries, cs)
 		s.Canaries = append(s.Canaries, cs)
 		s.byCanary[e.Canary] = cs

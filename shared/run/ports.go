@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -19,6 +20,9 @@ type Plan struct {
 	SessionPolicy json.RawMessage `json:"session_policy"`
 	// Permissions is the least-privilege identity policy the target's role needs for it.
 	Permissions json.RawMessage `json:"permissions"`
+	// NotRun, when not empty, says why it cannot be done at this target; then
+	// there are no steps.
+	NotRun string `json:"not_run,omitempty"`
 }
 
 // PlannedStep is one call with its undo and the record it must leave.
@@ -39,11 +43,15 @@ type ExpectedRecord struct {
 	ReadOnly  bool   `json:"read_only"` // a write-only trail would drop it
 }
 
+// ErrNotConfigured: a target has nothing that the scenario could act on.
+var ErrNotConfigured = errors.New("not configured")
+
 // Cloud is one provider's accounts, as far as canaries act in them.
 type Cloud interface {
 	// Plan works out one canary's calls, policies and records. It does no I/O.
 	// It refuses, with the reason, a scenario whose undo is not proven, an
-	// operation off the allow-list, or a resource that is not canary-marked.
+	// operation off the allow-list, or a resource that is not canary-marked. An
+	// error that wraps ErrNotConfigured refuses this target only.
 	Plan(s canary.Scenario, c canary.Canary) (Plan, error)
 	// Open begins the canary's own session under its session policy.
 	Open(ctx context.Context, p Plan) (Session, error)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,7 +63,8 @@ func (r *Run) progress(step string, done, total int, format string, args ...any)
 
 // PlanAll works out every canary of a new run: each scenario at each of its
 // targets. It does no I/O. A scenario that is refused is an error naming it and
-// the reason; nothing is planned around it silently.
+// the reason; nothing is planned around it silently. Where a target lacks what a
+// scenario acts on, its canary is planned as one that is not run, with the reason.
 func (r *Run) PlanAll(runID string) ([]Plan, error) {
 	var plans []Plan
 	for _, s := range r.Scenarios {
@@ -77,6 +79,9 @@ func (r *Run) PlanAll(runID string) ([]Plan, error) {
 				Scenario: s.ID, ScenarioHash: s.Hash, Target: t,
 			}
 			p, err := cloud.Plan(s, c)
+			if errors.Is(err, ErrNotConfigured) {
+				p, err = Plan{Canary: c, Scenario: s, NotRun: err.Error()}, nil
+			}
 			if err != nil {
 				return nil, fmt.Errorf("plan %s at %s/%s: %w", s.ID, t.Account, t.Region, err)
 			}
