@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/wire"
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 )
 
@@ -42,6 +43,29 @@ func writeKey(file string) error {
 		return err
 	}
 	return os.WriteFile(file, []byte(private+"\n"), 0o600)
+}
+
+// permit gives each account's injector exactly what the product says it needs for
+// the catalogue, as an operator does. What is missing there is missing here.
+func permit(plane *cloud.Cloud, config string) error {
+	cfg, err := wire.Load(config)
+	if err != nil {
+		return fmt.Errorf("the configuration just written: %w", err)
+	}
+	plans, err := wire.Plan(cfg)
+	if err != nil {
+		return fmt.Errorf("plan the catalogue: %w", err)
+	}
+	policies, err := wire.Permissions(cfg, plans)
+	if err != nil {
+		return err
+	}
+	for account, policy := range policies {
+		if err := plane.PermitInjector(account, policy); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // config is the product's configuration file for the sandbox's world.

@@ -186,6 +186,9 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := permit(plane, config); err != nil {
+		return err
+	}
 	key := plane.Runner()
 	line, err := json.Marshal(ready{Ready: true, Config: config, Env: map[string]string{
 		"AWS_ACCESS_KEY_ID":     key.ID,

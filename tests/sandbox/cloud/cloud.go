@@ -102,6 +102,12 @@ type service struct {
 	// (EC2, S3); elsewhere they are null, because authorisation comes before the
 	// request is read.
 	deniedKeepsParams bool
+	// seed puts into a target account's region what infrastructure code would have
+	// deployed there for canaries to act on. May be nil.
+	seed func(w *Seed, account, region string)
+	// fixtures names that, for the product's configuration. Region "*" asks for
+	// what an account has once. May be nil.
+	fixtures func(account, region string) map[string]string
 }
 
 // operation is one line of a service's table.

@@ -93,6 +93,25 @@ type Region struct {
 	Trails map[string]*Trail // by name
 	// FlowLogs by id; the world has none.
 	FlowLogs map[string]bool
+	// Things are resources that only their own service looks into, by kind ("rds
+	// parameter group") and id. Those of global services are in us-east-1.
+	Things map[string]map[string]*Thing
+}
+
+// Thing is a resource of no further structure.
+type Thing struct {
+	ID, ARN string
+	Tags    map[string]string
+	// Attr is the rest of its state, as JSON values.
+	Attr map[string]any
+}
+
+// Put adds or replaces a thing.
+func (r *Region) Put(kind string, t *Thing) {
+	if r.Things[kind] == nil {
+		r.Things[kind] = map[string]*Thing{}
+	}
+	r.Things[kind][t.ID] = t
 }
 
 // Group is a security group.
@@ -166,7 +185,7 @@ func World(clock Clock) *Seed {
 	for _, id := range append([]string{ManagementAccount, ArchiveAccount, ToolAccount}, TargetAccounts()...) {
 		a := &Account{ID: id, RootKey: key(id, "root"), Users: map[string]*User{}, Roles: map[string]*Role{}, Regions: map[string]*Region{}}
 		for _, r := range Regions() {
-			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, FlowLogs: map[string]bool{}}
+			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, FlowLogs: map[string]bool{}, Things: map[string]map[string]*Thing{}}
 		}
 		w.Accounts[id] = a
 	}
@@ -200,6 +219,11 @@ func World(clock Clock) *Seed {
 			w.bucket(bucket, id, region, "")
 			for _, name := range []string{"auditcanary-decoy", "auditcanary-locked"} {
 				r.Trails[name] = &Trail{Name: name, Bucket: bucket, Home: region, Logging: true, Started: now, CustomSelectors: true}
+			}
+			for _, s := range services() {
+				if s.seed != nil {
+					s.seed(w, id, region)
+				}
 			}
 		}
 	}
@@ -237,6 +261,19 @@ const runnerPolicy = `{"Version":"2012-10-17","Statement":[
 const readerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation"],"Resource":"arn:aws:s3:::org-trail-archive"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::org-trail-archive/*"}]}`
+
+// PermitInjector replaces what the injector of an account may do by a policy: the
+// one that `auditcanary plan` says it needs.
+func (c *Cloud) PermitInjector(account string, document []byte) error {
+	doc, err := policy.Parse(document, policy.ForIdentity)
+	if err != nil {
+		return fmt.Errorf("the injector's policy in %s: %w", account, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.world.Accounts[account].Roles["auditcanary-injector"].Policies = []policy.Named{{Doc: doc}}
+	return nil
+}
 
 // What the first eight scenarios and the sweep need, on canary-named or
 // fixture-tagged resources only. Fixtures of IAM themselves are out of reach.
@@ -344,6 +381,17 @@ func ReaderRole() string {
 // Fixtures are what the configuration names for a target account and region;
 // region "*" holds what is the same in all.
 func Fixtures(account, region string) map[string]string {
+	all := map[string]string{}
+	for _, s := range services() {
+		if s.fixtures != nil {
+			maps.Copy(all, s.fixtures(account, region))
+		}
+	}
+	maps.Copy(all, firstFixtures(account, region))
+	return all
+}
+
+func firstFixtures(account, region string) map[string]string {
 	if region == "*" {
 		return map[string]string{"break_glass_role": "auditcanary-break-glass"}
 	}
@@ -410,6 +458,11 @@ func things(w *Seed) map[string]string {
 			for _, g := range region.Groups {
 				for _, rule := range g.Rules {
 					put(a.ID, name, "security group rule", g.ID+"/"+rule.ID, map[string]any{"cidr": rule.CIDR, "from": rule.From, "to": rule.To, "tags": rule.Tags})
+				}
+			}
+			for kind, all := range region.Things {
+				for _, t := range all {
+					put(a.ID, name, kind, t.ID, map[string]any{"tags": t.Tags, "attr": t.Attr})
 				}
 			}
 			for id := range region.FlowLogs {
