@@ -59,6 +59,9 @@ type Options struct {
 	// means all. Exclude takes away from that. A pattern that matches nothing is
 	// an error: a misspelt exclusion would run what somebody wanted to be left alone.
 	Include, Exclude []string
+	// Every, if given, keeps the scenarios of that cadence ("hourly"); one that no
+	// scenario has is an error.
+	Every string
 	// Check is the driver's view of calls.
 	Check Checker
 }
@@ -86,7 +89,15 @@ func Load(o Options) ([]canary.Scenario, error) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	return choose(all, o.Include, o.Exclude)
+	chosen, err := choose(all, o.Include, o.Exclude)
+	if err != nil || o.Every == "" {
+		return chosen, err
+	}
+	chosen = slices.DeleteFunc(chosen, func(s canary.Scenario) bool { return s.Schedule.Every != o.Every })
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no selected scenario runs %q: a cadence is hourly, daily or weekly", o.Every)
+	}
+	return chosen, nil
 }
 
 // Read reads one scenario. name is the file's name, for messages and for the rule

@@ -283,6 +283,30 @@ func TestLoadReadsOwnDirectories(t *testing.T) {
 	}
 }
 
+func TestCadencesDivideTheCatalogue(t *testing.T) {
+	n := 0
+	for _, every := range []string{"hourly", "daily"} {
+		some, err := Load(Options{Every: every, Check: allowed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range some {
+			if s.Schedule.Every != every {
+				t.Errorf("%s runs %s, not %s", s.ID, s.Schedule.Every, every)
+			}
+		}
+		n += len(some)
+	}
+	for _, s := range builtIns(t) {
+		if s.Schedule.Every == "weekly" {
+			n++
+		}
+	}
+	if n != len(builtIns(t)) {
+		t.Errorf("the cadences have %d scenarios together, the catalogue %d", n, len(builtIns(t)))
+	}
+}
+
 func TestLoadFollowsLinksToFiles(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "..data/own.yaml", ownScenario("acme/own"))
@@ -328,6 +352,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"a device", Options{Dirs: in("link")}, []string{"link/x.yaml: not a regular file"}},
 		{"an inclusion of nothing", Options{Include: []string{"aws/*", "awz/*"}}, []string{`include scenarios "awz/*": no scenario has such an id`}},
 		{"an exclusion of nothing", Options{Exclude: []string{"aws/kms"}}, []string{`exclude scenarios "aws/kms": no scenario has such an id`}},
+		{"a cadence that does not exist", Options{Every: "daly"}, []string{`no selected scenario runs "daly": a cadence is hourly, daily or weekly`}},
+		{"a cadence that none of the selected has", Options{Include: []string{"aws/cloudtrail-stop-logging-denied"}, Every: "weekly"}, []string{`no selected scenario runs "weekly"`}},
 		{"a broken pattern", Options{Exclude: []string{"["}}, []string{`exclude scenarios "[": syntax error in pattern`}},
 	}
 	for _, tt := range tests {

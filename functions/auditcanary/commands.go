@@ -31,14 +31,14 @@ const parallel = 8
 
 // selection narrows a run down.
 type selection struct {
-	scenarios []string
-	targets   []string
-	parallel  int
+	wire.Selection
+	parallel int
 }
 
 func (sel *selection) flags(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&sel.scenarios, "scenario", nil, "only scenarios that match this pattern (aws/iam-*); may be repeated")
-	cmd.Flags().StringSliceVar(&sel.targets, "target", nil, "only this ACCOUNT or ACCOUNT/REGION; may be repeated")
+	cmd.Flags().StringSliceVar(&sel.Scenarios, "scenario", nil, "only scenarios that match this pattern (aws/iam-*); may be repeated")
+	cmd.Flags().StringVar(&sel.Every, "every", "", "only scenarios of this cadence: hourly, daily or weekly")
+	cmd.Flags().StringSliceVar(&sel.Targets, "target", nil, "only this ACCOUNT or ACCOUNT/REGION; may be repeated")
 	cmd.Flags().IntVar(&sel.parallel, "parallel", parallel, "how many canaries act at once")
 }
 
@@ -48,7 +48,7 @@ func (sel *selection) open(ctx context.Context, o *options) (*run.Run, *progress
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := cfg.Select(sel.scenarios, sel.targets); err != nil {
+	if err := cfg.Select(sel.Selection); err != nil {
 		return nil, nil, err
 	}
 	if sel.parallel < 1 {
@@ -277,6 +277,10 @@ func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string]jso
 		fmt.Fprintf(w, "%s at %s/%s: %s\n", printable(s.ID), p.Canary.Target.Account, p.Canary.Target.Region, printable(s.Title))
 		fmt.Fprintf(w, "  %s; %s; cost %s; run %s (%s)\n", s.Kind, s.Category, printable(s.Cost), s.Schedule.Every, printable(s.Schedule.Why))
 		fmt.Fprintf(w, "  harmless: %s\n", printable(strings.Join(strings.Fields(s.Harmless), " ")))
+		if p.NotRun != "" {
+			fmt.Fprintf(w, "  NOT RUN: %s\n\n", printable(p.NotRun))
+			continue
+		}
 		for _, ps := range p.Steps {
 			params, err := json.Marshal(ps.Call.Params)
 			if err != nil {
@@ -381,10 +385,19 @@ func configCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"ok": true, "targets": len(cfg.Targets), "canaries": len(plans)})
+			w, notRun := cmd.OutOrStdout(), map[string]string{}
+			for _, p := range plans {
+				if p.NotRun != "" {
+					notRun[p.Scenario.ID+" at "+p.Canary.Target.Account+"/"+p.Canary.Target.Region] = p.NotRun
+				}
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is sound: %d targets, %d canaries a run.\n", o.config, len(cfg.Targets), len(plans))
+			if o.json {
+				return printJSON(w, map[string]any{"ok": true, "targets": len(cfg.Targets), "canaries": len(plans), "not_run": notRun})
+			}
+			fmt.Fprintf(w, "%s is sound: %d targets, %d canaries a run.\n", o.config, len(cfg.Targets), len(plans))
+			for _, at := range slices.Sorted(maps.Keys(notRun)) {
+				fmt.Fprintf(w, "Cannot run: %s: %s\n", at, printable(notRun[at]))
+			}
 			return nil
 		},
 	})

@@ -146,6 +146,9 @@ type Scenarios struct {
 	Include []string `yaml:"include"`
 	// Exclude globs over scenario ids.
 	Exclude []string `yaml:"exclude"`
+
+	// every is the cadence that a run was narrowed down to.
+	every string
 }
 
 // Duration is written like "15m" or "1h30m".
@@ -387,13 +390,23 @@ func lineOf(root *yaml.Node, path string) int {
 	return line
 }
 
-// Select narrows the configuration to scenarios that match one of the patterns
-// and to targets given as ACCOUNT or ACCOUNT/REGION; nothing given selects
-// everything. What is not configured cannot be selected.
-func (c *Config) Select(patterns, targets []string) error {
-	if len(patterns) > 0 {
-		c.Scenarios.Include = patterns
+// Selection narrows a run down; its zero value selects everything.
+type Selection struct {
+	// Scenarios are patterns over ids, of which one must match.
+	Scenarios []string
+	// Every is a cadence (hourly, daily, weekly): only scenarios that ask for it.
+	Every string
+	// Targets as ACCOUNT or ACCOUNT/REGION. What is not configured cannot be selected.
+	Targets []string
+}
+
+// Select narrows the configuration down.
+func (c *Config) Select(sel Selection) error {
+	if len(sel.Scenarios) > 0 {
+		c.Scenarios.Include = sel.Scenarios
 	}
+	c.Scenarios.every = sel.Every
+	targets := sel.Targets
 	if len(targets) == 0 {
 		return nil
 	}

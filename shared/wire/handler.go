@@ -16,6 +16,8 @@ import (
 type Input struct {
 	// Run names the run: inject uses it as the new run's id, confirm limits itself to it.
 	Run string `json:"run,omitempty"`
+	// Every limits inject to the scenarios of a cadence: hourly, daily or weekly.
+	Every string `json:"every,omitempty"`
 	// Wait makes confirm go on until everything is decided or its time is up.
 	Wait bool `json:"wait,omitempty"`
 	// OlderThan spares runs younger than this that may be under way (sweep, default "1h").
@@ -29,7 +31,7 @@ func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, er
 		var in Input
 		if len(raw) > 0 && string(raw) != "null" {
 			if err := json.Unmarshal(raw, &in); err != nil {
-				return nil, fmt.Errorf("%s: the event is not an object of run, wait, older_than: %w", step, err)
+				return nil, fmt.Errorf("%s: the event is not an object of run, every, wait, older_than: %w", step, err)
 			}
 		}
 		file := os.Getenv("AUDITCANARY_CONFIG")
@@ -38,6 +40,9 @@ func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, er
 		}
 		cfg, err := Load(file)
 		if err != nil {
+			return nil, err
+		}
+		if err := cfg.Select(Selection{Every: in.Every}); err != nil {
 			return nil, err
 		}
 		version := ""

@@ -109,7 +109,7 @@ func Catalogue(c *Config) ([]canary.Scenario, error) {
 	for i, d := range c.Scenarios.Dirs {
 		dirs[i] = c.path(d)
 	}
-	return scenarios.Load(scenarios.Options{Dirs: dirs, Include: c.Scenarios.Include, Exclude: c.Scenarios.Exclude, Check: Checker()})
+	return scenarios.Load(scenarios.Options{Dirs: dirs, Include: c.Scenarios.Include, Exclude: c.Scenarios.Exclude, Every: c.Scenarios.every, Check: Checker()})
 }
 
 // checker asks each provider's allow-list.
