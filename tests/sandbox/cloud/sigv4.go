@@ -124,7 +124,7 @@ func canonicalRequest(r *http.Request, a authorization, payloadHash string) stri
 	var b strings.Builder
 	path := escape(r.URL.Path, false)
 	if a.service != "s3" {
-		path = escape(path, false) // every service but S3 escapes twice
+		path = escape(r.URL.EscapedPath(), false) // every service but S3 escapes twice
 	}
 	if path == "" {
 		path = "/"
