@@ -83,6 +83,9 @@ func FuzzRESTJSON(f *testing.F) {
 		if (op == "") != (err != nil) || err == nil && params == nil {
 			t.Fatalf("%q %v %v", op, params, err)
 		}
+		if err != nil {
+			return
+		}
 		_, labels := someRoutes.route(method, k.HTTP.URL.EscapedPath())
 		for label, value := range labels {
 			if value == "" || params[label] != value {
