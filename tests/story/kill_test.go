@@ -28,36 +28,61 @@ import (
 // have been done twice under one canary's name, and a second run over a ledger
 // that saw a crash must prove everything.
 func TestKilledAtEveryEffect(t *testing.T) {
-	for _, tt := range []struct {
-		claim  string
-		ledger string // replaces "dir: ledger"; %s is different for every run
-		args   []string
-	}{
-		{"every scenario, ledger in a directory", "dir: %s", []string{"--target", "111122223333/us-east-1"}},
-		{"one scenario, ledger in S3", "s3: {bucket: auditcanary-ledger, prefix: %s, region: us-east-1}", []string{"--target", "111122223333/us-east-1", "--scenario", "aws/kms-*"}},
-	} {
-		for shard := range shards {
-			t.Run(fmt.Sprintf("%s, %d of %d", tt.claim, shard+1, shards), func(t *testing.T) {
-				t.Parallel()
-				k := newKiller(t, tt.ledger, append([]string{"run", "--json", "--parallel", "1"}, tt.args...))
-				effects := k.enumerate()
-				if len(effects) < 15 {
-					t.Fatalf("only %d effects: the enumeration is not real", len(effects))
+	for shard := range shards {
+		t.Run(fmt.Sprintf("%d of %d", shard+1, shards), func(t *testing.T) {
+			t.Parallel()
+			k := newKiller(t, "s3: {bucket: auditcanary-ledger, prefix: %s, region: us-east-1}",
+				"run", "--json", "--parallel", "1", "--target", "111122223333/us-east-1", "--scenario", "aws/kms-disable-key")
+			effects := k.enumerate()
+			if len(effects) < 15 {
+				t.Fatalf("only %d effects: the enumeration is not real", len(effects))
+			}
+			for i, e := range effects {
+				if i%shards != shard {
+					continue
 				}
-				for i, e := range effects {
-					if i%shards != shard {
-						continue
-					}
-					for _, when := range []string{"before", "after"} {
-						k.killAt(i, e, when)
-					}
+				for _, when := range []string{"before", "after"} {
+					k.killAt(fmt.Sprintf("effect %d (call %d, %s:%s), killed %s it", i+1, e.N, e.Service, e.Operation, when),
+						1, fmt.Sprintf("it.n == %d", e.N), when)
 				}
-				// The ledger that saw the last crash serves the next run as if nothing had been.
-				k.finish(k.config, []int{0}, k.run...)
-				t.Logf("%d effects in all, these killed before and after each", len(effects))
-			})
+			}
+			// The ledger that saw the last crash serves the next run as if nothing had been.
+			k.finish(k.config, []int{0}, k.run...)
+			t.Logf("%d effects in all, these killed before and after each", len(effects))
+		})
+	}
+}
+
+// TestKilledAtEveryChangeOfEveryScenario is the same for the whole catalogue at
+// once: all canaries act at the same time, each is held before or after its
+// first change (its second, its third, ...), and when all are, the process is
+// killed.
+func TestKilledAtEveryChangeOfEveryScenario(t *testing.T) {
+	t.Parallel()
+	k := newKiller(t, "dir: %s", "run", "--json", "--parallel", "100", "--target", "111122223333/us-east-1")
+	changes := map[string]int{} // by principal, that is by canary
+	for _, e := range k.enumerate() {
+		if strings.Contains(e.Principal, ":assumed-role/") && e.Mutating {
+			changes[e.Principal]++
 		}
 	}
+	for nth := 1; ; nth++ {
+		held := 0
+		for _, n := range changes {
+			if n >= nth {
+				held++
+			}
+		}
+		if held == 0 {
+			t.Logf("%d canaries, killed before and after each of their up to %d changes", len(changes), nth-1)
+			break
+		}
+		for _, when := range []string{"before", "after"} {
+			k.killAt(fmt.Sprintf("%d canaries %s their change %d", held, when, nth), held,
+				fmt.Sprintf(`it.nth == %d && it.principal.contains(":assumed-role/")`, nth), when)
+		}
+	}
+	k.finish(k.config, []int{0}, k.run...)
 }
 
 // shards share the effects of one enumeration; they wait more than they work.
@@ -72,7 +97,9 @@ type killer struct {
 	config string // of the latest fresh
 }
 
-func newKiller(t *testing.T, ledger string, args []string) *killer {
+// newKiller makes runs with these arguments; ledger replaces "dir: ledger", its %s
+// is different for every run.
+func newKiller(t *testing.T, ledger string, args ...string) *killer {
 	dir := t.TempDir()
 	sb, err := startSandbox(filepath.Join(dir, "log"), "-listen", "127.0.0.1:0", "-data", filepath.Join(dir, "data"), "-speed", "60", "-delay", "10s")
 	if err != nil {
@@ -169,11 +196,11 @@ func (k *killer) effects() []cloud.CallLog {
 	return out
 }
 
-func (k *killer) killAt(i int, e cloud.CallLog, when string) {
-	at := fmt.Sprintf("effect %d (call %d, %s:%s), killed %s it", i+1, e.N, e.Service, e.Operation, when)
-	k.admin(http.MethodPut, "faults", fmt.Sprintf("faults:\n  - {name: hold, at: call, times: 1, match: 'it.n == %d', do: {hang: {for: 60s, when: %s}}}\n", e.N, when), nil)
+// killAt kills a run when so many of its calls are held.
+func (k *killer) killAt(at string, held int, match, when string) {
+	k.admin(http.MethodPut, "faults", fmt.Sprintf("faults:\n  - {name: hold, at: call, times: %d, match: '%s', do: {hang: {for: 60s, when: %s}}}\n", held, match, when), nil)
 	config := k.fresh()
-	k.untilHeld(at, k.command(config, k.run...))
+	k.untilHeld(at, held, k.command(config, k.run...))
 
 	done := k.effects()
 	k.admin(http.MethodPut, "faults", "faults: []\n", nil)
@@ -187,8 +214,8 @@ func (k *killer) killAt(i int, e cloud.CallLog, when string) {
 	k.decided(at, config, done)
 }
 
-// untilHeld starts a run and kills it when the sandbox holds its call.
-func (k *killer) untilHeld(at string, cmd *exec.Cmd) {
+// untilHeld starts a run and kills it when the sandbox holds so many of its calls.
+func (k *killer) untilHeld(at string, held int, cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		k.Fatal(err)
 	}
@@ -199,7 +226,7 @@ func (k *killer) untilHeld(at string, cmd *exec.Cmd) {
 			Fired int `json:"fired"`
 		}
 		k.admin(http.MethodGet, "faults", "", &faults)
-		if len(faults) == 1 && faults[0].Fired > 0 {
+		if len(faults) == 1 && faults[0].Fired >= held {
 			break
 		}
 		select {

@@ -245,6 +245,18 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // faults after, the answer.
 func (c *Cloud) serve(w http.ResponseWriter, k *call) {
 	n, actions := c.log(k)
+	for _, a := range actions {
+		if a.Do.Skew != 0 {
+			k.Time = k.Time.Add(a.Do.Skew)
+			w.Header()["Date"] = []string{k.Time.Format(http.TimeFormat)}
+		}
+		if a.Do.Expire {
+			err := c.expire(k.Principal.AccessKeyID)
+			c.note(n, k, err, "expired: "+a.Name)
+			k.svc.wire.fail(w, k, err)
+			return
+		}
+	}
 	if f := find(actions, fault.Before); f != nil {
 		if f.Do.Hang != nil {
 			c.note(n, k, nil, "hang before: "+f.Name)
@@ -394,8 +406,23 @@ func (c *Cloud) log(k *call) (n int, actions []fault.Action) {
 	}
 	return n, c.faults.Fire(fault.AtCall, map[string]any{
 		"service": k.Service, "operation": k.Operation, "account": k.Principal.Account, "region": k.Region,
-		"params": params, "principal": k.Principal.ARN, "n": n,
+		"params": params, "principal": k.Principal.ARN, "n": n, "nth": c.nth(c.calls[n-1]),
 	})
+}
+
+// nth is which of its principal's calls that change something a call is, from 1;
+// 0 if it changes nothing.
+func (c *Cloud) nth(call CallLog) int {
+	if !call.Mutating {
+		return 0
+	}
+	n := 0
+	for _, other := range c.calls[:call.N] {
+		if other.Mutating && other.Principal == call.Principal {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *Cloud) note(n int, k *call, err *apiError, note string) {
