@@ -25,8 +25,9 @@ test: ## all tests of both modules (RACE=-race for the race detector)
 	$(GO) -C tests test $(RACE) -count=1 -timeout 20m ./...
 
 .PHONY: bench
-bench: ## archive scan, memory, ledger append and verification, with ratios
+bench: ## scan, ledger, coverage, and what a canary of the catalogue costs, with ratios
 	$(GO) test -run '^$$' -bench . -timeout 30m ./shared/...
+	$(GO) -C tests test -run '^$$' -bench . -benchtime 1x -timeout 30m ./story
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck on both modules

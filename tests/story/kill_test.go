@@ -159,23 +159,29 @@ func (k *killer) finish(config string, codes []int, args ...string) []byte {
 
 func (k *killer) admin(method, path, body string, into any) {
 	k.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), method, k.sb.Env["AWS_ENDPOINT_URL"]+"/_sandbox/"+path, strings.NewReader(body))
-	if err != nil {
+	if err := k.sb.admin(method, path, body, into); err != nil {
 		k.Fatal(err)
+	}
+}
+
+// admin asks the sandbox about itself.
+func (s *sandbox) admin(method, path, body string, into any) error {
+	req, err := http.NewRequestWithContext(context.Background(), method, s.Env["AWS_ENDPOINT_URL"]+"/_sandbox/"+path, strings.NewReader(body))
+	if err != nil {
+		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		k.Fatal(err)
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		k.Fatalf("%s %s: %s", method, path, resp.Status)
+		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
 	}
-	if into != nil {
-		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-			k.Fatal(err)
-		}
+	if into == nil {
+		return nil
 	}
+	return json.NewDecoder(resp.Body).Decode(into)
 }
 
 // enumerate lets one run through and lists the calls in it that change something.
