@@ -303,30 +303,56 @@ func (l Lock) xml() string {
 }
 
 // Put writes an object as a service of the provider does, under the bucket's
-// default retention, and returns the sandbox's time at which it can be read:
-// its LastModified. The names of metadata keep their case on the wire.
-func (a *Archive) Put(ctx context.Context, bucket, key string, body []byte, metadata map[string]string) (time.Time, error) {
+// default retention unless the object has its own, and returns the sandbox's time
+// at which it can be read: its LastModified. The names of metadata keep their
+// case on the wire.
+func (a *Archive) Put(ctx context.Context, o Object) (time.Time, error) {
+	at, err := a.put(ctx, o)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("archive: put %s/%s: %w", o.Bucket, o.Key, err)
+	}
+	return at, nil
+}
+
+func (a *Archive) put(ctx context.Context, o Object) (time.Time, error) {
 	h := http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}
-	for k, v := range metadata {
+	for k, v := range o.Metadata {
 		h.Set("X-Amz-Meta-"+k, v)
 	}
-	if err := a.retain(ctx, bucket, h); err != nil {
-		return time.Time{}, fmt.Errorf("archive: put %s/%s: %w", bucket, key, err)
+	if r := o.Retain; r == nil {
+		if err := a.retain(ctx, o.Bucket, h); err != nil {
+			return time.Time{}, err
+		}
+	} else if r.Mode != "NONE" {
+		h.Set("X-Amz-Object-Lock-Mode", r.Mode)
+		h.Set("X-Amz-Object-Lock-Retain-Until-Date", a.clock.Now().Add(r.For).UTC().Format(time.RFC3339))
 	}
 	a.writes.Lock()
 	defer a.writes.Unlock()
+	return a.writeAs(ctx, http.MethodPut, o.Bucket, o.Key, h, o.Body)
+}
+
+// Delete deletes an object without naming a version: where the bucket keeps
+// versions, a delete marker hides it.
+func (a *Archive) Delete(ctx context.Context, bucket, key string) error {
+	a.writes.Lock()
+	defer a.writes.Unlock()
+	if _, err := a.writeAs(ctx, http.MethodDelete, bucket, key, nil, nil); err != nil {
+		return fmt.Errorf("archive: delete %s/%s: %w", bucket, key, err)
+	}
+	return nil
+}
+
+// writeAs makes a write of the sandbox's own, at the sandbox's time. The caller holds writes.
+func (a *Archive) writeAs(ctx context.Context, method, bucket, key string, h http.Header, body []byte) (time.Time, error) {
 	before, err := a.look(bucket, key)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("archive: put %s/%s: %w", bucket, key, err)
+		return time.Time{}, err
 	}
-	if err := a.internal(ctx, http.MethodPut, "/"+bucket+"/"+key, "", h, body); err != nil {
-		return time.Time{}, fmt.Errorf("archive: put %s/%s: %w", bucket, key, err)
+	if err := a.internal(ctx, method, "/"+bucket+"/"+key, "", h, body); err != nil {
+		return time.Time{}, err
 	}
-	at, err := a.stamp(bucket, key, before)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("archive: put %s/%s: %w", bucket, key, err)
-	}
-	return at, nil
+	return a.stamp(bucket, key, before)
 }
 
 // apiError is S3's answer to a request of our own.

@@ -483,7 +483,7 @@ func TestReplyCarriesSandboxDateAndTheCallersRequestID(t *testing.T) {
 }
 
 func TestMetadataNamesAreLowerCaseOnTheWire(t *testing.T) {
-	if _, err := a.Put(t.Context(), "plain", "signed", []byte("{}"), map[string]string{"signature": "ab12"}); err != nil {
+	if _, err := a.Put(t.Context(), archive.Object{Bucket: "plain", Key: "signed", Body: []byte("{}"), Metadata: map[string]string{"signature": "ab12"}}); err != nil {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()

@@ -71,8 +71,8 @@ type DeliveryConfig struct {
 	// Clock says when to deliver.
 	Clock cloud.Clock
 	// Bucket is where to.
-	Bucket Putter
-	// Faults that strike files, at=file; may be nil.
+	Bucket Store
+	// Faults that strike files, digests and objects; may be nil.
 	Faults *fault.Set
 	// Seed of the random delays: the same records in the same order at the same
 	// times are put into the same files.
@@ -85,9 +85,21 @@ type DeliveryConfig struct {
 	Report func(error)
 }
 
-// Putter writes an object and returns its LastModified. Archive is one.
-type Putter interface {
-	Put(ctx context.Context, bucket, key string, body []byte, metadata map[string]string) (time.Time, error)
+// Store is where objects go. Archive is one.
+type Store interface {
+	// Put writes an object and returns its LastModified.
+	Put(ctx context.Context, o Object) (time.Time, error)
+	// Delete puts a delete marker over it.
+	Delete(ctx context.Context, bucket, key string) error
+}
+
+// Object is one to be written.
+type Object struct {
+	Bucket, Key string
+	Body        []byte
+	Metadata    map[string]string
+	// Retain it otherwise than the bucket's default says; nil: as the bucket does.
+	Retain *fault.Retain
 }
 
 // retryAfter is how long a failed delivery waits for the next attempt, in the sandbox's time.
@@ -111,15 +123,15 @@ type Delivery struct {
 	pending []*batch
 	closed  bool
 
-	work        sync.Mutex // of what is done in the bucket, one thing at a time
-	files       int
+	work        sync.Mutex     // of what is done in the bucket, one thing at a time
+	counted     map[string]int // the things at each point, from 1
 	chains      map[Scope]*chain
 	windowStart time.Time // of the hour that the next digests cover
 	digestTry   time.Time // not before
 	last        Status
 }
 
-// batch is a file to be.
+// batch is a file to be, or something else that is to be done in the bucket at its time.
 type batch struct {
 	Scope
 	due     time.Time
@@ -127,6 +139,8 @@ type batch struct {
 	span    span
 	faulted bool // its faults have struck
 	actions fault.Do
+	// then, when not nil, is what to do instead of delivering records.
+	then func(context.Context) error
 }
 
 // span of event times; zero if no record had one.
@@ -164,7 +178,7 @@ func NewDelivery(c DeliveryConfig) *Delivery {
 	d := &Delivery{
 		c: c, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1),
 		rng:    rand.New(rand.NewPCG(c.Seed, 0)),
-		chains: map[Scope]*chain{}, windowStart: now,
+		chains: map[Scope]*chain{}, counted: map[string]int{}, windowStart: now,
 		keys: &keyring{from: now},
 	}
 	for _, s := range c.Trail.Scopes {
@@ -210,11 +224,16 @@ func (d *Delivery) accept(s Scope, raw json.RawMessage, at time.Time, extra time
 	b := d.join(s, emitted)
 	b.records = append(b.records, raw)
 	b.span.add(at)
+	d.stir()
+	return true
+}
+
+// stir lets the background look again at what is due.
+func (d *Delivery) stir() {
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // join returns the file a record emitted at a time goes into: the one that is due
@@ -224,7 +243,7 @@ func (d *Delivery) join(s Scope, emitted time.Time) *batch {
 	var best *batch
 	off := joinWithin
 	for _, b := range d.pending {
-		if b.Scope != s || b.faulted || b.due.Before(emitted.Add(d.c.Delay.Min)) || b.due.After(emitted.Add(d.c.Delay.Max)) {
+		if b.Scope != s || b.faulted || b.then != nil || b.due.Before(emitted.Add(d.c.Delay.Min)) || b.due.After(emitted.Add(d.c.Delay.Max)) {
 			continue
 		}
 		if o := b.due.Sub(due).Abs(); o <= off {
@@ -310,27 +329,53 @@ func (d *Delivery) take(now, limit time.Time) (*batch, time.Time) {
 	return b, time.Time{}
 }
 
+// CatchUp does what is due by the clock's time, without waiting for the
+// background to do it, and returns when the next thing is due.
+func (d *Delivery) CatchUp(ctx context.Context) (next time.Time) {
+	next = d.step(ctx)
+	d.stir() // the background waits for the next thing by what the clock was
+	return next
+}
+
+// fire asks the faults at a point what is to be done to a thing of a place.
+func (d *Delivery) fire(at string, s Scope, it map[string]any) []fault.Action {
+	d.counted[at]++
+	it["account"], it["region"], it["n"] = s.Account, s.Region, d.counted[at]
+	return d.c.Faults.Fire(at, it)
+}
+
+// together is what several faults do to one thing.
+func together(actions []fault.Action) (all fault.Do) {
+	for _, f := range actions {
+		all.Drop = all.Drop || f.Do.Drop
+		all.Delay += f.Do.Delay
+		all.Duplicate += f.Do.Duplicate
+		all.Truncate += f.Do.Truncate
+		all.Corrupt = all.Corrupt || f.Do.Corrupt
+		all.Reorder = all.Reorder || f.Do.Reorder
+		all.Replace = all.Replace || f.Do.Replace
+		if f.Do.Layout != "" {
+			all.Layout = f.Do.Layout
+		}
+	}
+	return all
+}
+
 // deliver puts a file into the bucket, or what faults leave of it. The caller holds work.
 func (d *Delivery) deliver(ctx context.Context, b *batch) {
 	now := d.c.Clock.Now().UTC()
-	key := d.logKey(b.Scope, now)
+	if b.then != nil {
+		if err := b.then(ctx); err != nil {
+			d.c.Report(err)
+			d.again(b, now.Add(retryAfter))
+		}
+		return
+	}
 	if !b.faulted {
 		b.faulted = true
-		d.files++
-		var wait time.Duration
-		for _, f := range d.c.Faults.Fire(fault.AtFile, map[string]any{
-			"key": key, "account": b.Account, "region": b.Region, "n": d.files,
-		}) {
-			b.actions.Drop = b.actions.Drop || f.Do.Drop
-			b.actions.Duplicate += f.Do.Duplicate
-			b.actions.Truncate += f.Do.Truncate
-			b.actions.Corrupt = b.actions.Corrupt || f.Do.Corrupt
-			b.actions.Reorder = b.actions.Reorder || f.Do.Reorder
-			b.actions.Replace = b.actions.Replace || f.Do.Replace
-			wait += f.Do.Delay
-		}
-		if wait > 0 && !b.actions.Drop {
-			d.again(b, now.Add(wait))
+		b.actions = together(d.fire(fault.AtFile, b.Scope, map[string]any{"key": d.logKey(b.Scope, now, "")}))
+		if b.actions.Delay > 0 && !b.actions.Drop {
+			d.again(b, now.Add(b.actions.Delay))
 			return
 		}
 	}
@@ -338,7 +383,7 @@ func (d *Delivery) deliver(ctx context.Context, b *batch) {
 		return
 	}
 	for {
-		if err := d.put(ctx, b, key); err != nil {
+		if err := d.put(ctx, b, d.logKey(b.Scope, now, b.actions.Layout)); err != nil {
 			d.c.Report(fmt.Errorf("deliver %d records of %s in %s: %w", len(b.records), b.Account, b.Region, err))
 			d.again(b, now.Add(retryAfter))
 			return
@@ -347,7 +392,6 @@ func (d *Delivery) deliver(ctx context.Context, b *batch) {
 			return
 		}
 		b.actions.Duplicate--
-		key = d.logKey(b.Scope, now)
 	}
 }
 
@@ -357,6 +401,17 @@ func (d *Delivery) again(b *batch, until time.Time) {
 	defer d.mu.Unlock()
 	b.due = until
 	d.pend(b)
+}
+
+// unpend takes a file out of those that wait, and reports whether it was among them.
+func (d *Delivery) unpend(b *batch) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.Index(d.pending, b)
+	if i >= 0 {
+		d.pending = slices.Delete(d.pending, i, i+1)
+	}
+	return i >= 0
 }
 
 // put writes a file and notes it for its digest.
@@ -383,7 +438,11 @@ func (d *Delivery) put(ctx context.Context, b *batch, key string) error {
 	if err != nil {
 		return err
 	}
-	at, err := d.c.Bucket.Put(ctx, d.c.Trail.Bucket, key, damage(packed, b.actions), nil)
+	older, err := pack(c.latest)
+	if err != nil {
+		return err
+	}
+	at, err := d.place(ctx, b.Scope, "log", Object{Key: key, Body: damage(packed, b.actions)}, Object{Body: older})
 	if err != nil {
 		return err
 	}
@@ -398,6 +457,7 @@ func (d *Delivery) put(ctx context.Context, b *batch, key string) error {
 
 // damage is what a file suffers on its way.
 func damage(packed []byte, do fault.Do) []byte {
+	packed = bytes.Clone(packed)
 	if do.Corrupt {
 		for i := len(packed) / 2; i < min(len(packed)/2+4, len(packed)); i++ {
 			packed[i] ^= 0xff
@@ -406,20 +466,81 @@ func damage(packed []byte, do fault.Do) []byte {
 	return packed[:max(0, len(packed)-do.Truncate)]
 }
 
-// logKey is the key of a log file delivered at a time.
-func (d *Delivery) logKey(s Scope, at time.Time) string {
+// place puts an object of a kind into the trail's bucket, and sees to what faults
+// do to it once it is there; older is what their replace puts over it.
+func (d *Delivery) place(ctx context.Context, s Scope, kind string, o, older Object) (time.Time, error) {
+	o.Bucket, older.Bucket, older.Key = d.c.Trail.Bucket, d.c.Trail.Bucket, o.Key
+	actions := d.fire(fault.AtObject, s, map[string]any{"key": o.Key, "kind": kind})
+	for _, a := range actions {
+		if a.Do.Retain != nil {
+			o.Retain = a.Do.Retain
+		}
+	}
+	at, err := d.c.Bucket.Put(ctx, o)
+	if err != nil {
+		return at, err
+	}
+	for _, a := range actions {
+		then := d.afterwards(a, o, older)
+		if then == nil {
+			continue
+		}
+		d.again(&batch{Scope: s, then: func(ctx context.Context) error {
+			if err := then(ctx); err != nil {
+				return fmt.Errorf("fault %q: %w", a.Name, err)
+			}
+			return nil
+		}}, at.Add(a.Wait))
+	}
+	return at, nil
+}
+
+// afterwards is what a fault does to an object that stands in the bucket; nil: nothing.
+func (d *Delivery) afterwards(a fault.Action, o, older Object) func(context.Context) error {
+	put := func(o Object) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := d.c.Bucket.Put(ctx, o)
+			return err
+		}
+	}
+	switch {
+	case a.Do.Delete:
+		return func(ctx context.Context) error { return d.c.Bucket.Delete(ctx, o.Bucket, o.Key) }
+	case a.Do.Replace:
+		return put(older)
+	case a.Do.Truncate > 0 || a.Do.Corrupt:
+		o.Body = damage(o.Body, a.Do)
+		return put(o)
+	case a.Do.Copy != nil:
+		key := strings.ReplaceAll(o.Key, a.Do.Copy.Old, a.Do.Copy.New)
+		if key == o.Key {
+			d.c.Report(fmt.Errorf("fault %q: copy: %q is not in key %q", a.Name, a.Do.Copy.Old, o.Key))
+			return nil
+		}
+		o.Key = key
+		return put(o)
+	}
+	return nil
+}
+
+// logKey is the key of a log file delivered at a time, in a layout of fault.Do.
+func (d *Delivery) logKey(s Scope, at time.Time, layout string) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	unique := make([]byte, 16)
 	for i := range unique {
 		unique[i] = letters[rand.IntN(len(letters))] // names carry nothing, and must not repeat after a restart
 	}
 	return fmt.Sprintf("%s/%s_CloudTrail_%s_%s_%s.json.gz",
-		d.folder(s, "CloudTrail", at), s.Account, s.Region, at.Format("20060102T1504Z"), unique)
+		d.folder(s, "CloudTrail", at, layout), s.Account, s.Region, at.Format("20060102T1504Z"), unique)
 }
 
 // folder is where files of a kind and day are.
-func (d *Delivery) folder(s Scope, kind string, at time.Time) string {
-	parts := []string{d.c.Trail.Prefix, "AWSLogs", d.c.Trail.Organization, s.Account, kind, s.Region, at.Format("2006/01/02")}
+func (d *Delivery) folder(s Scope, kind string, at time.Time, layout string) string {
+	organization := d.c.Trail.Organization
+	if layout == fault.WithoutOrganization {
+		organization = ""
+	}
+	parts := []string{d.c.Trail.Prefix, "AWSLogs", organization, s.Account, kind, s.Region, at.Format("2006/01/02")}
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "/")
 }
 
@@ -435,13 +556,7 @@ func (d *Delivery) Flush(ctx context.Context) error {
 	for _, b := range all {
 		d.deliver(ctx, b)
 		// A fault may have delayed it just now.
-		d.mu.Lock()
-		i := slices.Index(d.pending, b)
-		if i >= 0 {
-			d.pending = slices.Delete(d.pending, i, i+1)
-		}
-		d.mu.Unlock()
-		if i >= 0 {
+		if d.unpend(b) {
 			d.deliver(ctx, b)
 		}
 	}

@@ -39,36 +39,54 @@ type bubbleClock struct{}
 func (bubbleClock) Now() time.Time                  { return time.Now() }
 func (bubbleClock) Until(t time.Time) time.Duration { return time.Until(t) }
 
-// bucket is a Putter in memory.
+// bucket is a Store in memory, with versions.
 type bucket struct {
 	mu       sync.Mutex
 	delivery *archive.Delivery
 	objects  map[string]object
+	again    bool // an object may be written again
 	fail     func(key string) error
 }
 
 type object struct {
-	body []byte
-	meta map[string]string
-	at   time.Time
+	body    []byte
+	meta    map[string]string
+	at      time.Time
+	retain  *fault.Retain
+	deleted bool // a marker hides it
+	older   []object
 }
 
-func (b *bucket) Put(_ context.Context, _, key string, body []byte, meta map[string]string) (time.Time, error) {
+func (b *bucket) Put(_ context.Context, o archive.Object) (time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fail != nil {
-		if err := b.fail(key); err != nil {
+		if err := b.fail(o.Key); err != nil {
 			return time.Time{}, err
 		}
 	}
-	if _, ok := b.objects[key]; ok {
-		return time.Time{}, fmt.Errorf("%s is written twice", key)
+	old, ok := b.objects[o.Key]
+	if ok && !b.again {
+		return time.Time{}, fmt.Errorf("%s is written twice", o.Key)
 	}
 	if b.objects == nil {
 		b.objects = map[string]object{}
 	}
-	b.objects[key] = object{bytes.Clone(body), meta, time.Now()}
+	fresh := object{body: bytes.Clone(o.Body), meta: o.Metadata, at: time.Now(), retain: o.Retain}
+	if ok {
+		fresh.older = append(old.older, old)
+	}
+	b.objects[o.Key] = fresh
 	return time.Now(), nil
+}
+
+func (b *bucket) Delete(_ context.Context, _, key string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o := b.objects[key]
+	o.deleted = true
+	b.objects[key] = o
+	return nil
 }
 
 // keys of a kind ("CloudTrail", "CloudTrail-Digest") in their order.

@@ -9,12 +9,15 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
 )
 
 // digestLag is how long after its hour a digest is delivered.
@@ -25,9 +28,12 @@ type chain struct {
 	files    []deliveredFile // in no digest yet
 	previous *digestLink
 	latest   []byte // content of the file delivered last, for the fault "replace"
+	digest   Object // delivered last, likewise
 }
 
-func newChain() *chain { return &chain{latest: []byte(`{"Records":[]}`)} }
+func newChain() *chain { return &chain{latest: emptyFile} }
+
+var emptyFile = []byte(`{"Records":[]}`)
 
 type digestLink struct{ key, sha256, signature string }
 
@@ -107,7 +113,7 @@ func (d *Delivery) digest(ctx context.Context, end time.Time) error {
 }
 
 func (d *Delivery) digestKey(s Scope, end time.Time) string {
-	return fmt.Sprintf("%s/%s_CloudTrail-Digest_%s_%s_%s_%s.json.gz", d.folder(s, "CloudTrail-Digest", end),
+	return fmt.Sprintf("%s/%s_CloudTrail-Digest_%s_%s_%s_%s.json.gz", d.folder(s, "CloudTrail-Digest", end, ""),
 		s.Account, s.Region, d.c.Trail.Name, d.c.Trail.HomeRegion, end.Format("20060102T150405Z"))
 }
 
@@ -162,17 +168,75 @@ func (d *Delivery) digestOne(ctx context.Context, s Scope, c *chain, key string,
 	if err != nil {
 		return err
 	}
-	at, err := d.c.Bucket.Put(ctx, bucket, key, packed, map[string]string{
+	o := Object{Key: key, Body: packed, Metadata: map[string]string{
 		"signature": signature, "signature-algorithm": "SHA256withRSA",
-	})
-	if err != nil {
+	}}
+	if err := d.send(ctx, s, c, o, plain); err != nil {
 		return err
 	}
 	c.files, c.previous = later, &digestLink{key, sum, signature}
-	d.mu.Lock()
-	d.last.LatestDigest = at
-	d.mu.Unlock()
 	return nil
+}
+
+// send delivers a digest, or what faults leave of it; plain is its content.
+func (d *Delivery) send(ctx context.Context, s Scope, c *chain, o Object, plain []byte) error {
+	actions := d.fire(fault.AtDigest, s, map[string]any{"key": o.Key})
+	do := together(actions)
+	if do.Drop {
+		return nil
+	}
+	sent, older := o, c.digest
+	if older.Body == nil { // there is none before the first
+		body, err := pack(emptyFile)
+		if err != nil {
+			return err
+		}
+		older = Object{Body: body, Metadata: o.Metadata}
+	}
+	if do.Replace {
+		sent.Body, sent.Metadata = older.Body, older.Metadata
+	}
+	for _, a := range actions {
+		if !a.Do.Edits() {
+			continue
+		}
+		body, err := edited(plain, a.Do)
+		if err != nil {
+			return fmt.Errorf("fault %q: %w", a.Name, err)
+		}
+		if plain = body; !do.Replace {
+			if sent.Body, err = pack(plain); err != nil {
+				return err
+			}
+		}
+	}
+	sent.Body = damage(sent.Body, do)
+	put := func(ctx context.Context) error {
+		at, err := d.place(ctx, s, "digest", sent, older)
+		if err != nil {
+			return fmt.Errorf("archive: deliver digest %s: %w", o.Key, err)
+		}
+		d.mu.Lock()
+		d.last.LatestDigest = at
+		d.mu.Unlock()
+		return nil
+	}
+	if do.Delay > 0 {
+		d.again(&batch{Scope: s, then: put}, d.c.Clock.Now().Add(do.Delay))
+	} else if err := put(ctx); err != nil {
+		return err
+	}
+	c.digest = o
+	return nil
+}
+
+// edited is a digest's content after a fault changed fields of it.
+func edited(plain []byte, do fault.Do) ([]byte, error) {
+	var fields map[string]any
+	if err := json.Unmarshal(plain, &fields); err != nil {
+		return nil, err
+	}
+	return encode(do.Edit(fields))
 }
 
 func (s span) strings() (newest, oldest *string) {

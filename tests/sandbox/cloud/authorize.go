@@ -38,6 +38,20 @@ type need struct {
 	context policy.Context
 }
 
+func expiredToken() *apiError {
+	return &apiError{code: "ExpiredToken", message: "The security token included in the request is expired", status: 403}
+}
+
+// expire ends a session, because a fault says so, and returns what its calls are answered.
+func (c *Cloud) expire(id string) *apiError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.sessions[id]; s != nil {
+		s.expires = c.opts.Real()
+	}
+	return expiredToken()
+}
+
 // credential returns who an access key id belongs to. The lock is held.
 func (c *Cloud) credential(id, token string) (caller, string, error) {
 	if s := c.sessions[id]; s != nil {
@@ -45,7 +59,7 @@ func (c *Cloud) credential(id, token string) (caller, string, error) {
 		case token != s.token:
 			return caller{}, "", fail(403, "InvalidClientTokenId", "The security token included in the request is invalid")
 		case !c.opts.Real().Before(s.expires):
-			return caller{}, "", fail(403, "ExpiredToken", "The security token included in the request is expired")
+			return caller{}, "", expiredToken()
 		}
 		return caller{Principal: s.principal, session: s}, s.secret, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -83,6 +84,49 @@ faults:
 	}
 }
 
+func TestAnExpiredSessionStaysExpiredAndLeavesNoRecord(t *testing.T) {
+	b, c, err := disable(t, `
+faults:
+  - {name: expired, at: call, match: it.operation == "DisableKey", times: 1, do: {expire: true}}
+`)
+	wantCode(t, err, "ExpiredToken")
+	id := cloud.Fixtures(target, west)["kms_key"]
+	if _, err = c.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &id}); err == nil {
+		t.Error("the session lives on")
+	}
+	wantCode(t, err, "ExpiredToken")
+	if len(b.all("DisableKey")) != 0 || len(b.cloud.Changes()) != 0 {
+		t.Errorf("records %v, changes %v", b.all("DisableKey"), b.cloud.Changes())
+	}
+	// Another session of the same role is not touched.
+	if _, err := kms.NewFromConfig(b.injector(target, west, "")).DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &id}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASkewedServiceSaysOneTimeInItsAnswerAndInItsRecord(t *testing.T) {
+	b := start(t, withFaults(t, `
+faults:
+  - {name: fast, at: call, match: it.operation == "DisableKey", do: {skew: 5m}}
+`))
+	id := cloud.Fixtures(target, west)["kms_key"]
+	out, err := kms.NewFromConfig(b.injector(target, west, "")).DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, ok := awsmiddleware.GetServerTime(out.ResultMetadata)
+	if !ok {
+		t.Fatal("the answer has no time")
+	}
+	rec := b.last("DisableKey")
+	if rec["eventTime"] != said.UTC().Format(time.RFC3339) {
+		t.Errorf("answer %s, record %v", said, rec["eventTime"])
+	}
+	if ahead := said.Sub(b.clock.Now()); ahead < 4*time.Minute || ahead > 6*time.Minute {
+		t.Errorf("%s ahead", ahead)
+	}
+}
+
 func TestRecordFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name, do  string
@@ -96,6 +140,10 @@ func TestRecordFaults(t *testing.T) {
 		{"delayed", "do: {delay: 70m}", 1, 1, func(e emitted) bool { return e.extra == 70*time.Minute }},
 		{"twice", "do: {duplicate: 1}", 2, 1, nil},
 		{"rewritten", "do: {set: {userIdentity.arn: mallory}}", 1, 1, func(e emitted) bool { return at(e.rec, "userIdentity", "arn") == "mallory" }},
+		{"moved in time", "do: {shift: {eventTime: -1000h}}", 1, 1, func(e emitted) bool {
+			at, err := time.Parse(time.RFC3339, at(e.rec, "eventTime").(string))
+			return err == nil && time.Since(at) > 800*time.Hour
+		}},
 		{"cut", "do: {unset: [requestParameters]}", 1, 1, func(e emitted) bool { _, there := e.rec["requestParameters"]; return !there }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -226,7 +226,7 @@ func (c *Cloud) deliver(account, region string, rec Record) {
 			copies += a.Do.Duplicate
 		case a.Do.Delay > 0:
 			extra += a.Do.Delay
-		case a.Do.Set != nil || a.Do.Unset != nil:
+		case a.Do.Edits():
 			sent = a.Do.Edit(sent)
 		}
 		if a.Hop == fault.HopEmitted {

@@ -1,18 +1,3 @@
-// Package fault holds the sandbox's faults: what goes wrong where, how often.
-//
-// Faults are data, read from YAML:
-//
-//	faults:
-//	  - name: the record of CreateRole never reaches the archive
-//	    at: record
-//	    match: 'it.eventName == "CreateRole"'
-//	    times: 1
-//	    do: {drop: true}
-//
-// The place that can go wrong (the control plane before and after a call, the
-// delivery of a record, the delivery of a file) asks Fire what to do to the
-// thing at hand, and does it. Adding a fault to a test is adding a few lines to
-// a file; only a new kind of action touches code.
 package fault
 
 import (
@@ -29,13 +14,18 @@ import (
 
 // The points at which a fault can strike, with the shape of `it` in match.
 const (
-	// AtCall: it = {service, operation, account, region, params, principal, n};
-	// n is the ordinal of the call since the start or the last reset, from 1.
+	// AtCall: it = {service, operation, account, region, params, principal, n, nth};
+	// n is the ordinal of the call since the start or the last reset, from 1, nth
+	// that of its principal's calls that change something, 0 if it changes nothing.
 	AtCall = "call"
 	// AtRecord: it = the CloudTrail record as JSON has it.
 	AtRecord = "record"
 	// AtFile: it = {key, account, region, n}.
 	AtFile = "file"
+	// AtDigest: it = {key, account, region, n}.
+	AtDigest = "digest"
+	// AtObject: it = {key, kind, account, region, n}; kind is "log" or "digest".
+	AtObject = "object"
 )
 
 // When an error or a hang strikes.
@@ -62,33 +52,65 @@ type Action struct {
 	Do Do
 	// Hop is HopEmitted or HopDelivered (record faults only, else "").
 	Hop string
+	// Wait is how long after the object came, sandbox time (object faults only).
+	Wait time.Duration
 }
 
 // Do is what happens to the thing; exactly one field is set.
 type Do struct {
-	// Drop it (record: not delivered; file: never delivered).
+	// Drop it: it is never delivered.
 	Drop bool
 	// Delay its delivery by this much sandbox time.
 	Delay time.Duration
 	// Duplicate is how many further copies are delivered, from 1.
 	Duplicate int
-	// Set fields of a record, by dotted path; see Edit.
+	// Set fields of a record or digest, by dotted path; see Edit.
 	Set map[string]any
-	// Unset fields of a record, by dotted path; see Edit.
+	// Unset fields of a record or digest, by dotted path; see Edit.
 	Unset []string
+	// Shift times of a record, by dotted path; see Edit.
+	Shift map[string]time.Duration
 	// Truncate cuts this many bytes off the end of the compressed file.
 	Truncate int
 	// Corrupt flips bytes in the middle of the compressed file.
 	Corrupt bool
 	// Reorder turns the order of the file's records round.
 	Reorder bool
-	// Replace puts the place's previous file there instead (an empty one if it is the first).
+	// Replace puts the place's previous file or digest there instead (a file without
+	// records if it is the first).
 	Replace bool
+	// Layout is WithoutOrganization, or "".
+	Layout string
+	// Delete hides an object behind a delete marker.
+	Delete bool
+	// Copy an object to another key.
+	Copy *Copy
+	// Retain an object otherwise than the bucket does.
+	Retain *Retain
 	// Error answers the call with an error.
 	Error *Error
 	// Hang leaves the call without an answer.
 	Hang *Hang
+	// Expire ends the session that signs the call.
+	Expire bool
+	// Skew is how far the clock of the service that answers the call is ahead.
+	Skew time.Duration
 }
+
+// WithoutOrganization is the layout of a trail that is no organisation's.
+const WithoutOrganization = "without-organization"
+
+// Copy of an object: its key with one text in the place of another.
+type Copy struct{ Old, New string }
+
+// Retain is the retention an object gets.
+type Retain struct {
+	Mode string        // GOVERNANCE, COMPLIANCE or NONE
+	For  time.Duration // from when it comes; 0 with NONE only
+}
+
+// Edits reports whether the action changes fields: then Edit does it.
+func (d Do) Edits() bool { return d.Set != nil || d.Unset != nil || d.Shift != nil }
 
 // Error is an error reply.
 type Error struct {
@@ -104,45 +126,51 @@ type Hang struct {
 	When string        // Before or After
 }
 
-// Edit returns a copy of rec with the fields of Set set and of Unset removed.
-// It never changes rec or anything it holds. A path is dotted
+// Edit returns a copy of rec with the fields of Set set, of Unset removed and of
+// Shift moved. It never changes rec or anything it holds. A path is dotted
 // ("userIdentity.sessionContext.sourceIdentity"); Set makes the objects on its
-// way as needed, and replaces what is no object; Unset of a missing field
-// changes nothing.
+// way as needed, and replaces what is no object; Unset of a missing field and
+// Shift of what is no time change nothing.
 func (d Do) Edit(rec map[string]any) map[string]any {
 	out, _ := clone(rec).(map[string]any)
 	if out == nil {
 		out = map[string]any{}
 	}
 	for _, path := range slices.Sorted(maps.Keys(d.Set)) {
-		at, last := out, path
-		for {
-			head, rest, more := strings.Cut(last, ".")
-			if !more {
-				at[head] = clone(d.Set[path])
-				break
-			}
-			next, ok := at[head].(map[string]any)
-			if !ok {
-				next = map[string]any{}
-				at[head] = next
-			}
-			at, last = next, rest
-		}
+		at, last := parent(out, path, true)
+		at[last] = clone(d.Set[path])
 	}
 	for _, path := range d.Unset {
-		at, last := out, path
-		for at != nil {
-			head, rest, more := strings.Cut(last, ".")
-			if !more {
-				delete(at, head)
-				break
-			}
-			at, _ = at[head].(map[string]any)
-			last = rest
+		if at, last := parent(out, path, false); at != nil {
+			delete(at, last)
+		}
+	}
+	for path, by := range d.Shift {
+		at, last := parent(out, path, false)
+		text, _ := at[last].(string)
+		if t, err := time.Parse(time.RFC3339, text); err == nil {
+			at[last] = t.Add(by).Format(time.RFC3339)
 		}
 	}
 	return out
+}
+
+// parent finds the object that holds the last part of a path; nil if there is
+// none and it is not to be made.
+func parent(rec map[string]any, path string, create bool) (at map[string]any, last string) {
+	at = rec
+	for {
+		head, rest, more := strings.Cut(path, ".")
+		if !more {
+			return at, head
+		}
+		next, ok := at[head].(map[string]any)
+		if !ok && create {
+			next = map[string]any{}
+			at[head] = next
+		}
+		at, path = next, rest
+	}
 }
 
 // clone copies the maps and slices of a JSON value.
@@ -173,16 +201,28 @@ func clone(v any) any {
 type Set struct {
 	mu     sync.Mutex
 	faults []*entry
+	now    func() time.Time // nil: no time passes
+	start  time.Time        // of what after counts from
 }
 
 type entry struct {
 	name, at, hop string
 	times         int
+	after, length time.Duration // length 0: for ever
+	wait          time.Duration
 	do            Do
 	match         cel.Program
 	// Under Set.mu:
 	fired int
 	err   error
+}
+
+// Start lets the time begin from which the windows of faults (after, for) count.
+// Without it no time passes.
+func (s *Set) Start(now func() time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now, s.start = now, now()
 }
 
 // Fire returns what must go wrong with it at a point, in the file's order, and
@@ -194,10 +234,14 @@ func (s *Set) Fire(at string, it map[string]any) []Action {
 	}
 	s.mu.Lock()
 	faults := s.faults // Replace makes a new slice
+	var age time.Duration
+	if s.now != nil {
+		age = s.now().Sub(s.start)
+	}
 	s.mu.Unlock()
 	var out []Action
 	for _, f := range faults {
-		if f.at != at {
+		if f.at != at || age < f.after || f.length > 0 && age >= f.after+f.length {
 			continue
 		}
 		hit, err := f.matches(it)
@@ -207,7 +251,7 @@ func (s *Set) Fire(at string, it map[string]any) []Action {
 			f.err = err
 		case hit && (f.times == 0 || f.fired < f.times):
 			f.fired++
-			out = append(out, Action{Name: f.name, Do: f.do, Hop: f.hop})
+			out = append(out, Action{Name: f.name, Do: f.do, Hop: f.hop, Wait: f.wait})
 		}
 		s.mu.Unlock()
 	}
@@ -272,8 +316,8 @@ func (s *Set) Err() error {
 	return errors.Join(errs...)
 }
 
-// Replace takes over the faults of another set, none if it is nil, uncounted.
-// Whoever holds s sees them from the next Fire on.
+// Replace takes over the faults of another set, none if it is nil, uncounted, and
+// begins their time anew. Whoever holds s sees them from the next Fire on.
 func (s *Set) Replace(by *Set) {
 	var faults []*entry
 	if by != nil {
@@ -288,4 +332,7 @@ func (s *Set) Replace(by *Set) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = faults
+	if s.now != nil {
+		s.start = s.now()
+	}
 }

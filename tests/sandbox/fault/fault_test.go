@@ -45,6 +45,22 @@ func TestParseReadsEveryAction(t *testing.T) {
 		{"call", `{error: {code: Internal, message: "", status: 503, when: after}}`, fault.Do{Error: &fault.Error{Code: "Internal", Status: 503, When: "after"}}},
 		{"call", "{hang: {for: 30s, when: after}}", fault.Do{Hang: &fault.Hang{For: 30 * time.Second, When: "after"}}},
 		{"call", "{hang: {for: 1s}}", fault.Do{Hang: &fault.Hang{For: time.Second, When: "before"}}},
+		{"call", "{expire: true}", fault.Do{Expire: true}},
+		{"call", "{skew: -5m}", fault.Do{Skew: -5 * time.Minute}},
+		{"record", "{shift: {eventTime: -10m}}", fault.Do{Shift: map[string]time.Duration{"eventTime": -10 * time.Minute}}},
+		{"file", "{layout: without-organization}", fault.Do{Layout: fault.WithoutOrganization}},
+		{"digest", "{drop: true}", fault.Do{Drop: true}},
+		{"digest", "{delay: 3h}", fault.Do{Delay: 3 * time.Hour}},
+		{"digest", "{set: {logFiles: []}}", fault.Do{Set: map[string]any{"logFiles": []any{}}}},
+		{"digest", "{unset: [logFiles]}", fault.Do{Unset: []string{"logFiles"}}},
+		{"digest", "{replace: true}", fault.Do{Replace: true}},
+		{"object", "{delete: true}", fault.Do{Delete: true}},
+		{"object", "{truncate: 3}", fault.Do{Truncate: 3}},
+		{"object", "{corrupt: true}", fault.Do{Corrupt: true}},
+		{"object", "{replace: true}", fault.Do{Replace: true}},
+		{"object", "{copy: {old: a, new: b}}", fault.Do{Copy: &fault.Copy{Old: "a", New: "b"}}},
+		{"object", "{retain: {mode: NONE}}", fault.Do{Retain: &fault.Retain{Mode: "NONE"}}},
+		{"object", "{retain: {mode: GOVERNANCE, for: 24h}}", fault.Do{Retain: &fault.Retain{Mode: "GOVERNANCE", For: 24 * time.Hour}}},
 	} {
 		got := parse(t, one(tc.at, "true", tc.do)).Fire(tc.at, map[string]any{})
 		if len(got) != 1 || !reflect.DeepEqual(got[0].Do, tc.want) {
@@ -63,20 +79,20 @@ func TestParseRefusesWithExactErrors(t *testing.T) {
 		{"two documents", "faults: []\n---\nfaults: []\n", "f.yaml:2: more than one document"},
 		{"faults no list", "faults: {}\n", "f.yaml:1: faults must be a list"},
 		{"unknown key", "faults:\n  - {name: a, at: record, match: 'true', do: {drop: true},\n     time: 1}\n",
-			`f.yaml:3: unknown key "time" in a fault; want name, at, match, times, hop, do`},
+			`f.yaml:3: unknown key "time" in a fault; want name, at, match, times, after, for, hop, wait, do`},
 		{"missing keys", "faults:\n  - {name: a}\n",
 			"f.yaml:2: at is missing in a fault\nf.yaml:2: match is missing in a fault\nf.yaml:2: do is missing in a fault"},
 		{"same name", "faults:\n  - {name: a, at: record, match: 'true', do: {drop: true}}\n  - {name: a, at: record, match: 'true', do: {drop: true}}\n",
 			`f.yaml:3: fault "a" has the name of the one in line 2`},
 		{"key twice", "faults:\n  - name: a\n    name: b\n    at: file\n    match: 'true'\n    do: {drop: true}\n",
 			`f.yaml:3: key "name" occurs twice in a fault`},
-		{"unknown point", one("alert", "true", "{drop: true}"), `f.yaml:3: unknown point "alert" in at; want call, record or file`},
+		{"unknown point", one("alert", "true", "{drop: true}"), `f.yaml:3: unknown point "alert" in at; want call, record, file, digest or object`},
 		{"two actions", one("record", "true", "{drop: true, delay: 5m}"),
 			"f.yaml:5: do has 2 actions (drop, delay); want exactly one: write a second fault"},
 		{"no action", one("record", "true", "{}"),
-			"f.yaml:5: do is empty; want one of drop, delay, duplicate, set, unset, truncate, corrupt, reorder, replace, error, hang"},
+			"f.yaml:5: do is empty; want one of error, hang, expire, skew, drop, delay, duplicate, set, unset, shift, truncate, corrupt, reorder, replace, layout, delete, copy, retain"},
 		{"unknown action", one("record", "true", "{lose: true}"),
-			`f.yaml:5: unknown key "lose" in do; want drop, delay, duplicate, set, unset, truncate, corrupt, reorder, replace, error, hang`},
+			`f.yaml:5: unknown key "lose" in do; want error, hang, expire, skew, drop, delay, duplicate, set, unset, shift, truncate, corrupt, reorder, replace, layout, delete, copy, retain`},
 		{"record cannot hang", one("record", "true", "{hang: {for: 1s}}"), "f.yaml:5: a record cannot do hang"},
 		{"call cannot drop", one("call", "true", "{drop: true}"), "f.yaml:5: a call cannot do drop"},
 		{"drop false", one("record", "true", "{drop: false}"), `f.yaml:5: drop can only be true, not "false"`},
@@ -93,6 +109,23 @@ func TestParseRefusesWithExactErrors(t *testing.T) {
 		{"hang without for", one("call", "true", "{hang: {when: after}}"), "f.yaml:5: for is missing in hang"},
 		{"hop on a call", "faults:\n  - {name: a, at: call, match: 'true', hop: emitted, do: {hang: {for: 1s}}}\n", "f.yaml:2: hop is for faults at record only"},
 		{"unknown hop", "faults:\n  - {name: a, at: record, match: 'true', hop: stored, do: {drop: true}}\n", `f.yaml:2: unknown hop "stored"; want emitted or delivered`},
+		{"call cannot shift", one("call", "true", "{shift: {a: 1m}}"), "f.yaml:5: a call cannot do shift"},
+		{"digest cannot reorder", one("digest", "true", "{reorder: true}"), "f.yaml:5: a digest cannot do reorder"},
+		{"object cannot drop", one("object", "true", "{drop: true}"), "f.yaml:5: an object cannot do drop"},
+		{"skew of nothing", one("call", "true", "{skew: 0s}"), `f.yaml:5: skew must be a duration like 5m or -30s, not "0s"`},
+		{"shift by no time", one("record", "true", "{shift: {eventTime: soon}}"), `f.yaml:5: shift: eventTime must be a duration like 5m or -30s, not "soon"`},
+		{"shift nothing", one("record", "true", "{shift: eventTime}"), "f.yaml:5: shift must be a mapping of dotted paths to durations"},
+		{"unknown layout", one("file", "true", "{layout: flat}"), `f.yaml:5: unknown layout "flat"; want without-organization`},
+		{"copy without new", one("object", "true", "{copy: {old: a}}"), "f.yaml:5: copy wants old and new: the text to replace in the key, and by what"},
+		{"copy to itself", one("object", "true", "{copy: {old: a, new: a}}"), "f.yaml:5: copy: old and new are the same"},
+		{"unknown retention", one("object", "true", "{retain: {mode: SOME}}"), `f.yaml:5: unknown mode "SOME" in retain; want GOVERNANCE, COMPLIANCE or NONE`},
+		{"retention for no time", one("object", "true", "{retain: {mode: GOVERNANCE}}"), "f.yaml:5: for is missing in retain"},
+		{"no retention for a time", one("object", "true", "{retain: {mode: NONE, for: 1h}}"), "f.yaml:5: retain: NONE is for no time"},
+		{"retention that waits", "faults:\n  - {name: a, at: object, match: 'true', wait: 1h, do: {retain: {mode: NONE}}}\n",
+			"f.yaml:2: retain cannot wait: a retention is given when the object comes"},
+		{"wait on a file", "faults:\n  - {name: a, at: file, match: 'true', wait: 1h, do: {drop: true}}\n", "f.yaml:2: wait is for faults at object only"},
+		{"window without unit", "faults:\n  - {name: a, at: file, match: 'true', after: 5, do: {drop: true}}\n",
+			`f.yaml:2: after must be a duration above 0 like 70m or 30s, not "5"`},
 		{"times negative", "faults:\n  - {name: a, at: record, match: 'true', times: -1, do: {drop: true}}\n", `f.yaml:2: times must be a whole number from 0, not "-1"`},
 		{"match syntax", one("record", "it.a ==", "{drop: true}"),
 			"f.yaml:4: match: column 8: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"},
@@ -216,6 +249,45 @@ func TestReplaceIsSeenByWhoeverHoldsTheSet(t *testing.T) {
 	}
 }
 
+func TestAWindowOpensAndClosesByTheSandboxsClock(t *testing.T) {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	begin := now
+	s := parse(t, "faults:\n"+
+		"  - {name: always, at: call, match: 'true', do: {expire: true}}\n"+
+		"  - {name: for a minute, at: call, match: 'true', for: 1m, do: {expire: true}}\n"+
+		"  - {name: after ten, at: call, match: 'true', after: 10m, do: {expire: true}}\n"+
+		"  - {name: a minute after ten, at: call, match: 'true', after: 10m, for: 1m, do: {expire: true}}\n")
+	struck := func() (names []string) {
+		for _, a := range s.Fire("call", nil) {
+			names = append(names, a.Name)
+		}
+		return names
+	}
+	if got := struck(); !reflect.DeepEqual(got, []string{"always", "for a minute"}) {
+		t.Errorf("without a clock no time passes, but %q struck", got)
+	}
+	s.Start(func() time.Time { return now })
+	for _, tt := range []struct {
+		age  time.Duration
+		want []string
+	}{
+		{0, []string{"always", "for a minute"}},
+		{time.Minute - 1, []string{"always", "for a minute"}},
+		{time.Minute, []string{"always"}},
+		{10 * time.Minute, []string{"always", "after ten", "a minute after ten"}},
+		{11 * time.Minute, []string{"always", "after ten"}},
+	} {
+		now = begin.Add(tt.age)
+		if got := struck(); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("after %s: %q, want %q", tt.age, got, tt.want)
+		}
+	}
+	s.Replace(parse(t, "faults:\n  - {name: for a minute, at: call, match: 'true', for: 1m, do: {expire: true}}\n"))
+	if got := struck(); len(got) != 1 {
+		t.Errorf("the time of new faults does not begin when they come: %q", got)
+	}
+}
+
 func TestEditLeavesTheOriginalAlone(t *testing.T) {
 	rec := map[string]any{
 		"errorCode":    "AccessDenied",
@@ -239,6 +311,12 @@ func TestEditLeavesTheOriginalAlone(t *testing.T) {
 	if sc := gone["userIdentity"].(map[string]any)["sessionContext"].(map[string]any); len(sc) != 0 {
 		t.Errorf("sessionContext = %v", sc)
 	}
+	rec["eventTime"] = "2026-11-22T10:00:00Z"
+	shifted := fault.Do{Shift: map[string]time.Duration{"eventTime": -10 * time.Minute, "errorCode": time.Hour, "absent.path": time.Hour}}.Edit(rec)
+	if shifted["eventTime"] != "2026-11-22T09:50:00Z" || shifted["errorCode"] != "AccessDenied" || rec["eventTime"] != "2026-11-22T10:00:00Z" {
+		t.Errorf("shifted %v, original %v", shifted, rec)
+	}
+	delete(rec, "eventTime")
 	set["resources"].([]any)[0].(map[string]any)["ARN"] = "changed"
 	want := map[string]any{
 		"errorCode":    "AccessDenied",
@@ -274,7 +352,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, at := range []string{"call", "record", "file"} {
+		for _, at := range []string{"call", "record", "file", "digest", "object"} {
 			for _, a := range s.Fire(at, map[string]any{"a": 1}) {
 				a.Do.Edit(map[string]any{"a": 1})
 			}

@@ -93,7 +93,7 @@ func (p *parser) file(n *yaml.Node) *Set {
 
 func (p *parser) fault(n *yaml.Node) *entry {
 	f := &entry{}
-	m := p.mapping(n, "a fault", "name", "at", "match", "times", "hop", "do")
+	m := p.mapping(n, "a fault", "name", "at", "match", "times", "after", "for", "hop", "wait", "do")
 	if m == nil {
 		return f
 	}
@@ -104,10 +104,21 @@ func (p *parser) fault(n *yaml.Node) *entry {
 	}
 	f.name = p.str(m["name"], "name")
 	if f.at = p.str(m["at"], "at"); f.at != "" && actions[f.at] == nil {
-		p.errorf(m["at"], "unknown point %q in at; want call, record or file", f.at)
+		p.errorf(m["at"], "unknown point %q in at; want call, record, file, digest or object", f.at)
 	}
 	if t := m["times"]; t != nil {
 		f.times = p.integer(t, "times", 0)
+	}
+	if v := m["after"]; v != nil {
+		f.after = p.duration(v, "after")
+	}
+	if v := m["for"]; v != nil {
+		f.length = p.duration(v, "for")
+	}
+	if w := m["wait"]; w != nil {
+		if f.wait = p.duration(w, "wait"); f.at != AtObject {
+			p.errorf(w, "wait is for faults at object only")
+		}
 	}
 	switch h := m["hop"]; {
 	case h != nil:
@@ -125,6 +136,9 @@ func (p *parser) fault(n *yaml.Node) *entry {
 	}
 	if m["do"] != nil {
 		f.do = p.do(m["do"], f.at)
+	}
+	if f.do.Retain != nil && f.wait > 0 {
+		p.errorf(m["wait"], "retain cannot wait: a retention is given when the object comes")
 	}
 	return f
 }
@@ -161,8 +175,10 @@ type action func(p *parser, n *yaml.Node, do *Do)
 // one where it is done.
 var actions = map[string]map[string]action{
 	AtCall: {
-		"error": (*parser).doError,
-		"hang":  (*parser).doHang,
+		"error":  (*parser).doError,
+		"hang":   (*parser).doHang,
+		"expire": func(p *parser, n *yaml.Node, do *Do) { do.Expire = p.isTrue(n, "expire") },
+		"skew":   func(p *parser, n *yaml.Node, do *Do) { do.Skew = p.difference(n, "skew") },
 	},
 	AtRecord: {
 		"drop":      doDrop,
@@ -170,20 +186,47 @@ var actions = map[string]map[string]action{
 		"duplicate": doDuplicate,
 		"set":       (*parser).doSet,
 		"unset":     (*parser).doUnset,
+		"shift":     (*parser).doShift,
 	},
 	AtFile: {
 		"drop":      doDrop,
 		"delay":     doDelay,
 		"duplicate": doDuplicate,
-		"truncate":  func(p *parser, n *yaml.Node, do *Do) { do.Truncate = p.integer(n, "truncate", 1) },
-		"corrupt":   func(p *parser, n *yaml.Node, do *Do) { do.Corrupt = p.isTrue(n, "corrupt") },
+		"truncate":  doTruncate,
+		"corrupt":   doCorrupt,
 		"reorder":   func(p *parser, n *yaml.Node, do *Do) { do.Reorder = p.isTrue(n, "reorder") },
-		"replace":   func(p *parser, n *yaml.Node, do *Do) { do.Replace = p.isTrue(n, "replace") },
+		"replace":   doReplace,
+		"layout":    (*parser).doLayout,
+	},
+	AtDigest: {
+		"drop":     doDrop,
+		"delay":    doDelay,
+		"truncate": doTruncate,
+		"corrupt":  doCorrupt,
+		"set":      (*parser).doSet,
+		"unset":    (*parser).doUnset,
+		"replace":  doReplace,
+	},
+	AtObject: {
+		"delete":   func(p *parser, n *yaml.Node, do *Do) { do.Delete = p.isTrue(n, "delete") },
+		"replace":  doReplace,
+		"truncate": doTruncate,
+		"corrupt":  doCorrupt,
+		"copy":     (*parser).doCopy,
+		"retain":   (*parser).doRetain,
 	},
 }
 
+// article of each point, for messages.
+var article = map[string]string{AtCall: "a call", AtRecord: "a record", AtFile: "a file", AtDigest: "a digest", AtObject: "an object"}
+
 // allActions in the order of the documentation, for messages.
-var allActions = []string{"drop", "delay", "duplicate", "set", "unset", "truncate", "corrupt", "reorder", "replace", "error", "hang"}
+var allActions = []string{
+	"error", "hang", "expire", "skew",
+	"drop", "delay", "duplicate", "set", "unset", "shift",
+	"truncate", "corrupt", "reorder", "replace", "layout",
+	"delete", "copy", "retain",
+}
 
 func (p *parser) do(n *yaml.Node, at string) Do {
 	var do Do
@@ -210,7 +253,7 @@ func (p *parser) do(n *yaml.Node, at string) Do {
 			return do // the wrong point has been reported
 		}
 		if able[key] == nil {
-			p.errorf(v, "a %s cannot do %s", at, key)
+			p.errorf(v, "%s cannot do %s", article[at], key)
 			return do
 		}
 		able[key](p, v, &do)
@@ -221,6 +264,9 @@ func (p *parser) do(n *yaml.Node, at string) Do {
 func doDrop(p *parser, n *yaml.Node, do *Do)      { do.Drop = p.isTrue(n, "drop") }
 func doDelay(p *parser, n *yaml.Node, do *Do)     { do.Delay = p.duration(n, "delay") }
 func doDuplicate(p *parser, n *yaml.Node, do *Do) { do.Duplicate = p.integer(n, "duplicate", 1) }
+func doTruncate(p *parser, n *yaml.Node, do *Do)  { do.Truncate = p.integer(n, "truncate", 1) }
+func doCorrupt(p *parser, n *yaml.Node, do *Do)   { do.Corrupt = p.isTrue(n, "corrupt") }
+func doReplace(p *parser, n *yaml.Node, do *Do)   { do.Replace = p.isTrue(n, "replace") }
 
 func (p *parser) doSet(n *yaml.Node, do *Do) {
 	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
@@ -253,6 +299,62 @@ func (p *parser) doUnset(n *yaml.Node, do *Do) {
 		p.path(item, "unset")
 		do.Unset = append(do.Unset, item.Value)
 	}
+}
+
+func (p *parser) doShift(n *yaml.Node, do *Do) {
+	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
+		p.errorf(n, "shift must be a mapping of dotted paths to durations")
+		return
+	}
+	do.Shift = map[string]time.Duration{}
+	for i := 0; i < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		p.path(k, "shift")
+		if _, dup := do.Shift[k.Value]; dup {
+			p.errorf(k, "key %q occurs twice in shift", k.Value)
+		}
+		do.Shift[k.Value] = p.difference(v, "shift: "+k.Value)
+	}
+}
+
+func (p *parser) doLayout(n *yaml.Node, do *Do) {
+	if do.Layout = p.str(n, "layout"); do.Layout != "" && do.Layout != WithoutOrganization {
+		p.errorf(n, "unknown layout %q; want %s", do.Layout, WithoutOrganization)
+	}
+}
+
+func (p *parser) doCopy(n *yaml.Node, do *Do) {
+	m := p.mapping(n, "copy", "old", "new")
+	if m == nil {
+		return
+	}
+	if m["old"] == nil || m["new"] == nil {
+		p.errorf(n, "copy wants old and new: the text to replace in the key, and by what")
+		return
+	}
+	do.Copy = &Copy{Old: p.str(m["old"], "old"), New: p.str(m["new"], "new")}
+	if do.Copy.Old == do.Copy.New {
+		p.errorf(n, "copy: old and new are the same")
+	}
+}
+
+func (p *parser) doRetain(n *yaml.Node, do *Do) {
+	m := p.mapping(n, "retain", "mode", "for")
+	if m == nil {
+		return
+	}
+	r := &Retain{Mode: p.str(m["mode"], "mode")}
+	switch {
+	case m["mode"] == nil || !slices.Contains([]string{"GOVERNANCE", "COMPLIANCE", "NONE"}, r.Mode):
+		p.errorf(n, "unknown mode %q in retain; want GOVERNANCE, COMPLIANCE or NONE", r.Mode)
+	case r.Mode == "NONE" && m["for"] != nil:
+		p.errorf(m["for"], "retain: NONE is for no time")
+	case r.Mode != "NONE" && m["for"] == nil:
+		p.errorf(n, "for is missing in retain")
+	case m["for"] != nil:
+		r.For = p.duration(m["for"], "for")
+	}
+	do.Retain = r
 }
 
 func (p *parser) doError(n *yaml.Node, do *Do) {
@@ -357,6 +459,16 @@ func (p *parser) duration(n *yaml.Node, key string) time.Duration {
 	d, err := time.ParseDuration(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil || d <= 0 {
 		p.errorf(n, "%s must be a duration above 0 like 70m or 30s, not %q", key, n.Value)
+		return 0
+	}
+	return d
+}
+
+// difference is a duration that may be negative.
+func (p *parser) difference(n *yaml.Node, key string) time.Duration {
+	d, err := time.ParseDuration(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || d == 0 {
+		p.errorf(n, "%s must be a duration like 5m or -30s, not %q", key, n.Value)
 		return 0
 	}
 	return d
