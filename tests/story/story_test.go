@@ -57,12 +57,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func buildAll(dir string) error {
+func buildAll(dir string, flags ...string) error {
 	for _, b := range []struct{ dir, pkg, name string }{
 		{"../..", "./functions/auditcanary", "auditcanary"},
 		{"..", "./sandbox", "sandbox"},
 	} {
-		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, b.name), b.pkg)
+		args := append([]string{"build", "-o", filepath.Join(dir, b.name)}, flags...)
+		cmd := exec.Command("go", append(args, b.pkg)...)
 		cmd.Dir = b.dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build %s: %w\n%s", b.pkg, err, out)
@@ -129,7 +130,11 @@ type sandbox struct {
 }
 
 func startSandbox(log string, args ...string) (*sandbox, error) {
-	s := &sandbox{cmd: exec.Command(filepath.Join(bin, "sandbox"), args...)}
+	return startProgram(filepath.Join(bin, "sandbox"), log, args...)
+}
+
+func startProgram(program, log string, args ...string) (*sandbox, error) {
+	s := &sandbox{cmd: exec.Command(program, args...)}
 	var err error
 	if s.log, err = os.Create(log); err != nil {
 		return nil, err
