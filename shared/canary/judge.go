@@ -122,6 +122,9 @@ func judgeCleaned(c Canary, ev Evidence) Answer {
 		}
 	}
 	for _, in := range ev.Intents {
+		if in.Phase == PhaseDo && ev.replyLost(in) {
+			return Answer{Status: Late, Step: in.Step, Detail: "clean, but only after the account was listed: the reply that names what " + in.Call.Operation + " made was lost"}
+		}
 		if _, ok := ev.Receipt(in.Step, in.Phase, in.Attempt); !ok {
 			return Answer{Status: Late, Step: in.Step, Detail: "clean, but only after an interrupted run was picked up again"}
 		}

@@ -70,6 +70,15 @@ func proven(kind Kind) *one {
 	return o
 }
 
+// loseReply: the call had its effect, but nobody knows the id of what it made.
+func (o *one) loseReply() {
+	undo := Call{Operation: "x:Delete", Params: map[string]any{"Id": "${steps.create.Id}"}}
+	o.ev.Intents[0].Undo = &undo
+	o.ev.Intents = o.ev.Intents[:1]
+	o.ev.Receipts = o.ev.Receipts[:1]
+	o.ev.Receipts[0].Outcome = Outcome{Result: Unknown, Code: "Timeout"}
+}
+
 func (o *one) judge() Verdict { return Judge(o.s, o.c, o.ev, o.seen, slo) }
 
 func TestEveryKindIsProvenWhenAllIsAsItMustBe(t *testing.T) {
@@ -196,6 +205,27 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 		{"a refused undo of what the account no longer holds is late, not a pass", Decoy, func(o *one) {
 			o.ev.Receipts[1].Outcome = Outcome{Result: Refused, Code: "AccessDenied"}
 		}, Cleaned, Late, "", "AccessDenied", false},
+		{"a failed undo of what the account no longer holds is late, not a pass", Decoy, func(o *one) {
+			o.ev.Receipts[1].Outcome = Outcome{Result: Failed, Code: "BadRequestException"}
+		}, Cleaned, Late, "", "BadRequestException", false},
+		{"a failed undo with something left is still owed", Decoy, func(o *one) {
+			o.ev.Receipts[1].Outcome = Outcome{Result: Failed, Code: "BadRequestException"}
+			o.ev.Cleanup.Left = []string{"guardduty filter auditcanary-x"}
+		}, Cleaned, Fail, "", "still owed", false},
+		{"an undo whose reply was lost is still owed while the account has not been listed", Decoy, func(o *one) {
+			o.loseReply()
+			o.ev.Cleanup = Cleanup{}
+		}, Cleaned, Fail, "", "still owed", false},
+		{"an undo whose reply was lost is still owed with something left", Decoy, func(o *one) {
+			o.loseReply()
+			o.ev.Cleanup.Left = []string{"securityhub insight x"}
+		}, Cleaned, Fail, "", "still owed", false},
+		{"an undo whose reply was lost is settled by a clean listing, late", Decoy, func(o *one) { o.loseReply() }, Cleaned, Late, "", "was lost", false},
+		{"an undo that refers to no lost reply is not settled by a listing", Decoy, func(o *one) {
+			o.loseReply()
+			undo := Call{Operation: "iam:DeleteRole"}
+			o.ev.Intents[0].Undo = &undo
+		}, Cleaned, Fail, "", "still owed", false},
 		{"an unanswered undo is still owed whatever the listing says", Decoy, func(o *one) {
 			o.ev.Receipts[1].Outcome = Outcome{Result: Unknown}
 		}, Cleaned, Fail, "", "still owed", false},

@@ -1,6 +1,8 @@
 package canary
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/event"
@@ -219,9 +221,11 @@ func (e Evidence) Receipt(step string, phase Phase, attempt int) (Receipt, bool)
 // that was or may have been done and whose undo has not yet been seen to work.
 //
 // An undo counts as having worked when the service said so, when what it would
-// remove was gone, or when it was refused and the account, listed afterwards,
-// holds nothing of this canary: a service may refuse the removal of what is gone
-// (its policy conditions have nothing to look at) instead of saying "not found".
+// remove was gone, or when the service would not do it and the account, listed
+// afterwards, holds nothing of this canary: of what is gone a service may say
+// that it is denied (its policy conditions have nothing to look at) or a bad
+// request, instead of "not found". The same listing settles an undo that cannot
+// even be written, because the reply it refers to was lost.
 func (e Evidence) ToUndo() []Owed {
 	var owed []Owed
 	for _, in := range e.Intents {
@@ -232,7 +236,7 @@ func (e Evidence) ToUndo() []Owed {
 			continue
 		}
 		attempts, undone := e.undoAttempts(in.Step)
-		if !undone {
+		if !undone && !(e.replyLost(in) && e.Cleanup.clean()) {
 			owed = append([]Owed{{Step: in.Step, Call: *in.Undo, Attempt: attempts + 1}}, owed...)
 		}
 	}
@@ -255,10 +259,25 @@ func (e Evidence) undoAttempts(step string) (attempts int, undone bool) {
 	for _, r := range e.Receipts {
 		if r.Step == step && r.Phase == PhaseUndo {
 			attempts = max(attempts, r.Attempt)
-			undone = undone || r.Undone() || r.Outcome.Result == Refused && e.Cleanup.clean()
+			answered := r.Outcome.Result == Refused || r.Outcome.Result == Failed
+			undone = undone || r.Undone() || answered && e.Cleanup.clean()
 		}
 	}
 	return attempts, undone
+}
+
+// replyLost reports whether the undo of a call refers to a part of its reply
+// that nobody has seen.
+func (e Evidence) replyLost(in Intent) bool {
+	if in.Undo == nil {
+		return false
+	}
+	r, _ := e.Receipt(in.Step, PhaseDo, in.Attempt)
+	return slices.ContainsFunc(References(in.Undo.Params), func(ref string) bool {
+		part, own := strings.CutPrefix(ref, "steps."+in.Step+".")
+		_, seen := r.Output[part]
+		return own && !seen
+	})
 }
 
 // clean reports whether the account was listed after the canary's last intent
