@@ -35,6 +35,7 @@ var floors = [][]room{
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},
 		{"scenarios", "canaries as data"},
+		{"shared/coverage", "what is proven of what is privileged; arithmetic over verdicts"},
 	},
 	{
 		{"shared/run", "the steps of a run; declares the ports"},
@@ -79,6 +80,9 @@ var bans = []ban{
 	{in: is("shared/canary", "shared/event"), imports: "context", why: "what needs a context waits for something, and the judge does not"},
 	{in: is("shared/canary", "shared/event"), imports: "log", why: "what the judge has to say is in the verdict"},
 	{in: is("shared/canary", "shared/event"), imports: "math/rand/v2", why: "equal evidence gives equal verdicts"},
+
+	{in: is("shared/coverage"), imports: "os", why: "what is covered follows from the verdicts alone; who reads them is another's affair"},
+	{in: is("shared/coverage"), imports: "context", why: "what needs a context waits for something, and counting does not"},
 
 	{in: is("shared/trail", "shared/run"), imports: "os", why: "it reads and acts through ports only, so that every driver is judged alike"},
 	{in: is("shared/trail", "shared/run"), imports: "net/http", why: "it reads and acts through ports only"},
