@@ -22,6 +22,8 @@ type kind struct {
 	// fixture, if given, is the fixture without which there is nothing to list.
 	fixture string
 	list    func(context.Context, place) ([]run.Leftover, error)
+	// undo are the operations that remove such a thing.
+	undo []string
 	// reads is all that listing needs, as permissions.
 	reads grants
 }
@@ -32,7 +34,9 @@ var kinds = slices.Concat(
 	networkKinds,
 	keyKinds,
 	storageKinds,
+	systemsKinds,
 	loggingKinds,
+	dataKinds,
 )
 
 // reads is all this driver ever reads in an account, as permissions.
@@ -74,7 +78,7 @@ func (c *Cloud) Leftovers(ctx context.Context, at canary.Target) ([]run.Leftover
 			}
 			left = append(left, found...)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("list leftovers (%s): %w", k.name, err))
+				errs = append(errs, &run.UnlistedError{Kind: k.name, Undo: k.undo, Err: err})
 			}
 			if ctx.Err() != nil {
 				return left, errors.Join(errs...)

@@ -285,12 +285,9 @@ func (r *Run) list(ctx context.Context, runID string, targets []canary.Target) e
 }
 
 func (r *Run) listOne(ctx context.Context, runID string, t canary.Target) ([]Leftover, error) {
-	listed := Listed{Target: t}
 	left, err := r.Sweepers[t.Provider].Leftovers(ctx, t)
-	if err != nil {
-		listed.Err = err.Error()
-	}
-	listed.Left = left
+	listed := Listed{Target: t, Left: left}
+	listed.fail(err)
 	return left, r.append(ctx, Entry{Type: "listed", Run: runID, Listed: &listed})
 }
 

@@ -3,8 +3,10 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +80,37 @@ const MaxRaw = 40 << 10
 type Listed struct {
 	Target canary.Target `json:"target"`
 	Left   []Leftover    `json:"left,omitempty"`
-	Err    string        `json:"error,omitempty"`
+	// Err says why nothing is known of the place; Unlisted, of which kinds.
+	Err      string     `json:"error,omitempty"`
+	Unlisted []Unlisted `json:"unlisted,omitempty"`
+}
+
+// Unlisted is a kind that could not be listed; see UnlistedError.
+type Unlisted struct {
+	Kind string   `json:"kind"`
+	Undo []string `json:"undo"`
+	Err  string   `json:"error"`
+}
+
+// fail writes down why a listing is not complete: kind by kind as far as the
+// error says so.
+func (l *Listed) fail(err error) {
+	if err == nil {
+		return
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		var u *UnlistedError
+		if errors.As(err, &u) {
+			l.Unlisted = append(l.Unlisted, Unlisted{u.Kind, u.Undo, err.Error()})
+			return
+		}
+		l.Err = err.Error()
+		return
+	}
+	for _, one := range joined.Unwrap() {
+		l.fail(one)
+	}
 }
 
 // Swept is one undo call made for something that was listed but is in no
@@ -303,6 +335,14 @@ func (c *CanaryState) mayHaveLeft(l Leftover) bool {
 	return false
 }
 
+// mayNeed reports whether the canary may have left something that one of these
+// operations removes.
+func (c *CanaryState) mayNeed(undo []string) bool {
+	return len(undo) == 0 || slices.ContainsFunc(c.Plan.Steps, func(ps PlannedStep) bool {
+		return ps.Undo != nil && slices.Contains(undo, ps.Undo.Operation)
+	})
+}
+
 // applyListed tells every canary of the listed account and region what was left of it.
 func (s *State) applyListed(e Entry) {
 	for _, cs := range s.Canaries {
@@ -310,6 +350,11 @@ func (s *State) applyListed(e Entry) {
 			continue
 		}
 		clean := canary.Cleanup{Listed: e.At, Err: e.Listed.Err}
+		for _, u := range e.Listed.Unlisted {
+			if cs.mayNeed(u.Undo) {
+				clean.Err = u.Err
+			}
+		}
 		for _, l := range e.Listed.Left {
 			if l.Canary == cs.Plan.Canary.ID || l.Canary == "" && cs.mayHaveLeft(l) {
 				clean.Left = append(clean.Left, l.Kind+" "+l.ID)

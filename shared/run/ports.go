@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -62,11 +63,23 @@ type Sweeper interface {
 	// Leftovers lists what canaries left in an account and region, by asking for
 	// each kind of resource; it returns only what carries the name prefix, the
 	// tag and a run id. A kind that cannot be listed is an error, never an empty
-	// answer.
+	// answer; where the error joins UnlistedErrors, each speaks of its kind only.
 	Leftovers(ctx context.Context, t canary.Target) ([]Leftover, error)
 	// OpenSweep begins a session that may only undo, and only what is canary-marked.
 	OpenSweep(ctx context.Context, t canary.Target) (Session, error)
 }
+
+// UnlistedError is one kind of leftover that could not be listed.
+type UnlistedError struct {
+	Kind string // "iam role"
+	// Undo are the operations that remove such a thing. Whatever canary owes none
+	// of them cannot have left one. None given: any canary may have.
+	Undo []string
+	Err  error
+}
+
+func (e *UnlistedError) Error() string { return fmt.Sprintf("list leftovers (%s): %v", e.Kind, e.Err) }
+func (e *UnlistedError) Unwrap() error { return e.Err }
 
 // Session is an open identity. Do makes exactly one attempt and never panics;
 // whatever happened is in the receipt (Canary, Step, Phase and Attempt are the

@@ -36,6 +36,8 @@ type world struct {
 	now     time.Time
 	stopped time.Time           // the store's clock stands still here, and it shows nothing
 	fail    map[string][]string // operation -> error codes for the next calls
+	lacks   string              // an account that has nothing to act on
+	hidden  error               // what listing answers beside what it finds
 }
 
 var errDead = errors.New("the process is dead")
@@ -72,6 +74,9 @@ func (w *world) dead() bool {
 // The port run.Cloud.
 
 func (w *world) Plan(s canary.Scenario, c canary.Canary) (run.Plan, error) {
+	if c.Target.Account == w.lacks {
+		return run.Plan{}, fmt.Errorf("the thing is %w", run.ErrNotConfigured)
+	}
 	p := run.Plan{Canary: c, Scenario: s}
 	for _, st := range s.Steps {
 		ps := run.PlannedStep{Step: st.ID, Call: canary.Call{Operation: st.Call, Region: c.Target.Region, Params: map[string]any{"Name": c.Name() + "-" + st.ID}}}
@@ -138,7 +143,7 @@ func (w *world) Leftovers(_ context.Context, t canary.Target) ([]run.Leftover, e
 		}
 		out = append(out, run.Leftover{Kind: "thing", ID: name, Canary: id, Run: id[:len(id)-3], Undo: []canary.Call{{Operation: "test:Unmake", Params: map[string]any{"Name": name}, Gone: []string{"Gone"}}}})
 	}
-	return out, nil
+	return out, w.hidden
 }
 
 func (w *world) OpenSweep(_ context.Context, t canary.Target) (run.Session, error) {
@@ -287,6 +292,67 @@ func TestARunProvesEveryCanaryAndLeavesNothing(t *testing.T) {
 	sum := summary(t, r, "20261122-aaaaaa")
 	if sum.ExitCode() != 0 || sum.Tally.Proven != 2 || len(w.things) != 0 {
 		t.Errorf("exit %d, tally %+v, left %v, canaries %+v", sum.ExitCode(), sum.Tally, w.things, sum.Canaries)
+	}
+}
+
+// What cannot be done at a target for lack of a fixture is shown, and is neither
+// proven nor failed.
+func TestACanaryWithoutItsFixtureIsNotRun(t *testing.T) {
+	w := newWorld()
+	w.lacks = "1"
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Inject(t.Context(), "20261122-aaaaaa"), r.Confirm(t.Context(), run.ConfirmOptions{Wait: true})); err != nil {
+		t.Fatal(err)
+	}
+	sum := summary(t, r, "20261122-aaaaaa")
+	if sum.Tally.Canaries != 2 || sum.Tally.NotRun != 2 || sum.ExitCode() != 2 || len(w.done) != 0 {
+		t.Fatalf("exit %d, tally %+v, done %v", sum.ExitCode(), sum.Tally, w.done)
+	}
+	for _, l := range sum.Canaries {
+		if a := l.Checks[canary.Injected]; a.Status != canary.NotRun || !strings.Contains(a.Detail, "the thing is not configured") || a.Open {
+			t.Errorf("injected: %+v", a)
+		}
+	}
+}
+
+// A kind that cannot be listed leaves those canaries unproven that may have left
+// one, and no others.
+func TestAKindThatCannotBeListedConcernsWhoMayHaveLeftOne(t *testing.T) {
+	for _, tt := range []struct {
+		claim  string
+		hidden error
+		proven int
+	}{
+		{"a kind of theirs", errors.Join(&run.UnlistedError{Kind: "thing", Undo: []string{"test:Unmake"}, Err: errors.New("refused")}), 0},
+		{"a kind of others", errors.Join(&run.UnlistedError{Kind: "filter", Undo: []string{"test:Unfilter"}, Err: errors.New("refused")}), 2},
+		{"a kind of nobody knows whom", &run.UnlistedError{Kind: "thing", Err: errors.New("refused")}, 0},
+		{"one of theirs beside one of others", errors.Join(&run.UnlistedError{Kind: "filter", Undo: []string{"test:Unfilter"}, Err: errors.New("refused")}, &run.UnlistedError{Kind: "thing", Undo: []string{"test:Unmake"}, Err: errors.New("refused")}), 0},
+		{"the place as a whole", errors.New("refused"), 0},
+		{"the place as a whole, beside a kind of others", errors.Join(errors.New("refused"), &run.UnlistedError{Kind: "filter", Undo: []string{"test:Unfilter"}, Err: errors.New("refused")}), 0},
+	} {
+		t.Run(tt.claim, func(t *testing.T) {
+			w := newWorld()
+			w.hidden = tt.hidden
+			s, v := key(t)
+			r, err := process(t, w, newMemory(), s, v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(r.Inject(t.Context(), "20261122-aaaaaa"), r.Confirm(t.Context(), run.ConfirmOptions{Wait: true})); err != nil {
+				t.Fatal(err)
+			}
+			sum := summary(t, r, "20261122-aaaaaa")
+			if sum.Tally.Proven != tt.proven || sum.Tally.Proven+sum.Tally.Inconclusive != 2 {
+				t.Errorf("tally %+v, want %d proven and the rest inconclusive", sum.Tally, tt.proven)
+			}
+			if res, err := r.Sweep(t.Context(), 0); err != nil || len(res.Problems) == 0 || len(res.Clean) != 0 {
+				t.Errorf("the sweep calls the place clean: %+v, %v", res, err)
+			}
+		})
 	}
 }
 

@@ -127,9 +127,9 @@ func (r *Run) sweepPlace(ctx context.Context, state *State, t canary.Target, spa
 	}
 	listed, err := r.Sweepers[t.Provider].Leftovers(ctx, t)
 	entry := Listed{Target: t, Left: listed}
+	entry.fail(err)
 	switch {
 	case err != nil:
-		entry.Err = err.Error()
 		res.Problems = append(res.Problems, fmt.Sprintf("%s/%s: %v", t.Account, t.Region, err))
 	case len(listed) == 0:
 		res.Clean = append(res.Clean, t)
