@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -34,9 +36,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 //	GET /_sandbox/calls   the calls so far: [{n, service, operation, account, region, mutating, error, ...}]
 //	GET /_sandbox/state   what is not as at the start: {"changes": [{account, region, kind, id, is}]}
 //	GET /_sandbox/time    the sandbox's clock: {"now": "2026-01-02T15:04:05.678Z"}
+//	POST /_sandbox/time   puts it forward: {"advance": "10m"}. Answered when everything due until then is delivered
 //	GET /_sandbox/delivery how far delivery is: {latest_delivery, latest_digest, pending}
 //	GET /_sandbox/faults  how often each fault struck: [{name, at, fired, error}]
-//	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n anew
+//	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n and their windows anew
 func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock) http.Handler {
 	mux := http.NewServeMux()
 	get := func(path string, answer func() any) {
@@ -55,7 +58,25 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 		}
 		return map[string]any{"changes": changes}
 	})
-	get("time", func() any { return map[string]any{"now": now.Now().Format(time.RFC3339Nano)} })
+	tell := func() any { return map[string]any{"now": now.Now().Format(time.RFC3339Nano)} }
+	get("time", tell)
+	mux.HandleFunc("POST "+adminPrefix+"time", func(w http.ResponseWriter, r *http.Request) {
+		var ask struct{ Advance string }
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&ask); err != nil {
+			reply(w, http.StatusBadRequest, map[string]any{"error": `want {"advance": "10m"}: ` + err.Error()})
+			return
+		}
+		by, err := time.ParseDuration(ask.Advance)
+		if err != nil || by <= 0 || by > mostAdvance {
+			reply(w, http.StatusBadRequest, map[string]any{"error": fmt.Sprintf("advance: want a duration above 0 and up to %s, not %q", mostAdvance, ask.Advance)})
+			return
+		}
+		if err := advance(r.Context(), now, delivery, by); err != nil {
+			reply(w, http.StatusInternalServerError, map[string]any{"error": "advance: " + err.Error()})
+			return
+		}
+		reply(w, http.StatusOK, tell())
+	})
 	get("delivery", func() any {
 		s := delivery.Status()
 		return map[string]any{"latest_delivery": s.LatestDelivery, "latest_digest": s.LatestDigest, "pending": s.Pending}
@@ -77,6 +98,24 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 		reply(w, http.StatusOK, faults.Status())
 	})
 	return mux
+}
+
+// mostAdvance bounds one jump: each hour of it takes a digest of every place.
+const mostAdvance = 1000 * time.Hour
+
+// advance puts the clock forward, from one thing that is due to the next, so that
+// each is delivered at its own time.
+func advance(ctx context.Context, now *clock, delivery *archive.Delivery, by time.Duration) error {
+	until := now.Now().Add(by)
+	for next := delivery.CatchUp(ctx); next.Before(until); next = delivery.CatchUp(ctx) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		now.putForward(next)
+	}
+	now.putForward(until)
+	delivery.CatchUp(ctx)
+	return ctx.Err()
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

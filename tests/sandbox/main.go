@@ -10,6 +10,17 @@
 // With that environment and that configuration file the product's own binaries
 // run against it as they run against AWS. What a test wants to know of the
 // sandbox itself is under /_sandbox/ (see admin.go). It ends on SIGTERM.
+//
+// Its clock runs as the real one does, N times as fast with -speed N, and not at
+// all with -speed 0. It can be put forward at any time:
+//
+//	curl -d '{"advance": "1h"}' $AWS_ENDPOINT_URL/_sandbox/time
+//
+// When that is answered, everything that was due in that hour has been delivered,
+// each thing at its own time. So a test need not wait, and cannot be too early.
+//
+// What goes wrong is data: -faults FILE. Package fault has the words, with an
+// example of each; the folder faults has a file for every way to lose a record.
 package main
 
 import (
@@ -66,7 +77,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback `ADDRESS` to serve on; port 0 takes a free one")
 	f.StringVar(&o.data, "data", "", "keep the archive, the configuration and the signing key in `DIR`")
 	f.StringVar(&faults, "faults", "", "let go wrong what `FILE` says")
-	f.Float64Var(&o.speed, "speed", 1, "run the clock `N` times as fast as the real one")
+	f.Float64Var(&o.speed, "speed", 1, "run the clock `N` times as fast as the real one; 0: it stands still until it is put forward")
 	f.DurationVar(&o.delay, "delay", 5*time.Minute, "deliver records this long after the call, on `AVERAGE`, by the sandbox's clock")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -76,8 +87,8 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.data == "":
 		return o, errors.New("-data DIR is missing")
-	case !(o.speed >= 1 && o.speed <= 1e6):
-		return o, fmt.Errorf("-speed %v: want 1 to 1000000", o.speed)
+	case o.speed != 0 && !(o.speed >= 1 && o.speed <= 1e6):
+		return o, fmt.Errorf("-speed %v: want 1 to 1000000, or 0", o.speed)
 	case o.delay <= 0:
 		return o, fmt.Errorf("-delay %v: want more than 0", o.delay)
 	}
@@ -121,6 +132,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	}
 	logger := log.New(stderr, "sandbox: ", log.LstdFlags)
 	now := newClock(time.Now, o.speed)
+	o.faults.Start(now.Now)
 	// What must still be done when ctx has ended has its own time.
 	closing := func(close func(context.Context) error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)

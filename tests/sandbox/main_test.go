@@ -226,6 +226,68 @@ func TestItsClockRunsFast(t *testing.T) {
 	}
 }
 
+func TestAClockThatStandsMovesOnlyWhenPutForward(t *testing.T) {
+	s := start(t, "-speed", "0")
+	now := func() time.Time {
+		var at struct{ Now time.Time }
+		s.admin(t, http.MethodGet, "time", "", http.StatusOK, &at)
+		return at.Now
+	}
+	status := func() (d struct {
+		LatestDelivery time.Time `json:"latest_delivery"`
+		LatestDigest   time.Time `json:"latest_digest"`
+		Pending        int
+	}) {
+		s.admin(t, http.MethodGet, "delivery", "", http.StatusOK, &d)
+		return d
+	}
+	begin := now()
+	if _, err := sts.NewFromConfig(s.aws()).GetCallerIdentity(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if d := status(); !now().Equal(begin) || d.Pending != 1 || !d.LatestDelivery.IsZero() {
+		t.Errorf("standing still: %s later, delivery %+v", now().Sub(begin), d)
+	}
+	var at struct{ Now time.Time }
+	s.admin(t, http.MethodPost, "time", `{"advance": "10m"}`, http.StatusOK, &at)
+	if !at.Now.Equal(begin.Add(10*time.Minute)) || !now().Equal(at.Now) {
+		t.Errorf("put forward by %s to %s", at.Now.Sub(begin), now().Sub(begin))
+	}
+	// The file came when it was due, not when the clock was put forward.
+	if d := status(); d.Pending != 0 || d.LatestDelivery.Sub(begin) < 2*time.Minute || d.LatestDelivery.Sub(begin) > 9*time.Minute {
+		t.Errorf("after ten minutes: %+v", d)
+	}
+	s.admin(t, http.MethodPost, "time", `{"advance": "3h"}`, http.StatusOK, &at)
+	if d := status(); d.LatestDigest.Sub(begin).Round(time.Minute) != 3*time.Hour+2*time.Minute {
+		t.Errorf("latest digest after %s", d.LatestDigest.Sub(begin))
+	}
+	for _, body := range []string{`{"advance": "soon"}`, `{"advance": "-1m"}`, `{"advance": "9999h"}`, `{}`, `x`} {
+		var refused struct{ Error string }
+		s.admin(t, http.MethodPost, "time", body, http.StatusBadRequest, &refused)
+		if refused.Error == "" {
+			t.Errorf("%s: no reason", body)
+		}
+	}
+}
+
+func TestTheWindowsOfFaultsFollowTheSandboxsClock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f.yaml")
+	if err := os.WriteFile(file, []byte("faults:\n  - {name: busy, at: call, match: 'true', after: 10m, for: 1m, do: {error: {code: Throttling}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "-speed", "0", "-faults", file)
+	var got []bool
+	for range 3 {
+		_, err := sts.NewFromConfig(s.aws()).GetCallerIdentity(t.Context(), nil)
+		got = append(got, err == nil)
+		var at struct{ Now time.Time }
+		s.admin(t, http.MethodPost, "time", `{"advance": "10m30s"}`, http.StatusOK, &at)
+	}
+	if !slices.Equal(got, []bool{true, false, true}) {
+		t.Errorf("answered: %v, want all but the one in the window", got)
+	}
+}
+
 func TestItStopsCleanlyAndStartsAgainOverItsData(t *testing.T) {
 	s := start(t)
 	if _, err := sts.NewFromConfig(s.aws()).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}); err != nil {
@@ -254,8 +316,8 @@ func TestFlagsRefuse(t *testing.T) {
 		want string
 	}{
 		{nil, "-data DIR is missing"},
-		{[]string{"-data", "d", "-speed", "0"}, "-speed 0: want 1 to 1000000"},
-		{[]string{"-data", "d", "-speed", "NaN"}, "-speed NaN: want 1 to 1000000"},
+		{[]string{"-data", "d", "-speed", "0.5"}, "-speed 0.5: want 1 to 1000000, or 0"},
+		{[]string{"-data", "d", "-speed", "NaN"}, "-speed NaN: want 1 to 1000000, or 0"},
 		{[]string{"-data", "d", "-delay", "0s"}, "-delay 0s: want more than 0"},
 		{[]string{"-data", "d", "-listen", "0.0.0.0:0"}, "-listen 0.0.0.0:0: only a loopback address is allowed"},
 		{[]string{"-data", "d", "-listen", ":0"}, "-listen :0: only a loopback address is allowed"},
