@@ -270,7 +270,7 @@ func planCommand(o *options) *cobra.Command {
 	}
 }
 
-func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string]json.RawMessage) error {
+func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string][]json.RawMessage) error {
 	w := cmd.OutOrStdout()
 	for _, p := range plans {
 		s := p.Scenario
@@ -305,9 +305,11 @@ func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string]jso
 		fmt.Fprintf(w, "  session policy: %s\n\n", p.SessionPolicy)
 	}
 	for _, account := range slices.Sorted(maps.Keys(permissions)) {
-		fmt.Fprintf(w, "Least-privilege policy of the injector role in %s, ready to paste:\n", account)
-		if err := printJSON(w, permissions[account]); err != nil {
-			return err
+		for i, policy := range permissions[account] {
+			fmt.Fprintf(w, "Least-privilege policy %d of %d of the injector role in %s, ready to paste:\n", i+1, len(permissions[account]), account)
+			if err := printJSON(w, policy); err != nil {
+				return err
+			}
 		}
 	}
 	fmt.Fprintf(w, "%d canaries planned. Nothing was called.\n", len(plans))

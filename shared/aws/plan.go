@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -80,8 +81,9 @@ func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedS
 	}
 	service, name, _ := strings.Cut(st.Call, ":")
 	out := run.PlannedStep{Step: st.ID, Call: do, NoUndo: st.NoUndo, Record: run.ExpectedRecord{
-		Service: service + ".amazonaws.com", Operation: name, Region: do.Region, ReadOnly: op.readOnly,
+		Service: service + ".amazonaws.com", Region: do.Region, ReadOnly: op.readOnly,
 	}}
+	out.Record.Operation = event.RecordedOperation(out.Record.Service, name)
 	switch {
 	case st.Undo != nil && st.NoUndo != "":
 		return out, fmt.Errorf("%s has an undo and a reason why none is needed", st.Call)
@@ -98,6 +100,9 @@ func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedS
 	}
 	undo, _, err := planCall(t, s, st.Undo.Call, st.Undo.Params)
 	if err != nil {
+		return out, fmt.Errorf("undo: %w", err)
+	}
+	if err := op.undone.check(s, undo.Operation, undo.Params); err != nil {
 		return out, fmt.Errorf("undo: %w", err)
 	}
 	for _, form := range op.subject {
@@ -120,6 +125,9 @@ func sameSubject(form, step string, do, undo canary.Call) error {
 	text, _ := got.(string)
 	switch {
 	case param == "":
+		if list, ok := got.([]any); ok && len(list) == 1 {
+			text, _ = list[0].(string)
+		}
 		if strings.HasPrefix(text, "${steps."+step+".") && strings.HasSuffix(text, "}") {
 			return nil
 		}
@@ -215,11 +223,14 @@ func loosely(t Target, s scene, name string, params map[string]any) canary.Call 
 	return canary.Call{Operation: name, Params: plain(expanded)}
 }
 
+// maxManagedPolicy is what IAM takes as a managed policy, in characters; a role
+// takes ten of them.
+const maxManagedPolicy = 6144
+
 // Permissions merges what the plans need with what sweeping and reading the
-// event history of their accounts need, as one identity policy for the
-// injector's role. It is deterministic. (IAM takes 10,240 characters as inline
-// policies of a role, 6,144 as a managed one.)
-func Permissions(plans []run.Plan) (json.RawMessage, error) {
+// event history of their accounts need, as identity policies for the injector's
+// role, each small enough for a managed policy. It is deterministic.
+func Permissions(plans []run.Plan) ([]json.RawMessage, error) {
 	var all []statement
 	for _, p := range plans {
 		if p.NotRun != "" {
@@ -236,11 +247,33 @@ func Permissions(plans []run.Plan) (json.RawMessage, error) {
 			all = append(all, s.statement(g, nil))
 		}
 	}
-	return policy(all), nil
+	return divide(merge(all))
+}
+
+// divide packs statements into as few policies as fit, in order.
+func divide(sts []statement) ([]json.RawMessage, error) {
+	var docs []json.RawMessage
+	first := 0
+	for i := range sts {
+		doc := compact(sts[first : i+1])
+		if len(doc) > maxManagedPolicy {
+			if first == i {
+				return nil, fmt.Errorf("one statement of the permissions has %d characters, and a managed policy takes %d: %.200s...", len(doc), maxManagedPolicy, doc)
+			}
+			first = i
+			doc = compact(sts[i : i+1])
+			docs = append(docs, nil)
+		}
+		if len(docs) == 0 {
+			docs = append(docs, nil)
+		}
+		docs[len(docs)-1] = doc
+	}
+	return docs, nil
 }
 
 // statement of an IAM policy. Condition values are compared with StringLike,
-// which is equality where there is no wildcard.
+// which is equality where there is no wildcard; or a key must not be there (Null).
 type statement struct {
 	Effect    string
 	Action    words
@@ -279,23 +312,37 @@ func (s scene) statements(call canary.Call) []statement {
 func (s scene) statement(g grant, params map[string]any) statement {
 	st := statement{Effect: "Allow", Action: g.actions, Resource: s.fill(g.resource, params)}
 	for k, template := range g.when {
-		if st.Condition == nil {
-			st.Condition = map[string]map[string]string{"StringLike": {}}
+		operator, value := "StringLike", strings.Join(s.fill(template, params), "")
+		if template == notGiven {
+			operator, value = "Null", "true"
 		}
-		st.Condition["StringLike"][k] = strings.Join(s.fill(template, params), "")
+		if st.Condition == nil {
+			st.Condition = map[string]map[string]string{}
+		}
+		if st.Condition[operator] == nil {
+			st.Condition[operator] = map[string]string{}
+		}
+		st.Condition[operator][k] = value
 	}
 	return st
 }
 
-// policy merges statements into a document: those of equal resource and
-// condition join their actions, then those of equal action and condition their
-// resources. Sorted and compact.
-func policy(sts []statement) json.RawMessage {
+// policy is a document of statements, merged.
+func policy(sts []statement) json.RawMessage { return compact(merge(sts)) }
+
+// merge unites statements: those of equal resource and condition join their
+// actions, then those of equal action and condition their resources. Sorted.
+func merge(sts []statement) []statement {
 	sts = join(sts, func(s *statement) (*words, words) { return &s.Action, s.Resource })
 	sts = join(sts, func(s *statement) (*words, words) { return &s.Resource, s.Action })
 	slices.SortFunc(sts, func(a, b statement) int {
 		return cmp.Or(slices.Compare(a.Action, b.Action), slices.Compare(a.Resource, b.Resource), strings.Compare(conditionKey(a), conditionKey(b)))
 	})
+	return sts
+}
+
+// compact writes statements as one document.
+func compact(sts []statement) json.RawMessage {
 	doc, err := json.Marshal(struct {
 		Version   string
 		Statement []statement

@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -33,6 +32,7 @@ func testTarget() Target {
 			"eu-west-1": {
 				"security_group": "sg-0123456789abcdef0", "kms_key": "1f0a4f3c-0000-4000-8000-000000000001",
 				"bucket": "auditcanary-111122223333-eu-west-1", "decoy_trail": "auditcanary-decoy", "locked_trail": "auditcanary-locked",
+				"selector_trail": "auditcanary-selector", "log_group": "auditcanary-retention", "locked_rule": "auditcanary-locked",
 			},
 		},
 	}
@@ -109,8 +109,16 @@ func TestPlansOfTheCatalogueAreAsReviewed(t *testing.T) {
 	}
 	golden(t, "permissions.json", merged)
 	slices.Reverse(plans)
-	if again, err := Permissions(plans); err != nil || !bytes.Equal(again, merged) {
+	if again, err := Permissions(plans); err != nil || !reflect.DeepEqual(again, merged) {
 		t.Errorf("permissions depend on the order of plans (%v)", err)
+	}
+	if len(merged) > 10 {
+		t.Errorf("%d managed policies, and a role takes 10", len(merged))
+	}
+	for i, doc := range merged {
+		if len(doc) > maxManagedPolicy {
+			t.Errorf("policy %d has %d characters, and IAM takes %d", i, len(doc), maxManagedPolicy)
+		}
 	}
 	tt := testTarget()
 	for i, some := range share(tt.scene("eu-west-1", "*", canary.Marker+"-*"), kinds) {
@@ -379,5 +387,33 @@ func TestNewNamesTheTargetAndField(t *testing.T) {
 	}
 	if _, err := New(Options{Clock: time.Now, Targets: []Target{testTarget(), testTarget()}}); err == nil || !strings.Contains(err.Error(), `target "111122223333" is configured twice`) {
 		t.Error(err)
+	}
+}
+
+func TestPermissionsAreDividedWithoutLoss(t *testing.T) {
+	var sts []statement
+	for i := range 300 {
+		sts = append(sts, statement{Effect: "Allow", Action: words{fmt.Sprintf("svc:Action%03d", i)}, Resource: words{strings.Repeat("x", i%70)}})
+	}
+	docs, err := divide(sts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again []statement
+	for _, doc := range docs {
+		var d struct{ Statement []statement }
+		if err := json.Unmarshal(doc, &d); err != nil || len(doc) > maxManagedPolicy {
+			t.Fatalf("%d characters, %v", len(doc), err)
+		}
+		again = append(again, d.Statement...)
+	}
+	if !reflect.DeepEqual(again, sts) || len(docs) < 3 {
+		t.Errorf("%d statements in %d policies, want all %d", len(again), len(docs), len(sts))
+	}
+	if _, err := divide([]statement{{Effect: "Allow", Action: words{"svc:A"}, Resource: words{strings.Repeat("x", maxManagedPolicy)}}}); err == nil {
+		t.Error("a statement that no policy can hold is no error")
+	}
+	if docs, err := divide(nil); err != nil || len(docs) != 0 {
+		t.Errorf("nothing needed: %s, %v", docs, err)
 	}
 }

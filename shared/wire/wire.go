@@ -148,13 +148,14 @@ func Plan(c *Config) ([]run.Plan, error) {
 	return r.PlanAll("00000000-dryrun")
 }
 
-// Permissions merges what the plans need into one policy for each account's injector role.
-func Permissions(_ *Config, plans []run.Plan) (map[string]json.RawMessage, error) {
+// Permissions merges what the plans need into policies for each account's injector
+// role, each small enough for a managed policy.
+func Permissions(_ *Config, plans []run.Plan) (map[string][]json.RawMessage, error) {
 	byAccount := map[string][]run.Plan{}
 	for _, p := range plans {
 		byAccount[p.Canary.Target.Account] = append(byAccount[p.Canary.Target.Account], p)
 	}
-	out := map[string]json.RawMessage{}
+	out := map[string][]json.RawMessage{}
 	for account, ps := range byAccount {
 		policy, err := aws.Permissions(ps)
 		if err != nil {

@@ -60,8 +60,8 @@ func permit(plane *cloud.Cloud, config string) error {
 	if err != nil {
 		return err
 	}
-	for account, policy := range policies {
-		if err := plane.PermitInjector(account, policy); err != nil {
+	for account, documents := range policies {
+		if err := plane.PermitInjector(account, documents); err != nil {
 			return err
 		}
 	}

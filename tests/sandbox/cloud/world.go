@@ -78,6 +78,7 @@ type Role struct {
 	Boundary                    string   // ARN of a managed policy, "" = none
 	Attached                    []string // ARNs of managed policies
 	Policies                    []policy.Named
+	Inline                      map[string]policy.Document // what PutRolePolicy put in, by name
 	Tags                        map[string]string
 }
 
@@ -233,7 +234,8 @@ func World(clock Clock) *Seed {
 // The organisation's guard around its trails.
 const protectTrails = `{"Version":"2012-10-17","Statement":[{"Sid":"ProtectTrails","Effect":"Deny",
  "Action":["cloudtrail:StopLogging","cloudtrail:DeleteTrail","cloudtrail:UpdateTrail","cloudtrail:PutEventSelectors"],
- "Resource":["arn:aws:cloudtrail:*:*:trail/auditcanary-locked","arn:aws:cloudtrail:*:*:trail/org-trail"]}]}`
+ "Resource":["arn:aws:cloudtrail:*:*:trail/auditcanary-locked","arn:aws:cloudtrail:*:*:trail/org-trail"]},
+ {"Sid":"ProtectBoundaries","Effect":"Deny","Action":"iam:DeleteRolePermissionsBoundary","Resource":"arn:aws:iam::*:role/auditcanary/auditcanary-locked"}]}`
 
 // The archive admits the service that writes it, and the management account to read.
 const archivePolicy = `{"Version":"2012-10-17","Statement":[
@@ -262,16 +264,27 @@ const readerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation"],"Resource":"arn:aws:s3:::org-trail-archive"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::org-trail-archive/*"}]}`
 
-// PermitInjector replaces what the injector of an account may do by a policy: the
-// one that `auditcanary plan` says it needs.
-func (c *Cloud) PermitInjector(account string, document []byte) error {
-	doc, err := policy.Parse(document, policy.ForIdentity)
-	if err != nil {
-		return fmt.Errorf("the injector's policy in %s: %w", account, err)
+// PermitInjector replaces what the injector of an account may do by managed
+// policies: those that `auditcanary plan` says it needs.
+func (c *Cloud) PermitInjector(account string, documents []json.RawMessage) error {
+	const most, longest = 10, 6144 // IAM's quotas
+	if len(documents) > most {
+		return fmt.Errorf("%d policies for the injector in %s: a role takes %d", len(documents), account, most)
+	}
+	var policies []policy.Named
+	for i, text := range documents {
+		if len(text) > longest {
+			return fmt.Errorf("policy %d of the injector in %s has %d characters, more than %d", i, account, len(text), longest)
+		}
+		doc, err := policy.Parse(text, policy.ForIdentity)
+		if err != nil {
+			return fmt.Errorf("policy %d of the injector in %s: %w", i, account, err)
+		}
+		policies = append(policies, policy.Named{Doc: doc})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.world.Accounts[account].Roles["auditcanary-injector"].Policies = []policy.Named{{Doc: doc}}
+	c.world.Accounts[account].Roles["auditcanary-injector"].Policies = policies
 	return nil
 }
 
@@ -452,7 +465,7 @@ func things(w *Seed) map[string]string {
 	}
 	for _, a := range w.Accounts {
 		for _, r := range a.Roles {
-			put(a.ID, "us-east-1", "iam role", r.Path+r.Name, map[string]any{"attached": r.Attached, "boundary": r.Boundary, "tags": r.Tags})
+			put(a.ID, "us-east-1", "iam role", r.Path+r.Name, map[string]any{"attached": r.Attached, "inline": slices.Sorted(maps.Keys(r.Inline)), "boundary": r.Boundary, "trust": r.Trust, "tags": r.Tags})
 		}
 		for name, region := range a.Regions {
 			for _, g := range region.Groups {
