@@ -306,7 +306,7 @@ func documentationNetworks() guard {
 		walk(p, func(m map[string]any) {
 			for k, v := range m {
 				switch k {
-				case "CidrIp", "CidrIpv6":
+				case "CidrIp", "CidrIpv6", "CidrBlock", "Ipv6CidrBlock":
 					named++
 					cidr, _ := v.(string)
 					if !isDocumentation(cidr) && err == nil {
@@ -349,17 +349,21 @@ func (s scene) ours(v string) error {
 
 func (s scene) canaryID() string { return strings.TrimPrefix(s.name, canary.Marker+"-") }
 
-// fill writes a template out: once, or once for each value of the list
-// parameter in it. A parameter that is an ARN stands for the whole.
+// fill writes a template out: once, or once for each value of a list parameter
+// in it. A parameter that is an ARN stands for the whole.
 func (s scene) fill(template string, params map[string]any) []string {
 	place := strings.NewReplacer("{partition}", s.partition, "{account}", s.account, "{region}", s.region, "{run}", s.run, "{name}", s.name)
-	out := place.Replace(template)
-	open, end := strings.IndexByte(out, '{'), strings.LastIndexByte(out, '}')
-	if open < 0 || end < open {
-		return []string{out}
+	return fillParams(place.Replace(template), params)
+}
+
+func fillParams(template string, params map[string]any) []string {
+	before, rest, _ := strings.Cut(template, "{")
+	param, after, found := strings.Cut(rest, "}")
+	if !found {
+		return []string{template}
 	}
 	var filled []string
-	for _, v := range texts(lookAt(params, out[open+1:end])) {
+	for _, v := range texts(lookAt(params, param)) {
 		if strings.HasPrefix(v, "arn:") && !strings.Contains(v, "${") {
 			filled = append(filled, v)
 			continue
@@ -367,7 +371,9 @@ func (s scene) fill(template string, params map[string]any) []string {
 		if strings.Contains(v, "${") { // not known yet: what it may be is for the condition to say
 			v = "*"
 		}
-		filled = append(filled, out[:open]+v+out[end+1:])
+		for _, tail := range fillParams(after, params) {
+			filled = append(filled, before+v+tail)
+		}
 	}
 	return filled
 }

@@ -411,8 +411,12 @@ func pick(out any, refs []string) map[string]string {
 	return picked
 }
 
-// secretParts are what no reply's part may be called to be kept.
-var secretParts = []string{"credential", "secret", "token", "password", "private"}
+// secretParts are what no reply's part may be called to be kept, but for
+// notSecret: WAF's lock token names a version of a set, and CloudTrail records it.
+var (
+	secretParts = []string{"credential", "secret", "token", "password", "private"}
+	notSecret   = "LockToken"
+)
 
 func at(v reflect.Value, path []string) (string, bool) {
 	for v.Kind() == reflect.Pointer {
@@ -431,7 +435,7 @@ func at(v reflect.Value, path []string) (string, bool) {
 		return "", false
 	}
 	lower := strings.ToLower(path[0])
-	if slices.ContainsFunc(secretParts, func(p string) bool { return strings.Contains(lower, p) }) {
+	if path[0] != notSecret && slices.ContainsFunc(secretParts, func(p string) bool { return strings.Contains(lower, p) }) {
 		return "", false
 	}
 	switch v.Kind() {
