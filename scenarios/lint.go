@@ -35,6 +35,7 @@ func lint(d *document, s *canary.Scenario, check Checker) {
 		l.stepID(i, st)
 		l.undo(i, st)
 		l.dryRun(i, st)
+		l.unprotected(i, st)
 		l.references(i, st)
 		l.marks(i, st)
 		l.calls(i, st, check)
@@ -117,6 +118,17 @@ var removing = regexp.MustCompile(`:(Delete|Deregister|Detach|Disassociate|Relea
 // what counts, not what does not: a code nobody thought of is not success.
 var saysGone = regexp.MustCompile(`(?i)not_?found|no_?such|not_?exist|non_?exist|not_?attached|already_?deleted`)
 
+// notThere are codes that say it only as the answer to one call.
+var notThere = map[string]string{
+	// The only state that suits a cancellation is being about to be deleted.
+	"kms:CancelKeyDeletion": "KMSInvalidStateException",
+	// "The specified SSM document doesn't exist."
+	"ssm:DeleteDocument": "InvalidDocument",
+	// One code for every refusal. The detector and the name, which CreateFilter
+	// took, are all that it is sent.
+	"guardduty:DeleteFilter": "BadRequestException",
+}
+
 // gone requires that an undo knows when it has nothing left to do, and that it
 // takes nothing else for that: a refused undo that counts as done leaves a
 // privileged thing behind.
@@ -125,7 +137,7 @@ func (l *linter) gone(i int, u canary.Undo) {
 		l.at(stepPath(i, "undo"), "undo %s must list in gone the error codes which mean that there is nothing left to undo", u.Call)
 	}
 	for j, code := range u.Gone {
-		if !saysGone.MatchString(code) {
+		if !saysGone.MatchString(code) && code != notThere[u.Call] {
 			l.at(stepPath(i, "undo", "gone", strconv.Itoa(j)), "gone: %s does not say that there is nothing left to undo, as NoSuchEntity does", quote(code))
 		}
 	}
@@ -140,6 +152,14 @@ func (l *linter) dryRun(i int, st canary.Step) {
 	case l.s.Kind != canary.DryRun && stated && l.s.Kind != "":
 		n := l.locateKey(stepPath(i, "params", "DryRun"))
 		l.fail(n.Line, n.Column, "DryRun is for scenarios of kind dry-run: a %s step must really be tried", l.s.Kind)
+	}
+}
+
+// unprotected is for attempts that must be denied.
+func (l *linter) unprotected(i int, st canary.Step) {
+	if len(st.Unprotected) > 0 && l.s.Kind != canary.MustBeDenied && l.s.Kind != "" {
+		n := l.locateKey(stepPath(i, "unprotected"))
+		l.fail(n.Line, n.Column, "unprotected is for scenarios of kind must-be-denied: a %s step need not be refused", l.s.Kind)
 	}
 }
 
@@ -210,7 +230,9 @@ var creating = regexp.MustCompile(`:(Allocate|AuthorizeSecurityGroup|Create|Impo
 // untaggable are calls that make something which takes no tags, with the way by
 // which the sweep finds it all the same.
 var untaggable = map[string]string{
+	"ec2:CreateNetworkAclEntry": "goes with its network ACL, which is tagged",
 	"iam:CreateAccessKey":       "listed with its user, which is tagged",
+	"iam:CreatePolicyVersion":   "listed with its policy, which is tagged",
 	"securityhub:CreateInsight": "its name is the canary's",
 }
 
@@ -221,7 +243,7 @@ func (l *linter) marks(i int, st canary.Step) {
 	if st.Undo != nil {
 		l.names(stepPath(i, "undo", "params"), st.Undo.Params)
 	}
-	if !creating.MatchString(st.Call) || untaggable[st.Call] != "" {
+	if !creating.MatchString(st.Call) || untaggable[st.Call] != "" || l.s.Kind == canary.DryRun {
 		return
 	}
 	for _, tag := range []struct{ key, value string }{{tagRun, "${run}"}, {tagCanary, "${canary}"}} {

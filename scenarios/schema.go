@@ -181,7 +181,7 @@ func patternMeaning(path []string) string {
 		return "must consist of lower-case letters, digits and dashes"
 	case last == "call":
 		return `must be like "iam:CreateRole": service:Operation`
-	case len(path) > 1 && path[len(path)-2] == "gone":
+	case len(path) > 1 && (path[len(path)-2] == "gone" || path[len(path)-2] == "unprotected"):
 		return `must be an error code like "NoSuchEntity"`
 	default:
 		return "must be one line"

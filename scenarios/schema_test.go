@@ -92,8 +92,11 @@ func generateSchema(t *testing.T) []byte {
 	part(step, "id").Pattern, part(step, "id").MaxLength = `^[a-z0-9-]+$`, line
 	part(step, "call").Pattern = call
 	part(step, "no_undo").MinLength, part(step, "no_undo").MaxLength = one, text
+	codes := `^[A-Za-z][A-Za-z0-9._]*$`
+	part(step, "unprotected").Items.Pattern = codes
+	part(step, "unprotected").MinItems, part(step, "unprotected").MaxItems, part(step, "unprotected").UniqueItems = one, few, true
 	part(undo, "call").Pattern = call
-	part(undo, "gone").Items.Pattern = `^[A-Za-z][A-Za-z0-9._]*$`
+	part(undo, "gone").Items.Pattern = codes
 	part(undo, "gone").MinItems, part(undo, "gone").MaxItems, part(undo, "gone").UniqueItems = one, few, true
 
 	out, err := json.MarshalIndent(s, "", "  ")
