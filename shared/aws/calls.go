@@ -28,9 +28,13 @@ import (
 var operations = union(
 	identityOperations,
 	networkOperations,
+	securityOperations,
 	keyOperations,
 	storageOperations,
+	systemsOperations,
 	loggingOperations,
+	monitoringOperations,
+	dataOperations,
 )
 
 // union joins the subjects' lists; an operation that stands on two is a mistake
@@ -91,8 +95,9 @@ type operation struct {
 	undo string
 	// restores marks what a sweep may call.
 	restores bool
-	// guards refuse parameters that are not provably harmless.
-	guards guards
+	// guards refuse parameters that are not provably harmless; undone those of an
+	// undo, beyond its own guards, that would not bring back what was.
+	guards, undone guards
 	// grants are what the caller must be allowed, and no more.
 	grants grants
 }
@@ -100,8 +105,11 @@ type operation struct {
 type (
 	guards []guard
 	grants []grant
-	when   map[string]string // condition key -> template; compared with StringLike
+	when   map[string]string // condition key -> template, compared with StringLike; or notGiven
 )
+
+// notGiven: the request must not have that condition key.
+const notGiven = ""
 
 // grant is one IAM permission an operation needs.
 type grant struct {

@@ -137,7 +137,7 @@ var cloudTrailDifferences = [...]NamedDifference{
 	{
 		Name:   "masked-parameter",
 		Why:    "A service masks a parameter that may hold a secret.",
-		Source: "testdata/panther: CreateDBInstance (masterUserPassword); ssm SendCommand in DataDog/stratus-red-team's detonation logs; EC2 userData in public rule tests",
+		Source: "testdata/panther: CreateDBInstance (masterUserPassword); ssm SendCommand in DataDog/stratus-red-team's detonation logs; ssm PutParameter in public reports of incidents (2026, of type String; the API's model marks the value as sensitive); EC2 userData in public rule tests",
 		explains: func(want, got *Event, m mismatch) bool {
 			return slices.ContainsFunc(maskedParameters[:], func(p maskedParameter) bool {
 				return p.service == want.API.Service && "api.request."+p.param == m.field && p.mask == m.found
@@ -172,11 +172,21 @@ var s3OperationNames = map[string]string{
 	"PutObjectRetention":              "PutObjectLockRetention",
 }
 
+// RecordedOperation is the name under which a service's operation is recorded: the
+// API's own, or the older one that S3 is known to use.
+func RecordedOperation(service, operation string) string {
+	if older := s3OperationNames[operation]; service == s3 && older != "" {
+		return older
+	}
+	return operation
+}
+
 // maskedParameter is a top-level parameter with the text recorded in its place.
 type maskedParameter struct{ service, param, mask string }
 
 var maskedParameters = [...]maskedParameter{
 	{"rds.amazonaws.com", "MasterUserPassword", "****"},
 	{"ssm.amazonaws.com", "Parameters", "HIDDEN_DUE_TO_SECURITY_REASONS"},
+	{"ssm.amazonaws.com", "Value", "HIDDEN_DUE_TO_SECURITY_REASONS"},
 	{ec2, "UserData", "<sensitiveDataRemoved>"},
 }
