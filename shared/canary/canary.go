@@ -92,6 +92,10 @@ type Step struct {
 	Params map[string]any `json:"params,omitempty"`
 	// Undo reverses the call; nil only with NoUndo.
 	Undo *Undo `json:"undo,omitempty"`
+	// Unprotected lists, for an attempt that must be denied and cannot succeed
+	// anyway, the error codes that only a caller gets whom nothing denied
+	// (NoSuchConfigurationRecorderException): with them the protection is missing.
+	Unprotected []string `json:"unprotected,omitempty"`
 	// NoUndo says why nothing needs undoing ("the session expires by itself").
 	NoUndo string `json:"no_undo,omitempty"`
 	// Line of the step in its file, for messages.
@@ -213,5 +217,8 @@ type Problem struct {
 	Account string `json:"account,omitempty"` // "" = any
 	Region  string `json:"region,omitempty"`  // "" = any
 	Object  string `json:"object,omitempty"`  // s3://bucket/key
-	Err     string `json:"error"`
+	// Hop is Stored for an object that cannot be had, Parsed for one that holds
+	// what cannot be read, "" for a place that cannot be listed.
+	Hop Hop    `json:"hop,omitempty"`
+	Err string `json:"error"`
 }

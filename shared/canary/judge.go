@@ -44,7 +44,7 @@ func judgeInjected(s Scenario, ev Evidence) Answer {
 		if !ok {
 			return Answer{Status: Inconclusive, Step: step.ID, Detail: "the run was interrupted during " + step.Call + ": it may or may not have been done"}
 		}
-		if res := judgeOutcome(s.Kind, r); res.Status != Pass {
+		if res := judgeOutcome(s.Kind, step, r); res.Status != Pass {
 			res.Step = step.ID
 			return res
 		}
@@ -67,7 +67,7 @@ func isDryRunYes(code string) bool {
 	return code == "DryRunOperation" || code == "DryRunOperationException"
 }
 
-func judgeOutcome(kind Kind, r Receipt) Answer {
+func judgeOutcome(kind Kind, step Step, r Receipt) Answer {
 	o := r.Outcome
 	said := o.Code
 	if o.Message != "" {
@@ -86,6 +86,8 @@ func judgeOutcome(kind Kind, r Receipt) Answer {
 		return Answer{Status: Pass}
 	case kind == MustBeDenied && o.Result == Succeeded:
 		return Answer{Status: Fail, Detail: r.Call.Operation + " was allowed, and had to be denied: the protection is missing"}
+	case kind == MustBeDenied && o.Result == Failed && slices.Contains(step.Unprotected, o.Code):
+		return Answer{Status: Fail, Detail: fmt.Sprintf("%s was not denied, it only came to nothing (%s): the protection is missing", r.Call.Operation, said)}
 	case kind == DryRun && o.Result == Succeeded:
 		return Answer{Status: Fail, Detail: r.Call.Operation + " was carried out although it was asked as a dry run"}
 	case o.Result == Refused:
@@ -163,10 +165,10 @@ func judgeRecords(v *Verdict, s Scenario, c Canary, ev Evidence, seen Seen, slo 
 			attributed, timely = append(attributed, follow), append(timely, follow)
 			continue
 		}
-		att := judgeAttributed(s, r, mine, seen.History, slo)
+		att := judgeAttributed(s, r, mine, seen, slo)
 		att.Step = step.ID
 		attributed = append(attributed, att)
-		tim := judgeTimely(r, mine, slo)
+		tim := judgeTimely(r, mine, seen, slo)
 		tim.Step = step.ID
 		timely = append(timely, tim)
 		v.Records = append(v.Records, stepRecord(step.ID, r, mine))
@@ -194,6 +196,7 @@ func worst(rs []Answer) Answer {
 			out.Explained = append(slices.Clone(out.Explained), r.Explained...)
 			if r.Status == out.Status {
 				out.Fields = append(slices.Clone(out.Fields), r.Fields...)
+				out.Evidence = append(slices.Clone(out.Evidence), r.Evidence...)
 				if r.LatencySeconds != nil && (out.LatencySeconds == nil || *r.LatencySeconds > *out.LatencySeconds) {
 					out.LatencySeconds = r.LatencySeconds
 				}
@@ -262,15 +265,9 @@ func judgeSurfaced(r Receipt, mine []Sighting, seen Seen, slo SLO) Answer {
 		}
 		return res
 	}
-	for _, p := range seen.Problems {
-		if (p.Account == "" || p.Account == r.Want.Cloud.Account) && (p.Region == "" || p.Region == r.Want.Cloud.Region) {
-			// Something that may have held the record could not be read.
-			where := p.Object
-			if where == "" {
-				where = "the store"
-			}
-			return Answer{Status: Inconclusive, Hop: Stored, Open: seen.GaveUp == "" && !expired(r, seen, slo), Detail: fmt.Sprintf("not found, but %s could not be read: %s", where, p.Err)}
-		}
+	if res, unread := judgeUnread(r, seen); unread {
+		res.Open = seen.GaveUp == "" && !expired(r, seen, slo)
+		return res
 	}
 	if seen.GaveUp != "" {
 		return Answer{Status: Inconclusive, Detail: "nobody could look: " + seen.GaveUp}
@@ -290,29 +287,113 @@ func expired(r Receipt, seen Seen, slo SLO) bool {
 	return seen.AsOf.After(at.Add(slo.Late))
 }
 
-func missing(r Receipt, seen Seen, slo SLO) Answer {
-	res := Answer{Status: Fail, Detail: fmt.Sprintf("no record of %s (request %s) in the store %s after the call", r.Call.Operation, strings.Join(r.RequestIDs, ", "), slo.Late)}
-	for _, id := range r.RequestIDs {
-		h, asked := seen.History[id]
-		switch {
-		case !asked:
+// maxClues bounds what one answer tells of objects that cannot be read.
+const maxClues = 5
+
+// judgeUnread: something that may have held the record could not be read, so
+// that nobody knows whether it is there.
+func judgeUnread(r Receipt, seen Seen) (Answer, bool) {
+	res := Answer{Status: Inconclusive}
+	n := 0
+	for _, p := range seen.Problems {
+		if p.Account != "" && p.Account != r.Want.Cloud.Account || p.Region != "" && p.Region != r.Want.Cloud.Region {
 			continue
-		case h.Err != "":
-			res.Detail += "; where it was lost is unknown: the event history could not be asked: " + h.Err
-		case h.Event != nil:
-			res.Hop = Delivered
-			res.Detail += "; the provider's event history has it: lost on delivery (trail, selector or bucket)"
-		default:
-			res.Hop = Emitted
-			res.Detail += "; the provider's event history has none either: the service did not emit it"
 		}
-		return res
+		if n++; n == 1 {
+			where := p.Object
+			if where == "" {
+				where = "the store"
+			}
+			res.Hop = p.Hop
+			res.Detail = fmt.Sprintf("not found, but %s could not be read: %s", where, p.Err)
+		}
+		if n <= maxClues {
+			res.Evidence = append(res.Evidence, Clue{Source: FromStore, Asked: seen.AsOf, Object: p.Object, Found: "could not be read: " + p.Err})
+		}
 	}
-	res.Detail += "; where it was lost is unknown: the event history was not asked"
+	if n > maxClues {
+		res.Evidence = append(res.Evidence, Clue{Source: FromStore, Asked: seen.AsOf, Found: fmt.Sprintf("and %d more that could not be read", n-maxClues)})
+	}
+	return res, n > 0
+}
+
+// missing: the store has been seen in full after the deadline and has no record.
+// The provider's own history tells whether there ever was one.
+func missing(r Receipt, seen Seen, slo SLO) Answer {
+	res := Answer{
+		Status:   Fail,
+		Detail:   fmt.Sprintf("no record of %s (request %s) in the store %s after the call", r.Call.Operation, strings.Join(r.RequestIDs, ", "), slo.Late),
+		Evidence: []Clue{absence(r, seen)},
+	}
+	h, asked := historyOf(r, seen.History)
+	res.Evidence = append(res.Evidence, remembered(r, h, asked)...)
+	switch {
+	case !asked:
+		res.Detail += "; where it was lost is unknown: the event history was not asked"
+	case h.Err != "":
+		res.Detail += "; where it was lost is unknown: the event history could not be asked: " + h.Err
+	case h.Event != nil:
+		res.Hop = Delivered
+		res.Detail += "; the provider's event history has it: lost on delivery (trail, selector or bucket)"
+	default:
+		res.Hop = Emitted
+		res.Detail += "; the provider's event history has none either: the service did not emit it"
+	}
 	return res
 }
 
-func judgeAttributed(s Scenario, r Receipt, mine []Sighting, history map[string]HistoryAnswer, slo SLO) Answer {
+// absence says what of the store was read without finding the record.
+func absence(r Receipt, seen Seen) Clue {
+	c := Clue{Source: FromStore, Asked: seen.AsOf}
+	want := "request " + strings.Join(r.RequestIDs, ", ")
+	place := r.Want.Cloud.Account + "/" + r.Want.Cloud.Region
+	for _, l := range seen.Looked {
+		if l.Account == r.Want.Cloud.Account && l.Region == r.Want.Cloud.Region && l.Objects > 0 {
+			c.Found = fmt.Sprintf("%d objects of %s with %d records, stored from %s to %s, hold no record of %s",
+				l.Objects, place, l.Records, l.First.UTC().Format(time.RFC3339), l.Last.UTC().Format(time.RFC3339), want)
+			return c
+		}
+	}
+	c.Found = fmt.Sprintf("no object of %s at all since the call, hence no record of %s", place, want)
+	return c
+}
+
+// historyOf finds what the provider's own history answered of a receipt.
+func historyOf(r Receipt, history map[string]HistoryAnswer) (HistoryAnswer, bool) {
+	for _, id := range r.RequestIDs {
+		if h, ok := history[id]; ok {
+			return h, true
+		}
+	}
+	return HistoryAnswer{}, false
+}
+
+// remembered is the history's answer as a clue, if it gave one.
+func remembered(r Receipt, h HistoryAnswer, asked bool) []Clue {
+	c := Clue{Source: FromHistory, Asked: h.Asked}
+	place := r.Want.Cloud.Account + "/" + r.Want.Cloud.Region
+	switch {
+	case !asked || h.Err != "":
+		return nil
+	case h.Event == nil:
+		c.Found = fmt.Sprintf("that of %s has no event of request %s", place, strings.Join(r.RequestIDs, ", "))
+	default:
+		c.EventID = h.Event.Metadata.UID
+		c.Found = fmt.Sprintf("that of %s has event %s of request %s", place, c.EventID, h.Event.API.RequestUID)
+	}
+	return []Clue{c}
+}
+
+// standing says where a record stands.
+func standing(si Sighting, asOf time.Time, found string) Clue {
+	c := Clue{Source: FromStore, Asked: asOf, EventID: si.Event.Metadata.UID, Found: found}
+	if si.At.Key != "" {
+		c.Object = "s3://" + si.At.Bucket + "/" + si.At.Key
+	}
+	return c
+}
+
+func judgeAttributed(s Scenario, r Receipt, mine []Sighting, seen Seen, slo SLO) Answer {
 	if missing := unstated(r.Want); missing != "" {
 		return Answer{Status: Inconclusive, Detail: "the receipt does not state " + missing + ": there is nothing to hold the record against"}
 	}
@@ -323,21 +404,16 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, history map[string]
 		if am := record.Metadata.Amends; am != nil && am.OriginalRequestUID != "" {
 			record.API.RequestUID = am.OriginalRequestUID // a correction may have an id of its own
 		}
-		for _, d := range event.Compare(r.Want, record, tol) {
-			if d.Rule != "" {
-				res.Explained = append(res.Explained, d)
-			} else {
-				res.Fields = append(res.Fields, d)
-			}
+		wrong, explained, undecided := differences(s, r, record, tol)
+		if uidReused(si, seen.Sightings) {
+			wrong = append(wrong, reused(record))
 		}
-		for _, rule := range s.Rules {
-			ok, err := rule.Holds(si.Event)
-			if err != nil {
-				res.Status = Inconclusive
-				res.Detail = fmt.Sprintf("expectation %q could not be decided: %v", rule.Text, err)
-			} else if !ok {
-				res.Fields = append(res.Fields, event.Difference{Field: "expect", Expected: rule.Text, Found: "false"})
-			}
+		res.Fields, res.Explained = append(res.Fields, wrong...), append(res.Explained, explained...)
+		if undecided != "" {
+			res.Status, res.Detail = Inconclusive, undecided
+		}
+		if len(wrong) > 0 && len(res.Evidence) < maxClues {
+			res.Evidence = append(res.Evidence, standing(si, seen.AsOf, fmt.Sprintf("record at byte %d (%d bytes) differs from the receipt in %s", si.At.Offset, si.At.Length, fieldList(wrong))))
 		}
 	}
 	if len(res.Fields) == 0 {
@@ -352,8 +428,60 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, history map[string]
 	if n := len(res.Fields) - 1; n > 0 {
 		res.Detail += fmt.Sprintf(" (and %d more)", n)
 	}
-	res.Hop = whereChanged(r, res.Fields, history, tol)
+	h, asked := historyOf(r, seen.History)
+	res.Evidence = append(res.Evidence, remembered(r, h, asked)...)
+	var unknown string
+	if res.Hop, unknown = whereChanged(s, r, res.Fields, h, asked, tol); unknown != "" {
+		res.Detail += "; where it was changed is unknown: " + unknown
+	}
 	return res
+}
+
+// differences are what a record says otherwise than the receipt and the
+// scenario's expectations, but for what a named rule explains. undecided says
+// which expectation could not be held against it.
+func differences(s Scenario, r Receipt, record event.Event, tol event.Tolerance) (wrong, explained []event.Difference, undecided string) {
+	for _, d := range event.Compare(r.Want, record, tol) {
+		if d.Rule != "" {
+			explained = append(explained, d)
+		} else {
+			wrong = append(wrong, d)
+		}
+	}
+	for _, rule := range s.Rules {
+		ok, err := rule.Holds(record)
+		if err != nil {
+			undecided = fmt.Sprintf("expectation %q could not be decided: %v", rule.Text, err)
+		} else if !ok {
+			wrong = append(wrong, event.Difference{Field: "expect", Expected: rule.Text, Found: "false"})
+		}
+	}
+	return wrong, explained, undecided
+}
+
+// fieldUID is the record's own id. No receipt knows it, but two records of
+// different requests must not share one: readers drop the second as a copy.
+const fieldUID = "metadata.uid"
+
+func reused(e event.Event) event.Difference {
+	return event.Difference{Field: fieldUID, Expected: "an event id that no other record has", Found: e.Metadata.UID}
+}
+
+func uidReused(si Sighting, all []Sighting) bool {
+	return slices.ContainsFunc(all, func(o Sighting) bool {
+		return o.Event.Metadata.UID == si.Event.Metadata.UID && si.Event.Metadata.UID != "" &&
+			o.Event.API.RequestUID != si.Event.API.RequestUID
+	})
+}
+
+func fieldList(fields []event.Difference) string {
+	var names []string
+	for _, f := range fields {
+		if !slices.Contains(names, f.Field) {
+			names = append(names, f.Field)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // unstated names the first thing without which a comparison would prove nothing;
@@ -377,21 +505,28 @@ func unstated(want event.Event) string {
 }
 
 // whereChanged asks the provider's own history: if it has the fields as they
-// must be, they were changed after they were emitted.
-func whereChanged(r Receipt, fields []event.Difference, history map[string]HistoryAnswer, tol event.Tolerance) Hop {
-	for _, id := range r.RequestIDs {
-		h, ok := history[id]
-		if !ok || h.Err != "" || h.Event == nil {
-			continue
-		}
-		for _, d := range event.Compare(r.Want, *h.Event, tol) {
-			if d.Rule == "" && slices.ContainsFunc(fields, func(f event.Difference) bool { return f.Field == d.Field }) {
-				return Emitted
-			}
-		}
-		return Delivered
+// must be, they were changed after they were emitted. unknown says why that
+// cannot be told.
+func whereChanged(s Scenario, r Receipt, fields []event.Difference, h HistoryAnswer, asked bool, tol event.Tolerance) (hop Hop, unknown string) {
+	switch {
+	case !asked:
+		return "", "the event history was not asked"
+	case h.Err != "":
+		return "", "the event history could not be asked: " + h.Err
+	case h.Event == nil:
+		return "", "the event history has no event of this request"
 	}
-	return ""
+	emitted, _, _ := differences(s, r, *h.Event, tol)
+	emitted = append(emitted, reused(*h.Event)) // if it has that very id
+	for _, d := range emitted {
+		same := func(f event.Difference) bool {
+			return f.Field == d.Field && f.Expected == d.Expected && (f.Field != fieldUID || f.Found == d.Found)
+		}
+		if slices.ContainsFunc(fields, same) {
+			return Emitted, ""
+		}
+	}
+	return Delivered, ""
 }
 
 // latest drops the exact copies of a record and, where a record was corrected
@@ -417,7 +552,7 @@ func latest(mine []Sighting) []Sighting {
 	return out
 }
 
-func judgeTimely(r Receipt, mine []Sighting, slo SLO) Answer {
+func judgeTimely(r Receipt, mine []Sighting, seen Seen, slo SLO) Answer {
 	lat := latency(r, mine[0])
 	res := Answer{Status: Pass, LatencySeconds: &lat}
 	took := time.Duration(lat * float64(time.Second)).Round(time.Second)
@@ -432,6 +567,10 @@ func judgeTimely(r Receipt, mine []Sighting, slo SLO) Answer {
 		res.Status = Late
 		res.Hop = Delivered
 		res.Detail = fmt.Sprintf("stored %s after the call, allowed are %s", took, slo.Pass)
+	}
+	if res.Status != Pass {
+		res.Evidence = []Clue{standing(mine[0], seen.AsOf, fmt.Sprintf("call answered %s by the service's clock, its record stored %s by the store's",
+			r.Want.Time.UTC().Format(time.RFC3339), mine[0].Stored.UTC().Format(time.RFC3339)))}
 	}
 	return res
 }

@@ -117,6 +117,10 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 		{"a success without request id is inconclusive", Decoy, func(o *one) { o.ev.Receipts[0].RequestIDs = nil }, Injected, Inconclusive, "", "request id", false},
 		{"an allowed must-be-denied fails", MustBeDenied, func(o *one) { o.ev.Receipts[0].Outcome = Outcome{Result: Succeeded} }, Injected, Fail, "", "had to be denied", false},
 		{"a must-be-denied that fails otherwise is inconclusive", MustBeDenied, func(o *one) { o.ev.Receipts[0].Outcome = Outcome{Result: Failed, Code: "TrailNotFoundException"} }, Injected, Inconclusive, "", "TrailNotFound", false},
+		{"a must-be-denied that only came to nothing fails", MustBeDenied, func(o *one) {
+			o.s.Steps[0].Unprotected = []string{"TrailNotFoundException"}
+			o.ev.Receipts[0].Outcome = Outcome{Result: Failed, Code: "TrailNotFoundException"}
+		}, Injected, Fail, "", "the protection is missing", false},
 		{"an executed dry run fails", DryRun, func(o *one) { o.ev.Receipts[0].Outcome = Outcome{Result: Succeeded} }, Injected, Fail, "", "dry run", false},
 		{"a refused change is inconclusive, not a failed control", Decoy, func(o *one) { o.ev.Receipts[0].Outcome = Outcome{Result: Refused, Code: "AccessDenied"} }, Injected, Inconclusive, "", "refused", false},
 
@@ -142,8 +146,12 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 		{"a store nobody can look at is inconclusive", Decoy, func(o *one) { o.seen = Seen{GaveUp: "NoSuchBucket"} }, Surfaced, Inconclusive, "", "NoSuchBucket", false},
 		{"an unreadable object may have held it", Decoy, func(o *one) {
 			o.seen.Sightings, o.seen.AsOf = nil, t0.Add(61*time.Minute)
-			o.seen.Problems = []Problem{{Account: "111122223333", Region: "us-east-1", Object: "s3://b/cut.gz", Err: "unexpected EOF"}}
-		}, Surfaced, Inconclusive, Stored, "s3://b/cut.gz", false},
+			o.seen.Problems = []Problem{{Account: "111122223333", Region: "us-east-1", Object: "s3://b/cut.gz", Hop: Parsed, Err: "unexpected EOF"}}
+		}, Surfaced, Inconclusive, Parsed, "s3://b/cut.gz", false},
+		{"an object that cannot be had may have held it", Decoy, func(o *one) {
+			o.seen.Sightings, o.seen.AsOf = nil, t0.Add(61*time.Minute)
+			o.seen.Problems = []Problem{{Account: "111122223333", Region: "us-east-1", Object: "s3://b/gone.gz", Hop: Stored, Err: "NoSuchKey"}}
+		}, Surfaced, Inconclusive, Stored, "s3://b/gone.gz", false},
 		{"an unreadable object of another account excuses nothing", Decoy, func(o *one) {
 			o.seen.Sightings, o.seen.AsOf = nil, t0.Add(61*time.Minute)
 			o.seen.Problems = []Problem{{Account: "444455556666", Region: "us-east-1", Object: "s3://b/cut.gz", Err: "unexpected EOF"}}
@@ -163,6 +171,27 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 			wrong := o.seen.Sightings[0].Event
 			o.seen.History = map[string]HistoryAnswer{"req-1": {Event: &wrong}}
 		}, Attributed, Fail, Emitted, "src_endpoint.ip", false},
+		{"where a field was changed is not guessed: the history was not asked", Decoy, func(o *one) {
+			o.seen.Sightings[0].Event.SrcEndpoint.IP = "203.0.113.9"
+		}, Attributed, Fail, "", "where it was changed is unknown: the event history was not asked", false},
+		{"where a field was changed is not guessed: the history has no such event", Decoy, func(o *one) {
+			o.seen.Sightings[0].Event.SrcEndpoint.IP = "203.0.113.9"
+			o.seen.History = map[string]HistoryAnswer{"req-1": {}}
+		}, Attributed, Fail, "", "has no event of this request", false},
+		{"an event id that another request's record has too is no id", Decoy, func(o *one) {
+			other := o.seen.Sightings[0]
+			other.Event.API.RequestUID = "req-of-somebody"
+			o.seen.Sightings = append(o.seen.Sightings, other)
+			own := recorded
+			own.Metadata.UID = "event-of-its-own"
+			o.seen.History = map[string]HistoryAnswer{"req-1": {Event: &own}}
+		}, Attributed, Fail, Delivered, "metadata.uid", false},
+		{"an event id that the service itself gave twice was emitted so", Decoy, func(o *one) {
+			other := o.seen.Sightings[0]
+			other.Event.API.RequestUID = "req-of-somebody"
+			o.seen.Sightings = append(o.seen.Sightings, other)
+			o.seen.History = map[string]HistoryAnswer{"req-1": {Event: &o.seen.Sightings[0].Event}}
+		}, Attributed, Fail, Emitted, "metadata.uid", false},
 		{"one wrong copy among right ones fails", Decoy, func(o *one) {
 			bad := o.seen.Sightings[0]
 			bad.Event.Actor.UID, bad.Raw, bad.At.Key = "arn:aws:iam::111122223333:user/mallory", []byte(`{"x":1}`), "k2"
@@ -175,6 +204,14 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 		{"an unmet expectation fails", Decoy, func(o *one) {
 			o.s.Rules = []Rule{{Text: "event.actor.type == 'Root'", Holds: func(event.Event) (bool, error) { return false, nil }}}
 		}, Attributed, Fail, "", "Root", false},
+		{"an expectation the event meets in the history was broken on the way", Decoy, func(o *one) {
+			o.s.Rules = []Rule{{Text: "uid", Holds: func(e event.Event) (bool, error) { return e.Metadata.UID != "event-1", nil }}}
+			o.seen.History = map[string]HistoryAnswer{"req-1": {Event: &recorded}}
+		}, Attributed, Fail, Delivered, "uid", false},
+		{"an expectation the event does not meet in the history either was emitted so", Decoy, func(o *one) {
+			o.s.Rules = []Rule{{Text: "never", Holds: func(event.Event) (bool, error) { return false, nil }}}
+			o.seen.History = map[string]HistoryAnswer{"req-1": {Event: &recorded}}
+		}, Attributed, Fail, Emitted, "never", false},
 
 		{"a record after the pass time is late", Decoy, func(o *one) { o.seen.Sightings[0].Stored = t0.Add(20 * time.Minute) }, Timely, Late, Delivered, "20m", false},
 		{"a record after the late time fails", Decoy, func(o *one) { o.seen.Sightings[0].Stored = t0.Add(70 * time.Minute) }, Timely, Fail, Delivered, "1h10m", false},

@@ -70,8 +70,8 @@ type Hop string
 const (
 	Emitted   Hop = "emitted"   // the service never wrote the record (or wrote it wrong)
 	Delivered Hop = "delivered" // written, but it never came to the store (or came changed)
-	Stored    Hop = "stored"    // it came, but what stands there cannot be read
-	Parsed    Hop = "parsed"    // it can be read, but not understood
+	Stored    Hop = "stored"    // it came, but the object it stands in cannot be had
+	Parsed    Hop = "parsed"    // the object can be had, but what it holds cannot be read
 )
 
 // Answer is what one check says for one canary.
@@ -82,8 +82,11 @@ type Answer struct {
 	// Open means the answer may still change without anybody doing anything:
 	// the record is still awaited.
 	Open bool `json:"open,omitempty"`
-	// Hop on which the record was lost, when known.
+	// Hop on which the record was lost or changed, when known; when it is not,
+	// Detail says why.
 	Hop Hop `json:"hop,omitempty"`
+	// Evidence for the hop: what was asked, and what it said.
+	Evidence []Clue `json:"evidence,omitempty"`
 	// Step the answer is about, when one step decides it.
 	Step string `json:"step,omitempty"`
 	// Fields that are wrong: name, expected, found.
@@ -94,6 +97,29 @@ type Answer struct {
 	// by the provider's clocks. Only on timely and surfaced.
 	LatencySeconds *float64 `json:"latency_seconds,omitempty"`
 }
+
+// Clue is one thing found out about where a record was lost or changed, exact
+// enough for somebody else to look it up.
+type Clue struct {
+	// Source that was asked.
+	Source Source `json:"source"`
+	// Asked is when: by the store's own clock for the store, ours for the history.
+	Asked time.Time `json:"asked,omitzero"`
+	// Found in a sentence.
+	Found string `json:"found"`
+	// EventID of the event or record it is about.
+	EventID string `json:"event_id,omitempty"`
+	// Object it is about, s3://bucket/key.
+	Object string `json:"object,omitempty"`
+}
+
+// Source of a clue.
+type Source string
+
+const (
+	FromStore   Source = "log store"
+	FromHistory Source = "event history"
+)
 
 // Verdict is what is known of one canary at one time.
 type Verdict struct {
@@ -156,6 +182,8 @@ type Seen struct {
 	AsOf      time.Time
 	Sightings []Sighting
 	Problems  []Problem
+	// Looked says how much of each place has been read.
+	Looked []Look
 	// GaveUp, when not empty, says why nobody will look again for now.
 	GaveUp string
 	// History is the provider's own event history, by request id; absent means
@@ -164,8 +192,22 @@ type Seen struct {
 	History map[string]HistoryAnswer
 }
 
+// Look is how much of one place of the store has been read.
+type Look struct {
+	Account string `json:"account"`
+	Region  string `json:"region"`
+	// Objects that were read whole, and the records in them.
+	Objects int `json:"objects"`
+	Records int `json:"records"`
+	// First and Last are when the earliest and the latest of them were stored.
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
+}
+
 // HistoryAnswer is what the provider's event history says of one request.
 type HistoryAnswer struct {
+	// Asked is when, by our clock.
+	Asked time.Time
 	// Event as the provider's history has it; nil when it has none.
 	Event *event.Event
 	// Err, when not empty, says why it could not be asked; Event means nothing then.

@@ -148,7 +148,7 @@ func (c *confirmation) look(ctx context.Context) bool {
 	}
 	found, err := c.r.Store.Poll(ctx, c.watch)
 	c.seen.Sightings = append(c.seen.Sightings, found.Sightings...)
-	c.seen.Problems = found.Problems
+	c.seen.Problems, c.seen.Looked = found.Problems, found.Looked
 	c.objects += found.Gets
 	if err == nil && found.AsOf.IsZero() {
 		err = errors.New("the store could not be listed in full")
@@ -171,11 +171,12 @@ func (c *confirmation) look(ctx context.Context) bool {
 func (c *confirmation) judge(ctx context.Context, final bool) error {
 	var entries []Entry
 	var still []*CanaryState
-	for _, cs := range c.open {
-		v, err := c.verdict(ctx, cs)
-		if err != nil {
-			return err
-		}
+	verdicts, err := c.verdicts(ctx)
+	if err != nil {
+		return err
+	}
+	for i, cs := range c.open {
+		v := verdicts[i]
 		last, judged := cs.Verdict()
 		if v.Open() {
 			still = append(still, cs)
@@ -197,54 +198,96 @@ func (c *confirmation) judge(ctx context.Context, final bool) error {
 	return c.r.append(ctx, entries...)
 }
 
-// verdict judges, and asks the provider's own history where a record was lost
-// or changed.
-func (c *confirmation) verdict(ctx context.Context, cs *CanaryState) (canary.Verdict, error) {
-	s := cs.Plan.Scenario
-	if len(s.Expect) > 0 && s.Rules == nil {
-		rules, err := c.r.Compile(s.Expect)
-		if err != nil {
-			return canary.Verdict{}, fmt.Errorf("scenario %s: %w", s.ID, err)
+// verdicts judges what is open, and asks the provider's own history where a
+// record was lost or changed.
+func (c *confirmation) verdicts(ctx context.Context) ([]canary.Verdict, error) {
+	out := make([]canary.Verdict, len(c.open))
+	var ask []canary.Receipt
+	var again []int
+	for i, cs := range c.open {
+		if err := c.compile(cs); err != nil {
+			return nil, err
 		}
-		s.Rules, cs.Plan.Scenario.Rules = rules, rules
+		out[i] = c.verdict(cs)
+		if unclear := c.unclear(cs, out[i]); len(unclear) > 0 {
+			ask, again = append(ask, unclear...), append(again, i)
+		}
 	}
-	seen := c.seen
-	seen.History = c.history
-	v := canary.Judge(s, cs.Plan.Canary, cs.Evidence, seen, c.r.SLO)
-	if v.Open() || v.Checks[canary.Surfaced].Status != canary.Fail && v.Checks[canary.Attributed].Status != canary.Fail {
-		return v, nil
+	if err := c.askHistory(ctx, ask); err != nil {
+		return nil, err
 	}
-	if c.askHistory(ctx, cs) {
-		v = canary.Judge(s, cs.Plan.Canary, cs.Evidence, seen, c.r.SLO)
+	for _, i := range again {
+		out[i] = c.verdict(c.open[i])
 	}
-	return v, nil
+	return out, nil
 }
 
-// askHistory asks once per request id and reports whether anything new was learned.
-func (c *confirmation) askHistory(ctx context.Context, cs *CanaryState) bool {
-	h := c.r.Histories[cs.Plan.Canary.Target.Provider]
-	if h == nil {
-		return false
+func (c *confirmation) verdict(cs *CanaryState) canary.Verdict {
+	seen := c.seen
+	seen.History = c.history
+	return canary.Judge(cs.Plan.Scenario, cs.Plan.Canary, cs.Evidence, seen, c.r.SLO)
+}
+
+// compile makes the scenario's expectations ready, once.
+func (c *confirmation) compile(cs *CanaryState) error {
+	s := &cs.Plan.Scenario
+	if len(s.Expect) == 0 || s.Rules != nil {
+		return nil
 	}
-	learned := false
+	rules, err := c.r.Compile(s.Expect)
+	if err != nil {
+		return fmt.Errorf("scenario %s: %w", s.ID, err)
+	}
+	s.Rules = rules
+	return nil
+}
+
+// unclear lists the calls whose records a verdict misses or finds wrong, and of
+// which the provider's own history has not been asked: for each check the one
+// that decides it.
+func (c *confirmation) unclear(cs *CanaryState, v canary.Verdict) []canary.Receipt {
+	if v.Open() || c.r.Histories[cs.Plan.Canary.Target.Provider] == nil {
+		return nil
+	}
+	var out []canary.Receipt
 	for _, rec := range cs.Evidence.Receipts {
 		if rec.Phase != canary.PhaseDo || len(rec.RequestIDs) == 0 {
 			continue
 		}
-		if _, asked := c.history[rec.RequestIDs[0]]; asked {
-			continue
+		_, asked := c.history[rec.RequestIDs[0]]
+		decides := func(check canary.Check) bool {
+			return v.Checks[check].Status == canary.Fail && v.Checks[check].Step == rec.Step
 		}
-		ev, err := h.Recorded(ctx, rec)
-		answer := canary.HistoryAnswer{Event: ev}
+		if !asked && (decides(canary.Surfaced) || decides(canary.Attributed)) {
+			rec.Canary = cs.Plan.Canary.ID
+			out = append(out, rec)
+		}
+	}
+	return out
+}
+
+// askHistory asks of each call once, of several places at a time: every account
+// and region answers slowly, but each for itself.
+func (c *confirmation) askHistory(ctx context.Context, receipts []canary.Receipt) error {
+	answers := make([]canary.HistoryAnswer, len(receipts))
+	err := c.r.each(ctx, len(receipts), func(ctx context.Context, i int) error {
+		history := c.r.Histories[c.state.byCanary[receipts[i].Canary].Plan.Canary.Target.Provider]
+		ev, err := history.Recorded(ctx, receipts[i])
+		answers[i] = canary.HistoryAnswer{Asked: c.r.Clock().UTC(), Event: ev}
 		if err != nil {
-			answer = canary.HistoryAnswer{Err: err.Error()}
+			answers[i] = canary.HistoryAnswer{Asked: answers[i].Asked, Err: err.Error()}
+		}
+		return nil
+	})
+	for i, rec := range receipts {
+		if answers[i].Asked.IsZero() {
+			continue // we were stopped before
 		}
 		for _, id := range rec.RequestIDs {
-			c.history[id] = answer
+			c.history[id] = answers[i]
 		}
-		learned = true
 	}
-	return learned
+	return err
 }
 
 // sightings keeps the records a verdict rests on, raw.
@@ -333,9 +376,17 @@ func (c *confirmation) sentence(begun time.Time) string {
 	return s
 }
 
-// sameAnswers compares two verdicts but for the time at which they were given.
+// sameAnswers compares two verdicts but for the time at which they were given and
+// how much had been read by then.
 func sameAnswers(a, b canary.Verdict) bool {
-	ja, _ := json.Marshal(a.Checks)
-	jb, _ := json.Marshal(b.Checks)
-	return string(ja) == string(jb) && reflect.DeepEqual(a.Records, b.Records)
+	answers := func(v canary.Verdict) string {
+		checks := map[canary.Check]canary.Answer{}
+		for check, answer := range v.Checks {
+			answer.Evidence = nil
+			checks[check] = answer
+		}
+		text, _ := json.Marshal(checks)
+		return string(text)
+	}
+	return answers(a) == answers(b) && reflect.DeepEqual(a.Records, b.Records)
 }

@@ -124,6 +124,8 @@ type Seen struct {
 	AsOf      time.Time
 	Sightings []canary.Sighting
 	Problems  []canary.Problem
+	// Looked is how much of each place has been read, in all looks of the same Watch.
+	Looked []canary.Look
 	// Counted cost of looking.
 	Lists, Gets, Records int
 	Bytes                int64 // uncompressed

@@ -377,6 +377,83 @@ func TestAStoreWhoseClockStandsStillIsGivenUp(t *testing.T) {
 	}
 }
 
+// hidden is a store in which the records of some calls cannot be seen.
+type hidden struct {
+	run.LogStore
+	hides map[string]bool // by operation
+}
+
+func (h hidden) Poll(ctx context.Context, w *run.Watch) (run.Seen, error) {
+	seen, err := h.LogStore.Poll(ctx, w)
+	seen.Sightings = slices.DeleteFunc(seen.Sightings, func(s canary.Sighting) bool { return h.hides[s.Event.API.Operation] })
+	seen.Looked = []canary.Look{{Account: "1", Region: "r", Objects: int(seen.AsOf.Unix() % 1000), Records: 5}}
+	return seen, err
+}
+
+// memoir is a history that has every event, and notes what it was asked for.
+type memoir struct {
+	mu    sync.Mutex
+	asked []string
+	err   error
+}
+
+func (m *memoir) Recorded(_ context.Context, r canary.Receipt) (*event.Event, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked = append(m.asked, r.Call.Operation)
+	e := r.Want
+	e.Metadata.UID = "event-of-the-history"
+	return &e, m.err
+}
+
+// TestTheHistoryIsAskedOfWhatDecidesOnce: of a canary that misses two records,
+// the first one's hop is looked up; what was found is evidence; and a second look
+// that learns nothing new adds no verdict.
+func TestTheHistoryIsAskedOfWhatDecidesOnce(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &memoir{}
+	r.Histories = map[string]run.History{"test": m}
+	r.Store = hidden{w, map[string]bool{"test:MakeA": true, "test:MakeB": true}}
+	if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(m.asked, []string{"test:MakeA", "test:MakeA"}) { // once in each Confirm
+		t.Errorf("asked for %q", m.asked)
+	}
+	line := summary(t, r, "").Canaries[0]
+	a := line.Checks[canary.Surfaced]
+	if a.Status != canary.Fail || a.Hop != canary.Delivered || a.Step != "a" || line.Amended != 0 {
+		t.Errorf("amended %d, %+v", line.Amended, a)
+	}
+	if !slices.ContainsFunc(a.Evidence, func(c canary.Clue) bool {
+		return c.Source == canary.FromHistory && c.EventID == "event-of-the-history" && !c.Asked.IsZero()
+	}) || !slices.ContainsFunc(a.Evidence, func(c canary.Clue) bool {
+		return c.Source == canary.FromStore && strings.Contains(c.Found, "objects of 1/r with 5 records")
+	}) {
+		t.Errorf("evidence %+v", a.Evidence)
+	}
+
+	// A history that cannot be asked any more: the hop is not known any more either.
+	m.err = errors.New("throttled")
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	line = summary(t, r, "").Canaries[0]
+	if a = line.Checks[canary.Surfaced]; a.Hop != "" || !strings.Contains(a.Detail, "could not be asked: throttled") || line.Amended != 1 {
+		t.Errorf("amended %d, %+v", line.Amended, a)
+	}
+}
+
 func TestARunIsBegunOnce(t *testing.T) {
 	w := newWorld()
 	s, v := key(t)

@@ -78,6 +78,7 @@ type Query struct {
 // one. It is for one Poll at a time.
 type Memory struct {
 	read     map[string]Object // by key, as listed
+	looked   []canary.Look     // by place, whatever the layout
 	problems []canary.Problem  // of objects that will not get better by reading them again
 }
 
@@ -89,6 +90,8 @@ type Found struct {
 	// Sightings in objects that no earlier look with the same Memory had read,
 	// duplicates and all.
 	Sightings []canary.Sighting
+	// Looked is how much of each place has been read, in all looks with the same Memory.
+	Looked []canary.Look
 	// Problems are all that stand now: those of earlier looks that do not go
 	// away (a file cut off), and those of this one (a request that failed, which
 	// the next look tries again).
@@ -129,7 +132,7 @@ func (a *Archive) Poll(ctx context.Context, q Query, mem *Memory) (Found, error)
 		if l.err != nil {
 			complete = false
 			failed = append(failed, l.err)
-			out.Problems = append(out.Problems, a.problem(l.place, "", l.err.Error()))
+			out.Problems = append(out.Problems, a.problem(l.place, "", "", l.err.Error()))
 			continue
 		}
 		if out.AsOf.IsZero() || l.asOf.Before(out.AsOf) {
@@ -152,21 +155,47 @@ func (a *Archive) Poll(ctx context.Context, q Query, mem *Memory) (Found, error)
 	for i, r := range results {
 		out.Gets += r.gets
 		if r.err != nil {
-			out.Problems = append(out.Problems, a.problem(objects[i].place, objects[i].Key, r.err.Error()))
+			out.Problems = append(out.Problems, a.problem(objects[i].place, objects[i].Key, canary.Stored, r.err.Error()))
 			continue
 		}
 		out.Records += r.records
 		out.Bytes += r.bytes
 		out.Sightings = append(out.Sightings, r.sightings...)
+		mem.forget(a.problem(objects[i].place, objects[i].Key, "", "").Object)
 		mem.problems = append(mem.problems, r.problems...)
 		mem.read[objects[i].Key] = objects[i].Object
+		mem.note(objects[i], r.records)
 	}
 	out.Problems = append(out.Problems, mem.problems...)
+	out.Looked = slices.Clone(mem.looked)
 
 	if len(failed) > 0 && len(failed) == len(places) {
 		return out, fmt.Errorf("look into %s: %w", a.cfg.Name, errors.Join(failed[:min(3, len(failed))]...))
 	}
 	return out, nil
+}
+
+// forget drops what was wrong with an object that has been read again.
+func (m *Memory) forget(object string) {
+	m.problems = slices.DeleteFunc(m.problems, func(p canary.Problem) bool { return p.Object == object })
+}
+
+// note counts an object that was read.
+func (m *Memory) note(o listed, records int) {
+	i := slices.IndexFunc(m.looked, func(l canary.Look) bool { return l.Account == o.place.account && l.Region == o.place.region })
+	if i < 0 {
+		i = len(m.looked)
+		m.looked = append(m.looked, canary.Look{Account: o.place.account, Region: o.place.region, First: o.LastModified})
+	}
+	l := &m.looked[i]
+	l.Objects++
+	l.Records += records
+	if o.LastModified.Before(l.First) {
+		l.First = o.LastModified
+	}
+	if o.LastModified.After(l.Last) {
+		l.Last = o.LastModified
+	}
 }
 
 // places are the folders of the accounts and regions, each once, in each layout.
@@ -225,7 +254,7 @@ func (a *Archive) list(ctx context.Context, p place, since time.Time, mem *Memor
 				return nil
 			} else if err != nil {
 				if strays++; strays <= maxDefects {
-					l.problems = append(l.problems, a.problem(p, o.Key, "not read: "+err.Error()))
+					l.problems = append(l.problems, a.problem(p, o.Key, canary.Stored, "not read: "+err.Error()))
 				}
 				return nil
 			}
@@ -256,7 +285,7 @@ func (a *Archive) list(ctx context.Context, p place, since time.Time, mem *Memor
 		}
 	}
 	if strays > maxDefects {
-		l.problems = append(l.problems, a.problem(p, "", fmt.Sprintf("and %d more objects that are no log files", strays-maxDefects)))
+		l.problems = append(l.problems, a.problem(p, "", canary.Stored, fmt.Sprintf("and %d more objects that are no log files", strays-maxDefects)))
 	}
 	return l
 }
@@ -297,7 +326,7 @@ func (a *Archive) read(ctx context.Context, s *Scanner, o listed, ids map[string
 	}
 	res.gets, res.records, res.bytes = 1, file.Records, file.Bytes
 	for _, d := range file.Defects {
-		res.problems = append(res.problems, a.problem(o.place, o.Key, d.String()))
+		res.problems = append(res.problems, a.problem(o.place, o.Key, canary.Parsed, d.String()))
 	}
 	at := canary.Location{
 		Store: a.cfg.Name, Bucket: a.store.Name(), Key: o.Key, VersionID: opened.VersionID,
@@ -311,14 +340,14 @@ func (a *Archive) read(ctx context.Context, s *Scanner, o listed, ids map[string
 		}
 		e, err := event.ReadCloudTrail(r.Raw)
 		if err != nil {
-			res.problems = append(res.problems, a.problem(o.place, o.Key, Defect{r.Offset, err.Error()}.String()))
+			res.problems = append(res.problems, a.problem(o.place, o.Key, canary.Parsed, Defect{r.Offset, err.Error()}.String()))
 			continue
 		}
 		at.Offset, at.Length = r.Offset, int64(len(r.Raw))
 		res.sightings = append(res.sightings, canary.Sighting{Event: e, Raw: r.Raw, At: at, Stored: opened.LastModified})
 	}
 	if dropped > 0 {
-		res.problems = append(res.problems, a.problem(o.place, o.Key, fmt.Sprintf(
+		res.problems = append(res.problems, a.problem(o.place, o.Key, canary.Parsed, fmt.Sprintf(
 			"%d records that carry the marker but none of our request ids were left out: this look has more than %d bytes of them", dropped, maxLookClaims)))
 	}
 	return res
@@ -348,11 +377,11 @@ func (a *Archive) scan(ctx context.Context, s *Scanner, o listed, ids map[string
 }
 
 // problem at a place; key "" is the place as a whole.
-func (a *Archive) problem(p place, key, text string) canary.Problem {
+func (a *Archive) problem(p place, key string, hop canary.Hop, text string) canary.Problem {
 	if key == "" {
 		key = strings.TrimSuffix(p.day(time.Time{}), time.Time{}.Format(dayFormat)+"/")
 	}
-	return canary.Problem{Account: p.account, Region: p.region, Object: "s3://" + a.store.Name() + "/" + key, Err: text}
+	return canary.Problem{Account: p.account, Region: p.region, Object: "s3://" + a.store.Name() + "/" + key, Hop: hop, Err: text}
 }
 
 // parallel calls do(0..n-1), at most Concurrency at a time, and waits for all.

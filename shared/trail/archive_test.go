@@ -289,7 +289,7 @@ func TestPollRetriesWhatFailed(t *testing.T) {
 			if len(f.Sightings) != 1 || len(f.Problems) != 1 || f.AsOf.IsZero() {
 				t.Fatalf("first look: %+v", f)
 			}
-			if p := f.Problems[0]; p.Account != account || p.Region != region || p.Object != "s3://central-logs/"+bad || p.Err == "" {
+			if p := f.Problems[0]; p.Account != account || p.Region != region || p.Object != "s3://central-logs/"+bad || p.Hop != canary.Stored || p.Err == "" {
 				t.Errorf("problem %+v", p)
 			}
 			clear(s.fail)
@@ -314,7 +314,7 @@ func TestPollKeepsTheProblemsOfBrokenObjects(t *testing.T) {
 	s.put(key, whole[:len(whole)-8])
 	for look := range 3 {
 		f := mustPoll(t, a, q, mem)
-		if len(f.Problems) != 1 || f.Problems[0].Object != "s3://central-logs/"+key || !strings.Contains(f.Problems[0].Err, "gzip stream is cut off") {
+		if len(f.Problems) != 1 || f.Problems[0].Object != "s3://central-logs/"+key || f.Problems[0].Hop != canary.Parsed || !strings.Contains(f.Problems[0].Err, "gzip stream is cut off") {
 			t.Errorf("look %d: %+v", look, f.Problems)
 		}
 		if look == 0 && (len(f.Sightings) != 2 || f.Sightings[0].At.ObjectSHA256 != "") {
@@ -323,6 +323,34 @@ func TestPollKeepsTheProblemsOfBrokenObjects(t *testing.T) {
 	}
 	if len(s.gets) != 1 {
 		t.Errorf("%d gets", len(s.gets))
+	}
+	// Whole again, as a later version of the same object.
+	s.now = noon.Add(time.Minute)
+	s.put(key, whole)
+	if f := mustPoll(t, a, q, mem); len(f.Problems) != 0 || len(f.Sightings) != 2 {
+		t.Errorf("after it was replaced by a whole one: %+v", f)
+	}
+}
+
+func TestPollSaysHowMuchOfEachPlaceItHasRead(t *testing.T) {
+	s := newStore(noon)
+	there := canary.Target{Provider: "aws", Account: account, Region: "us-east-1"}
+	a, mem, q := NewArchive(Config{OrganizationID: "o-exampleorg1"}, s), &Memory{}, Query{ids("a"), append(slices.Clone(here), there), noon}
+	if f := mustPoll(t, a, q, mem); len(f.Looked) != 0 {
+		t.Errorf("nothing there: %+v", f.Looked)
+	}
+	s.put(logKey("", region, noon, 1), zip(t, file(record("x", "e1", ""), record("y", "e2", ""))))
+	s.put(logKey("", "us-east-1", noon, 2), zip(t, file()))
+	mustPoll(t, a, q, mem)
+	s.now = noon.Add(7 * time.Minute)
+	s.put(logKey("o-exampleorg1", region, s.now, 3), zip(t, file(record("z", "e3", "")))) // the same place in the other layout
+	f := mustPoll(t, a, q, mem)
+	want := []canary.Look{
+		{Account: account, Region: region, Objects: 2, Records: 3, First: noon, Last: noon.Add(7 * time.Minute)},
+		{Account: account, Region: "us-east-1", Objects: 1, First: noon, Last: noon},
+	}
+	if !slices.Equal(f.Looked, want) {
+		t.Errorf("got %+v\nwant %+v", f.Looked, want)
 	}
 }
 

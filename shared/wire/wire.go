@@ -244,7 +244,7 @@ func (a archive) Poll(ctx context.Context, w *run.Watch) (run.Seen, error) {
 	}
 	found, err := a.Archive.Poll(ctx, trail.Query{RequestIDs: w.RequestIDs, Places: w.Places, Since: w.Since}, mem)
 	return run.Seen{
-		AsOf: found.AsOf, Sightings: found.Sightings, Problems: found.Problems,
+		AsOf: found.AsOf, Sightings: found.Sightings, Problems: found.Problems, Looked: found.Looked,
 		Lists: found.Lists, Gets: found.Gets, Records: found.Records, Bytes: found.Bytes,
 	}, err
 }
