@@ -105,24 +105,21 @@ func cell(a canary.Answer) string {
 	return string(a.Status)
 }
 
-// printTable shows canaries x checks, then whatever is not proven, in words.
+// printTable shows scenarios x checks, then whatever is not proven, in words.
+// Places in which a scenario gave the same answers share a row.
 func printTable(w io.Writer, s run.Summary) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(tw, "SCENARIO\tACCOUNT\tREGION")
+	fmt.Fprint(tw, "SCENARIO\tPLACES")
 	for _, c := range canary.Checks() {
 		fmt.Fprint(tw, "\t", strings.ToUpper(string(c)))
 	}
 	fmt.Fprintln(tw, "\tARRIVED AFTER")
-	for _, l := range s.Canaries {
-		fmt.Fprintf(tw, "%s\t%s\t%s", printable(l.Scenario), l.Target, l.Region)
-		for _, c := range canary.Checks() {
-			fmt.Fprint(tw, "\t", cell(l.Checks[c]))
+	for _, r := range rows(s.Canaries) {
+		place := fmt.Sprintf("%d of %d", len(r.lines), r.of)
+		if len(r.lines) == 1 {
+			place = r.lines[0].Target + "/" + r.lines[0].Region
 		}
-		after := "-"
-		if lat := l.Checks[canary.Surfaced].LatencySeconds; lat != nil {
-			after = time.Duration(*lat * float64(time.Second)).Round(time.Second).String()
-		}
-		fmt.Fprintln(tw, "\t"+after)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", printable(r.lines[0].Scenario), printable(place), r.cells, arrived(r.lines))
 	}
 	_ = tw.Flush()
 	printReasons(w, s)
@@ -130,6 +127,60 @@ func printTable(w io.Writer, s run.Summary) {
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, tallyLine(s.Tally))
 	fmt.Fprintf(w, "Ledger %s holds %d entries, root %s.\n", printable(s.Checkpoint.Origin), s.Checkpoint.Size, s.Checkpoint.Root)
+}
+
+// row is the canaries of one scenario with the same answers.
+type row struct {
+	cells string // by tabs
+	lines []run.Line
+	of    int // canaries of the scenario
+}
+
+// rows keeps the order in which scenarios, and then answers, are met first.
+func rows(lines []run.Line) []*row {
+	var out []*row
+	found, of := map[[2]string]*row{}, map[string]int{}
+	for _, l := range lines {
+		var cells []string
+		for _, c := range canary.Checks() {
+			cells = append(cells, cell(l.Checks[c]))
+		}
+		key := [2]string{l.Scenario, strings.Join(cells, "\t")}
+		r := found[key]
+		if r == nil {
+			r = &row{cells: key[1]}
+			found[key], out = r, append(out, r)
+		}
+		r.lines = append(r.lines, l)
+		of[l.Scenario]++
+	}
+	for _, r := range out {
+		r.of = of[r.lines[0].Scenario]
+	}
+	return out
+}
+
+// arrived says after how long the records came: "3m51s", or "3m51s to 6m30s".
+func arrived(lines []run.Line) string {
+	var least, most time.Duration
+	n := 0
+	for _, l := range lines {
+		if lat := l.Checks[canary.Surfaced].LatencySeconds; lat != nil {
+			d := time.Duration(*lat * float64(time.Second)).Round(time.Second)
+			if n == 0 || d < least {
+				least = d
+			}
+			most = max(most, d)
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		return "-"
+	case least == most:
+		return most.String()
+	}
+	return least.String() + " to " + most.String()
 }
 
 func printReasons(w io.Writer, s run.Summary) {
