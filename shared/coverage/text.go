@@ -46,16 +46,25 @@ func (r Report) WriteBrief(w io.Writer) error {
 			undecided++
 		}
 	}
-	fmt.Fprintf(&b, "Adequacy of %d of %d sources of logs is not decided.\n", undecided, len(r.Adequacy))
-	var first []string
-	for _, g := range r.Gaps[:min(3, len(r.Gaps))] {
-		first = append(first, fmt.Sprintf("%s (%d rule sets)", plain(g.Operation), g.RuleSets))
-	}
-	if len(first) > 0 {
-		fmt.Fprintf(&b, "First gaps: %s.\n", strings.Join(first, ", "))
+	fmt.Fprintf(&b, "%d of %d sources of logs have no adequacy decision that stands.\n", undecided, len(r.Adequacy))
+	if line := r.firstGaps(99); line != "" {
+		b.WriteString(line + ".\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// firstGaps names as many gaps as fit.
+func (r Report) firstGaps(columns int) string {
+	line, sep := "", "First gaps (rule sets that name them): "
+	for _, g := range r.Gaps {
+		next := line + sep + fmt.Sprintf("%s (%d)", cut(plain(g.Operation), 42), g.RuleSets)
+		if len([]rune(next)) > columns {
+			break
+		}
+		line, sep = next, ", "
+	}
+	return line
 }
 
 func (r Report) headline(b *strings.Builder) {
@@ -93,7 +102,7 @@ func (r Report) WriteTable(w io.Writer, gaps int) error {
 	r.gaps(&b, gaps)
 	r.beyond(&b)
 	if r.Elsewhere > 0 {
-		fmt.Fprintf(&b, "\n%d tested calls were made where nothing is to be covered (no target any more); they count nowhere.\n", r.Elsewhere)
+		fmt.Fprintf(&b, "\nNot counted: %d tested calls in other accounts or regions than these.\n", r.Elsewhere)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -133,9 +142,9 @@ func (r Row) bar(width int) string {
 func (r Report) adequacy(b *strings.Builder) {
 	fmt.Fprintf(b, "%-30s %-10s %-10s %s\n", "LOG SOURCE", "ADEQUACY", "OPERATIONS", "DECISION")
 	for _, a := range r.Adequacy {
-		said := "nobody has decided whether the provider's logging suffices"
+		said := "nobody has decided whether it suffices"
 		if d := a.Decision; d != nil {
-			said = fmt.Sprintf("%s, by %s on %s, review by %s", d.Decision, plain(d.By), day(d.On), day(d.ReviewBy))
+			said = fmt.Sprintf("%s, review by %s (%s, %s)", d.Decision, day(d.ReviewBy), day(d.On), plain(d.By))
 		}
 		state := string(a.State)
 		if a.State != Decided {
@@ -150,16 +159,16 @@ func (r Report) gaps(b *strings.Builder, n int) {
 	if n < 0 || n > len(r.Gaps) {
 		n = len(r.Gaps)
 	}
-	fmt.Fprintf(b, "GAPS: %d of %d operations that are not proven everywhere, by how many rule sets name them.\n", n, len(r.Gaps))
+	fmt.Fprintf(b, "GAPS: %d of %s not proven everywhere; untested ones first, by how many rule sets name them.\n", n, several(len(r.Gaps), "operation"))
 	if n == 0 {
 		return
 	}
-	fmt.Fprintf(b, "%9s  %-42s %-25s %s\n", "RULE SETS", "OPERATION", "STATUS (CELLS)", "SCENARIO")
+	fmt.Fprintf(b, "%9s  %-42s %-25s %s\n", "RULE SETS", "OPERATION", "CELLS", "SCENARIO")
 	for _, g := range r.Gaps[:n] {
 		var found []string
 		for _, s := range Statuses() {
 			if k := g.Statuses[s]; k > 0 {
-				found = append(found, fmt.Sprintf("%s %d", s, k))
+				found = append(found, fmt.Sprintf("%d %s", k, s.short()))
 			}
 		}
 		would := "none"
@@ -172,13 +181,24 @@ func (r Report) gaps(b *strings.Builder, n int) {
 	}
 }
 
+// short is the status as the columns of the table call it.
+func (s Status) short() string {
+	switch s {
+	case NeverTested:
+		return "untested"
+	case ByCategory:
+		return "sampled"
+	}
+	return string(s)
+}
+
 func (r Report) beyond(b *strings.Builder) {
 	if len(r.Beyond) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\nBEYOND THE UNIVERSE: %s of scenarios that none of the rule sets names; they count nowhere.\n", several(len(r.Beyond), "operation"))
 	for _, x := range r.Beyond {
-		fmt.Fprintf(b, "  %-42s proven in %d places, by %s\n", cut(plain(x.Operation), 42), x.Statuses[Proven], cut(plain(strings.Join(x.Scenarios, ", ")), 34))
+		fmt.Fprintf(b, "  %-42s proven in %d places, by %s\n", cut(plain(x.Operation), 42), x.Statuses[Proven], cut(plain(strings.Join(x.Scenarios, ", ")), 30))
 	}
 }
 

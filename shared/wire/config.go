@@ -40,6 +40,11 @@ type Config struct {
 	SLO SLO `yaml:"slo"`
 	// Scenarios selects what runs.
 	Scenarios Scenarios `yaml:"scenarios"`
+	// Adequacy records, for each source of logs, whether what it records suffices.
+	// ISO/IEC 27017 12.4.3 asks the customer to decide; what is not here is undecided.
+	Adequacy []Adequacy `yaml:"adequacy"`
+	// Scope is what `auditcanary scope` cannot know. All of it may be left out, and is then "not stated".
+	Scope Scope `yaml:"scope"`
 
 	file string
 	dir  string
@@ -149,6 +154,71 @@ type Scenarios struct {
 
 	// every is the cadence that a run was narrowed down to.
 	every string
+}
+
+// Adequacy is one decision on one source of logs.
+type Adequacy struct {
+	// Source: cloud-management-events, cloud-data-events,
+	// cloud-network-activity-events, console-sign-in, identity-provider,
+	// privileged-access-tooling, kubernetes, os-hosts, databases, ci-cd or saas. Each once.
+	Source string `yaml:"source"`
+	// Decision: sufficient, or additional (more logging is needed).
+	Decision string `yaml:"decision"`
+	// Why it was decided so.
+	Why string `yaml:"why"`
+	// Additional says what is logged beyond the source; with decision additional only.
+	Additional string `yaml:"additional"`
+	// By whom it was decided, and On which day (2026-11-22; from a later day on it does not stand yet).
+	By string `yaml:"by"`
+	On Date   `yaml:"on"`
+	// ReviewBy is the day by which it must be decided anew; afterwards it is overdue.
+	ReviewBy Date `yaml:"review_by"`
+}
+
+// Scope is what people state of the scope of logging.
+type Scope struct {
+	// Title of the document (default "Privileged Activity Logging Scope").
+	Title string `yaml:"title"`
+	// Organization whose scope it is, Owner of the document, its Version.
+	Organization string `yaml:"organization"`
+	Owner        string `yaml:"owner"`
+	Version      string `yaml:"version"`
+	// ApprovedBy whom, and ApprovedOn which day.
+	ApprovedBy string `yaml:"approved_by"`
+	ApprovedOn Date   `yaml:"approved_on"`
+	// Actors with privileges, beside this program's own roles.
+	Actors []Actor `yaml:"actors"`
+	// OutOfScope is what is deliberately not covered.
+	OutOfScope []OutOfScope `yaml:"out_of_scope"`
+}
+
+// Actor is somebody or something that acts with privilege.
+type Actor struct {
+	// Name, "Platform administrators".
+	Name string `yaml:"name"`
+	// Kind: human, break-glass, ci-cd, service-account or provider.
+	Kind string `yaml:"kind"`
+	// Through which account, role or tool. Optional.
+	Through string `yaml:"through"`
+}
+
+// OutOfScope is something that is not covered, with the reason.
+type OutOfScope struct {
+	What string `yaml:"what"`
+	Why  string `yaml:"why"`
+}
+
+// Date is a day, written like 2026-11-22.
+type Date struct{ time.Time }
+
+// UnmarshalYAML reads it.
+func (d *Date) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.Parse(time.DateOnly, n.Value)
+	if err != nil {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is not a day such as 2026-11-22", n.Line, n.Value)}}
+	}
+	d.Time = v
+	return nil
 }
 
 // Duration is written like "15m" or "1h30m".
@@ -356,6 +426,8 @@ func (c *Config) check(root *yaml.Node) error {
 	if c.SLO.Late.Duration > c.SLO.Amend.Duration {
 		bad("slo", "slo.late (%s) must not be longer than slo.amend (%s)", c.SLO.Late, c.SLO.Amend)
 	}
+	c.checkAdequacy(bad)
+	c.checkScope(bad)
 	return errors.Join(errs...)
 }
 
