@@ -12,28 +12,61 @@ func cloudtrailService() service {
 	return service{
 		source: "cloudtrail.amazonaws.com", wire: json11{},
 		ops: map[string]operation{
-			"StopLogging":    {needs: onTrail("cloudtrail:StopLogging"), do: setLogging(false)},
-			"StartLogging":   {needs: onTrail("cloudtrail:StartLogging"), do: setLogging(true)},
-			"GetTrailStatus": {readOnly: true, needs: onTrail("cloudtrail:GetTrailStatus"), do: getTrailStatus},
-			"GetTrail":       {readOnly: true, needs: onTrail("cloudtrail:GetTrail"), do: getTrail},
-			"DescribeTrails": {readOnly: true, needs: anyOf("cloudtrail:DescribeTrails"), do: describeTrails},
-			"ListPublicKeys": {readOnly: true, needs: anyOf("cloudtrail:ListPublicKeys"), do: listPublicKeys},
-			"LookupEvents":   {readOnly: true, needs: anyOf("cloudtrail:LookupEvents"), do: lookupEvents},
+			"StopLogging":       {needs: onTrail("cloudtrail:StopLogging", "Name"), do: setLogging(false)},
+			"StartLogging":      {needs: onTrail("cloudtrail:StartLogging", "Name"), do: setLogging(true)},
+			"PutEventSelectors": {needs: onTrail("cloudtrail:PutEventSelectors", "TrailName"), do: putEventSelectors},
+			"GetEventSelectors": {readOnly: true, needs: onTrail("cloudtrail:GetEventSelectors", "TrailName"), do: getEventSelectors},
+			"GetTrailStatus":    {readOnly: true, needs: onTrail("cloudtrail:GetTrailStatus", "Name"), do: getTrailStatus},
+			"GetTrail":          {readOnly: true, needs: onTrail("cloudtrail:GetTrail", "Name"), do: getTrail},
+			"DescribeTrails":    {readOnly: true, needs: anyOf("cloudtrail:DescribeTrails"), do: describeTrails},
+			"ListPublicKeys":    {readOnly: true, needs: anyOf("cloudtrail:ListPublicKeys"), do: listPublicKeys},
+			"LookupEvents":      {readOnly: true, needs: anyOf("cloudtrail:LookupEvents"), do: lookupEvents},
+		},
+		seed: seedSelectors,
+		fixtures: func(_, region string) map[string]string {
+			if region == "*" {
+				return nil
+			}
+			return map[string]string{"selector_trail": selectorTrail}
 		},
 	}
 }
 
-// trailARN is the ARN Name stands for: itself, or a trail of this account and region.
-func (k *call) trailARN() string {
-	name := k.str("Name")
+const (
+	selectorTrail = "auditcanary-selector"
+	// eventSelectors are things of a trail's region, by the trail's name.
+	eventSelectors = "trail selectors"
+)
+
+// seedSelectors deploys the trail whose selectors a canary sets, and gives all
+// fixture trails the selectors of one that records nothing.
+func seedSelectors(w *Seed, account, region string) {
+	r := w.Accounts[account].Regions[region]
+	decoy := *r.Trails["auditcanary-decoy"]
+	decoy.Name = selectorTrail
+	r.Trails[selectorTrail] = &decoy
+	for name := range r.Trails {
+		r.Put(eventSelectors, &Thing{ID: name, Attr: map[string]any{"AdvancedEventSelectors": []any{
+			map[string]any{"Name": "auditcanary-nothing", "FieldSelectors": []any{
+				map[string]any{"Field": "eventCategory", "Equals": []any{"Data"}},
+				map[string]any{"Field": "resources.type", "Equals": []any{"AWS::Lambda::Function"}},
+				map[string]any{"Field": "resources.ARN", "Equals": []any{"arn:aws:lambda:" + region + ":" + account + ":function:auditcanary-none"}},
+			}},
+		}}})
+	}
+}
+
+// trailARN is the ARN a parameter stands for: itself, or a trail of this account and region.
+func (k *call) trailARN(param string) string {
+	name := k.str(param)
 	if strings.HasPrefix(name, "arn:") {
 		return name
 	}
 	return "arn:aws:cloudtrail:" + k.Region + ":" + k.Principal.Account + ":trail/" + name
 }
 
-func onTrail(action string) func(*call) []need {
-	return func(k *call) []need { return []need{{action: action, resource: k.trailARN()}} }
+func onTrail(action, param string) func(*call) []need {
+	return func(k *call) []need { return []need{{action: action, resource: k.trailARN(param)}} }
 }
 
 // visible are the trails an account sees in a region: its own there, the
@@ -53,33 +86,42 @@ func (k *call) visible() map[string]*Trail {
 	return out
 }
 
-// trail finds the trail Name stands for among the visible ones.
-func (k *call) trail() (string, *Trail, error) {
-	if k.str("Name") == "" {
+// trail finds the trail a parameter stands for among the visible ones.
+func (k *call) trail(param string) (string, *Trail, error) {
+	if k.str(param) == "" {
 		return "", nil, fail(400, "InvalidTrailNameException", "Trail name cannot be blank!")
 	}
-	arn, trails := k.trailARN(), k.visible()
+	arn, trails := k.trailARN(param), k.visible()
 	if t := trails[arn]; t != nil {
 		return arn, t, nil
 	}
 	for a, t := range trails { // the short name of a trail that shadows one of another region
-		if t.Name == k.str("Name") && strings.Contains(a, ":"+k.Principal.Account+":") {
+		if t.Name == k.str(param) && strings.Contains(a, ":"+k.Principal.Account+":") {
 			return a, t, nil
 		}
 	}
 	return "", nil, fail(400, "TrailNotFoundException", "Unknown trail: %s for the user: %s", arn, k.Principal.Account)
 }
 
+// ownTrail is the trail a parameter stands for, if the caller may change it here.
+func (k *call) ownTrail(param string) (string, *Trail, error) {
+	arn, t, err := k.trail(param)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case !strings.Contains(arn, ":"+k.Principal.Account+":"):
+		return "", nil, fail(400, "NotOrganizationMasterAccountException", "The trail %s belongs to the organization's management account", arn)
+	case t.Home != k.Region:
+		return "", nil, fail(400, "InvalidHomeRegionException", "Trail %s must be updated from %s region.", t.Name, t.Home)
+	}
+	return arn, t, nil
+}
+
 func setLogging(on bool) func(*call) (reply, error) {
 	return func(k *call) (reply, error) {
-		arn, t, err := k.trail()
-		switch {
-		case err != nil:
+		_, t, err := k.ownTrail("Name")
+		if err != nil {
 			return reply{}, err
-		case !strings.Contains(arn, ":"+k.Principal.Account+":"):
-			return reply{}, fail(400, "NotOrganizationMasterAccountException", "The trail %s belongs to the organization's management account", arn)
-		case t.Home != k.Region:
-			return reply{}, fail(400, "InvalidHomeRegionException", "Trail %s must be updated from %s region.", t.Name, t.Home)
 		}
 		if t.Logging != on {
 			t.Logging = on
@@ -93,8 +135,77 @@ func setLogging(on bool) func(*call) (reply, error) {
 	}
 }
 
+func putEventSelectors(k *call) (reply, error) {
+	arn, t, err := k.ownTrail("TrailName")
+	if err != nil {
+		return reply{}, err
+	}
+	basic, advanced := k.list("EventSelectors"), k.list("AdvancedEventSelectors")
+	given := "AdvancedEventSelectors"
+	switch {
+	case len(basic) > 0 == (len(advanced) > 0):
+		return reply{}, fail(400, "InvalidEventSelectorsException", "Specify either EventSelectors or AdvancedEventSelectors, and at least one of them")
+	case len(basic) > 5:
+		return reply{}, fail(400, "InvalidEventSelectorsException", "A trail takes at most 5 event selectors")
+	case len(basic) > 0:
+		given = "EventSelectors"
+	default:
+		if err := checkAdvanced(advanced); err != nil {
+			return reply{}, err
+		}
+	}
+	t.CustomSelectors = true
+	k.region().Put(eventSelectors, &Thing{ID: t.Name, Attr: map[string]any{given: k.Params[given]}})
+	body := map[string]any{"TrailARN": arn, given: k.Params[given]}
+	elements, _ := lowerNames(body).(map[string]any)
+	return reply{body: body, elements: elements}, nil
+}
+
+// checkAdvanced: every selector says of which category it is, and all of them
+// together have at most 500 values.
+func checkAdvanced(selectors []any) error {
+	values := 0
+	for _, s := range selectors {
+		m, _ := s.(map[string]any)
+		fields, _ := m["FieldSelectors"].([]any)
+		category := false
+		for _, f := range fields {
+			category = category || field(f, "Field") == "eventCategory"
+			of, _ := f.(map[string]any)
+			for operator, v := range of {
+				if list, ok := v.([]any); ok && operator != "Field" {
+					values += len(list)
+				}
+			}
+		}
+		if !category {
+			return fail(400, "InvalidEventSelectorsException", "Advanced event selector %q has no field eventCategory", field(s, "Name"))
+		}
+	}
+	if values > 500 {
+		return fail(400, "InvalidEventSelectorsException", "%d values in all conditions, more than 500", values)
+	}
+	return nil
+}
+
+func getEventSelectors(k *call) (reply, error) {
+	arn, t, err := k.trail("TrailName")
+	if err != nil {
+		return reply{}, err
+	}
+	body := map[string]any{"TrailARN": arn}
+	if s := k.region().Things[eventSelectors][t.Name]; s != nil {
+		maps.Copy(body, s.Attr)
+	} else { // what a trail has that nobody gave any
+		body["EventSelectors"] = []any{map[string]any{
+			"ReadWriteType": "All", "IncludeManagementEvents": true, "DataResources": []any{}, "ExcludeManagementEventSources": []any{},
+		}}
+	}
+	return reply{body: body}, nil
+}
+
 func getTrailStatus(k *call) (reply, error) {
-	_, t, err := k.trail()
+	_, t, err := k.trail("Name")
 	if err != nil {
 		return reply{}, err
 	}
@@ -118,7 +229,7 @@ func (t *Trail) body(arn string) map[string]any {
 }
 
 func getTrail(k *call) (reply, error) {
-	arn, t, err := k.trail()
+	arn, t, err := k.trail("Name")
 	if err != nil {
 		return reply{}, err
 	}
