@@ -152,7 +152,7 @@ func must(param string, want any) guard {
 	return func(s scene, p map[string]any) error {
 		w := want
 		if t, ok := want.(string); ok {
-			w = s.fill(t, nil)[0]
+			w = s.place(t)
 		}
 		got := lookAt(p, param)
 		if got == w {
@@ -352,8 +352,12 @@ func (s scene) canaryID() string { return strings.TrimPrefix(s.name, canary.Mark
 // fill writes a template out: once, or once for each value of a list parameter
 // in it. A parameter that is an ARN stands for the whole.
 func (s scene) fill(template string, params map[string]any) []string {
-	place := strings.NewReplacer("{partition}", s.partition, "{account}", s.account, "{region}", s.region, "{run}", s.run, "{name}", s.name)
-	return fillParams(place.Replace(template), params)
+	return fillParams(s.place(template), params)
+}
+
+// place writes out what of a template is known without a call.
+func (s scene) place(template string) string {
+	return strings.NewReplacer("{partition}", s.partition, "{account}", s.account, "{region}", s.region, "{run}", s.run, "{name}", s.name).Replace(template)
 }
 
 func fillParams(template string, params map[string]any) []string {

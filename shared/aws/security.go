@@ -111,7 +111,7 @@ func customInsight(param string) guard {
 		if strings.HasPrefix(v, "${steps.") && strings.HasSuffix(v, "}") {
 			return nil
 		}
-		id, ok := strings.CutPrefix(v, s.fill("arn:{partition}:securityhub:{region}:{account}:insight/{account}/custom/", nil)[0])
+		id, ok := strings.CutPrefix(v, s.place("arn:{partition}:securityhub:{region}:{account}:insight/{account}/custom/"))
 		if ok && idForm.MatchString(id) {
 			return nil
 		}
