@@ -101,14 +101,22 @@ func (c *Cloud) authorize(k *call, n need) error {
 	if shown != "*" || k.Service != "ec2" {
 		msg += " on resource: " + shown
 	}
-	return &apiError{code: deniedCode(k.Service), message: deniedPrefix(k.Service) + msg + " " + d.Reason, status: deniedStatus(k.Service), denied: true}
+	msg = deniedPrefix(k.Service) + msg + " " + d.Reason
+	if k.Service == "organizations" {
+		msg = organizationsDenial
+	}
+	return &apiError{code: deniedCode(k.Service), message: msg, status: deniedStatus(k.Service), denied: true}
 }
 
 func deniedCode(service string) string {
 	switch service {
 	case "ec2":
 		return "UnauthorizedOperation"
-	case "kms", "cloudtrail", "organizations":
+	case "kms", "cloudtrail", "organizations", "backup", "eks", "guardduty", "securityhub", "wafv2":
+		return "AccessDeniedException"
+	case "secretsmanager", "ssm":
+		return "AccessDeniedException"
+	case "logs", "config", "events":
 		return "AccessDeniedException"
 	}
 	return "AccessDenied"
@@ -122,7 +130,7 @@ func deniedPrefix(service string) string {
 }
 
 func deniedStatus(service string) int {
-	if service == "kms" || service == "cloudtrail" || service == "organizations" {
+	if service == "logs" || service == "config" || service == "events" || service == "kms" || service == "cloudtrail" || service == "secretsmanager" || service == "ssm" || service == "organizations" || service == "wafv2" {
 		return 400
 	}
 	return 403
@@ -147,6 +155,9 @@ func (c *Cloud) layers(k *call, n need) policy.Layers {
 		// A role of the same name made later is another role.
 		if r := acct.Roles[k.Principal.RoleName]; r != nil && r.ID == k.Principal.RoleID {
 			l.Identity = append(l.Identity, r.Policies...)
+			for _, doc := range r.Inline {
+				l.Identity = append(l.Identity, policy.Named{Doc: doc})
+			}
 			for _, arn := range r.Attached {
 				l.Identity = append(l.Identity, policy.Named{ARN: arn, Doc: c.world.Managed[arn]})
 			}

@@ -81,13 +81,24 @@ type Cloud struct {
 // services is every API the sandbox answers, by signing name.
 func services() map[string]service {
 	return map[string]service{
-		"sts":           stsService(),
-		"iam":           iamService(),
-		"ec2":           ec2Service(),
-		"kms":           kmsService(),
-		"cloudtrail":    cloudtrailService(),
-		"organizations": organizationsService(),
-		"s3":            s3Service(),
+		"sts":            stsService(),
+		"iam":            iamService(),
+		"ec2":            ec2Service(),
+		"kms":            kmsService(),
+		"cloudtrail":     cloudtrailService(),
+		"config":         configService(),
+		"events":         eventsService(),
+		"logs":           logsService(),
+		"organizations":  organizationsService(),
+		"rds":            rdsService(),
+		"backup":         backupService(),
+		"eks":            eksService(),
+		"s3":             s3Service(),
+		"guardduty":      guarddutyService(),
+		"securityhub":    securityhubService(),
+		"wafv2":          wafv2Service(),
+		"secretsmanager": secretsmanagerService(),
+		"ssm":            ssmService(),
 	}
 }
 
@@ -98,6 +109,8 @@ type service struct {
 	global bool
 	wire   wire
 	ops    map[string]operation
+	// apiVersion that records of calls it read have, in services that write one.
+	apiVersion string
 	// deniedKeepsParams: the record of a denied call still has its parameters
 	// (EC2, S3); elsewhere they are null, because authorisation comes before the
 	// request is read.

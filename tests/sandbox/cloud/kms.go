@@ -1,9 +1,12 @@
 package cloud
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud/policy"
 )
@@ -12,21 +15,51 @@ func kmsService() service {
 	return service{
 		source: "kms.amazonaws.com", wire: json11{},
 		ops: map[string]operation{
-			"DisableKey":       {needs: onKey("kms:DisableKey"), do: setKey(false)},
-			"EnableKey":        {needs: onKey("kms:EnableKey"), do: setKey(true)},
-			"DescribeKey":      {readOnly: true, needs: onKey("kms:DescribeKey"), do: describeKey},
-			"ListKeys":         {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
-			"ListResourceTags": {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
+			"DisableKey":          {needs: onKey("kms:DisableKey"), do: setKey(false)},
+			"EnableKey":           {needs: onKey("kms:EnableKey"), do: setKey(true)},
+			"ScheduleKeyDeletion": {needs: onKey("kms:ScheduleKeyDeletion"), do: scheduleKeyDeletion},
+			"CancelKeyDeletion":   {needs: onKey("kms:CancelKeyDeletion"), do: cancelKeyDeletion},
+			"CreateGrant":         {needs: onKey("kms:CreateGrant"), do: createGrant},
+			"DescribeKey":         {readOnly: true, needs: onKey("kms:DescribeKey"), do: describeKey},
+			"ListKeys":            {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
+			"ListResourceTags":    {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
+		},
+		seed: func(w *Seed, account, region string) {
+			for _, fixture := range []string{"deletion_key", "grant_key"} {
+				id := fixtureKeyID(account, region, fixture)
+				w.Accounts[account].Regions[region].Keys[id] = &KMSKey{
+					ID: id, Description: "auditcanary fixture, encrypts nothing", Enabled: true,
+					Created: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC),
+					Tags:    map[string]string{"auditcanary": "fixture"},
+				}
+			}
+		},
+		fixtures: func(account, region string) map[string]string {
+			if region == "*" {
+				return nil
+			}
+			return map[string]string{
+				"deletion_key": fixtureKeyID(account, region, "deletion_key"),
+				"grant_key":    fixtureKeyID(account, region, "grant_key"),
+			}
 		},
 	}
 }
+
+func fixtureKeyID(account, region, fixture string) string {
+	return keyID(account, region+"/"+fixture)
+}
+
+// keyDeletions is the kind under which a region keeps when its keys will be
+// deleted, by key id. (A key that is about to be deleted is disabled too.)
+const keyDeletions = "kms key to be deleted"
 
 // region is the caller's account in the call's region; empty if the region is not in use.
 func (k *call) region() *Region {
 	if r := k.account().Regions[k.Region]; r != nil {
 		return r
 	}
-	return &Region{}
+	return &Region{Things: map[string]map[string]*Thing{}} // what is put into it is nowhere
 }
 
 func (k *call) keyARN(id string) string {
@@ -52,6 +85,21 @@ func onKey(action string) func(*call) []need {
 		if key != nil {
 			tagKeys(n.context, "aws:ResourceTag/", key.Tags)
 		}
+		for param, condition := range map[string]string{
+			"GranteePrincipal": "kms:granteeprincipal", "Operations": "kms:grantoperations",
+			"PendingWindowInDays": "kms:schedulekeydeletionpendingwindowindays",
+		} {
+			switch v := k.Params[param].(type) {
+			case string:
+				n.context[condition] = []string{v}
+			case float64:
+				n.context[condition] = []string{strconv.Itoa(int(v))}
+			case []any:
+				for _, x := range v {
+					n.context[condition] = append(n.context[condition], fmt.Sprint(x))
+				}
+			}
+		}
 		return []need{n}
 	}
 }
@@ -70,9 +118,81 @@ func setKey(enabled bool) func(*call) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
+		if k.deletion(key) != nil {
+			return reply{}, pendingDeletion(arn)
+		}
 		key.Enabled = enabled
 		return reply{elements: map[string]any{"keyId": arn}, resources: k.keyResource(arn)}, nil
 	}
+}
+
+// deletion is when a key will be deleted; nil if it will not.
+func (k *call) deletion(key *KMSKey) *Thing { return k.region().Things[keyDeletions][key.ID] }
+
+func pendingDeletion(arn string) error {
+	return fail(400, "KMSInvalidStateException", "%s is pending deletion.", arn)
+}
+
+// scheduleKeyDeletion: shape of the record from the KMS developer guide, log
+// entries of ScheduleKeyDeletion.
+func scheduleKeyDeletion(k *call) (reply, error) {
+	arn, key, err := k.knownKey()
+	if err != nil {
+		return reply{}, err
+	}
+	days, err := k.integer("PendingWindowInDays", 30)
+	if err != nil || days < 7 || days > 30 {
+		return reply{}, fail(400, "ValidationException", "1 validation error detected: Value at 'pendingWindowInDays' failed to satisfy constraint: Member must have value between 7 and 30")
+	}
+	if k.deletion(key) != nil {
+		return reply{}, pendingDeletion(arn)
+	}
+	at := k.Time.Add(time.Duration(days) * 24 * time.Hour)
+	key.Enabled = false
+	k.region().Put(keyDeletions, &Thing{ID: key.ID, ARN: arn, Attr: map[string]any{"deletion": at.Unix()}})
+	return reply{
+		body:      map[string]any{"KeyId": arn, "KeyState": "PendingDeletion", "PendingWindowInDays": days, "DeletionDate": at.Unix()},
+		elements:  map[string]any{"keyId": arn, "keyState": "PendingDeletion", "deletionDate": at.Format("Jan 2, 2006 3:04:05 PM")},
+		resources: k.keyResource(arn),
+	}, nil
+}
+
+// cancelKeyDeletion leaves the key disabled. Record: KMS developer guide, log
+// entry of CancelKeyDeletion.
+func cancelKeyDeletion(k *call) (reply, error) {
+	arn, key, err := k.knownKey()
+	if err != nil {
+		return reply{}, err
+	}
+	if k.deletion(key) == nil {
+		return reply{}, fail(400, "KMSInvalidStateException", "%s is not pending deletion.", arn)
+	}
+	delete(k.region().Things[keyDeletions], key.ID)
+	return reply{body: map[string]any{"KeyId": arn}, elements: map[string]any{"keyId": arn}, resources: k.keyResource(arn)}, nil
+}
+
+// createGrant answers the question whether it would be allowed. It carries no
+// grants: one asked for in earnest is refused, so that no test takes it for made.
+// The record of a dry run is inferred: the parameters as sent, and the error.
+func createGrant(k *call) (reply, error) {
+	arn, key, err := k.knownKey()
+	if err != nil {
+		return reply{}, err
+	}
+	grantee, ok := strings.CutPrefix(k.str("GranteePrincipal"), "arn:aws:iam::"+k.Principal.Account+":role/")
+	switch role := k.account().Roles[grantee[strings.LastIndexByte(grantee, '/')+1:]]; {
+	case k.deletion(key) != nil:
+		return reply{}, pendingDeletion(arn)
+	case !key.Enabled:
+		return reply{}, fail(400, "DisabledException", "%s is disabled.", arn)
+	case !ok || role == nil || role.Path+role.Name != "/"+grantee:
+		return reply{}, fail(400, "InvalidArnException", "ARN does not refer to a valid principal: %s", k.str("GranteePrincipal"))
+	case len(k.list("Operations")) == 0:
+		return reply{}, fail(400, "ValidationException", "1 validation error detected: Value null at 'operations' failed to satisfy constraint: Member must not be null")
+	case k.Params["DryRun"] != true:
+		return reply{}, fail(501, "NotImplemented", "the sandbox has no grants, only dry runs of CreateGrant")
+	}
+	return reply{}, &apiError{code: "DryRunOperationException", message: "The request would have succeeded, but the DryRun option is set.", status: 400}
 }
 
 func (k *call) keyResource(arn string) []resource {
@@ -88,12 +208,16 @@ func describeKey(k *call) (reply, error) {
 	if key.Enabled {
 		state = "Enabled"
 	}
-	return reply{resources: k.keyResource(arn), body: map[string]any{"KeyMetadata": map[string]any{
+	metadata := map[string]any{
 		"AWSAccountId": k.Principal.Account, "KeyId": key.ID, "Arn": arn, "CreationDate": key.Created.Unix(),
 		"Enabled": key.Enabled, "KeyState": state, "Description": key.Description, "KeyUsage": "ENCRYPT_DECRYPT",
 		"Origin": "AWS_KMS", "KeyManager": "CUSTOMER", "KeySpec": "SYMMETRIC_DEFAULT",
 		"CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "EncryptionAlgorithms": []string{"SYMMETRIC_DEFAULT"}, "MultiRegion": false,
-	}}}, nil
+	}
+	if d := k.deletion(key); d != nil {
+		metadata["KeyState"], metadata["DeletionDate"] = "PendingDeletion", d.Attr["deletion"]
+	}
+	return reply{resources: k.keyResource(arn), body: map[string]any{"KeyMetadata": metadata}}, nil
 }
 
 func listKeys(k *call) (reply, error) {

@@ -14,8 +14,8 @@ import (
 )
 
 // S3: the control plane authenticates, authorises, names and records every
-// request, answers the bucket policy and location calls from its own state, and
-// leaves the rest to the backend.
+// request, answers the calls about a bucket's policy, public access, lifecycle and
+// location from its own state, and leaves the rest to the backend.
 
 func s3Service() service {
 	forward := func(action string, on func(*call) string) operation {
@@ -26,13 +26,39 @@ func s3Service() service {
 		o.data, o.event, o.params = false, event, s3Params
 		return o
 	}
+	// setting is a part of a bucket's configuration that is one document, asked for
+	// by its query parameter.
+	setting := func(o operation, event string) operation { o.event, o.params = event, s3Params; return o }
 	return service{
 		source: "s3.amazonaws.com", wire: restXML{}, deniedKeepsParams: true,
+		seed: func(w *Seed, account, region string) {
+			names := s3Fixtures(account, region)
+			for _, name := range names {
+				w.bucket(name, account, region, "")
+			}
+			w.Accounts[account].Regions[region].Put(publicAccess, &Thing{ID: names["public_access_bucket"], Attr: blockAll()})
+		},
+		fixtures: func(account, region string) map[string]string {
+			if region == "*" {
+				return nil
+			}
+			return s3Fixtures(account, region)
+		},
 		ops: map[string]operation{
 			"PutBucketPolicy":    {needs: onS3("s3:PutBucketPolicy", bucketARN), do: putBucketPolicy, params: s3Params},
 			"DeleteBucketPolicy": {needs: onS3("s3:DeleteBucketPolicy", bucketARN), do: deleteBucketPolicy, params: s3Params},
 			"GetBucketPolicy":    {readOnly: true, needs: onS3("s3:GetBucketPolicy", bucketARN), do: getBucketPolicy, params: s3Params},
 			"GetBucketLocation":  {readOnly: true, needs: onS3("s3:GetBucketLocation", bucketARN), do: getBucketLocation, params: s3Params},
+
+			"PutPublicAccessBlock":    setting(operation{needs: onS3("s3:PutBucketPublicAccessBlock", bucketARN), do: putSetting(publicAccess, checkPublicAccess)}, "PutBucketPublicAccessBlock"),
+			"DeletePublicAccessBlock": setting(operation{needs: onS3("s3:PutBucketPublicAccessBlock", bucketARN), do: deleteSetting(publicAccess)}, "DeleteBucketPublicAccessBlock"),
+			"GetPublicAccessBlock": setting(operation{readOnly: true, needs: onS3("s3:GetBucketPublicAccessBlock", bucketARN), do: getSetting(publicAccess,
+				"NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found")}, "GetBucketPublicAccessBlock"),
+
+			"PutBucketLifecycleConfiguration": setting(operation{needs: onS3("s3:PutLifecycleConfiguration", bucketARN), do: putSetting(lifecycle, checkLifecycle)}, "PutBucketLifecycle"),
+			"DeleteBucketLifecycle":           setting(operation{needs: onS3("s3:PutLifecycleConfiguration", bucketARN), do: deleteSetting(lifecycle)}, ""),
+			"GetBucketLifecycleConfiguration": setting(operation{readOnly: true, needs: onS3("s3:GetLifecycleConfiguration", bucketARN), do: getSetting(lifecycle,
+				"NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")}, "GetBucketLifecycle"),
 
 			"GetBucketVersioning":        manage(forward("s3:GetBucketVersioning", bucketARN), ""),
 			"PutBucketVersioning":        manage(write(forward("s3:PutBucketVersioning", bucketARN)), ""),
@@ -79,6 +105,8 @@ type s3Route struct {
 // The first route that fits is taken.
 var s3Routes = []s3Route{
 	{"GET", false, "policy", "GetBucketPolicy"}, {"PUT", false, "policy", "PutBucketPolicy"}, {"DELETE", false, "policy", "DeleteBucketPolicy"},
+	{"GET", false, "publicAccessBlock", "GetPublicAccessBlock"}, {"PUT", false, "publicAccessBlock", "PutPublicAccessBlock"}, {"DELETE", false, "publicAccessBlock", "DeletePublicAccessBlock"},
+	{"GET", false, "lifecycle", "GetBucketLifecycleConfiguration"}, {"PUT", false, "lifecycle", "PutBucketLifecycleConfiguration"}, {"DELETE", false, "lifecycle", "DeleteBucketLifecycle"},
 	{"GET", false, "location", "GetBucketLocation"},
 	{"GET", false, "versioning", "GetBucketVersioning"}, {"PUT", false, "versioning", "PutBucketVersioning"},
 	{"GET", false, "object-lock", "GetObjectLockConfiguration"}, {"PUT", false, "object-lock", "PutObjectLockConfiguration"},
@@ -133,10 +161,13 @@ func (restXML) decode(k *call) (string, map[string]any, error) {
 				return "", nil, fail(501, "NotImplemented", "the sandbox has no S3 operation CopyObject")
 			}
 		}
-		if route.op == "PutBucketPolicy" {
+		switch route.op {
+		case "PutBucketPolicy", "PutPublicAccessBlock", "PutBucketLifecycleConfiguration":
 			if k.body == nil {
-				return "", nil, fail(400, "InvalidRequest", "the payload of PutBucketPolicy must be signed")
+				return "", nil, fail(400, "InvalidRequest", "the payload of %s must be signed", route.op)
 			}
+		}
+		if route.op == "PutBucketPolicy" {
 			params["Policy"] = string(k.body)
 		}
 		return route.op, params, nil
@@ -319,10 +350,15 @@ func s3Params(k *call) any {
 			out[name] = strings.Join(v, ",")
 		}
 	}
-	if k.Operation == "PutBucketPolicy" {
+	switch k.Operation {
+	case "PutBucketPolicy":
 		var doc any
 		if json.Unmarshal(k.body, &doc) == nil {
 			out["bucketPolicy"] = doc
+		}
+	case "PutPublicAccessBlock", "PutBucketLifecycleConfiguration":
+		if name, doc, err := xmlDocument(k.body); err == nil {
+			out[name] = doc
 		}
 	}
 	return out

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
@@ -294,7 +295,7 @@ func TestAKeyIsDisabledAndEnabled(t *testing.T) {
 		t.Errorf("changes %s", pretty(b.cloud.Changes()))
 	}
 	listed, err := c.ListKeys(ctx, nil)
-	if err != nil || len(listed.Keys) != 1 || *listed.Keys[0].KeyId != id {
+	if err != nil || len(listed.Keys) != 3 || !slices.ContainsFunc(listed.Keys, func(k kmstypes.KeyListEntry) bool { return *k.KeyId == id }) {
 		t.Errorf("keys %s %v", pretty(listed), err)
 	}
 	tags, err := c.ListResourceTags(ctx, &kms.ListResourceTagsInput{KeyId: &id})

@@ -45,6 +45,10 @@ var keys = []string{
 	"iam:permissionsboundary", "iam:policyarn", "iam:resourcetag/",
 	"ec2:resourcetag/", "ec2:createaction", "ec2:region",
 	"s3:prefix",
+	"kms:granteeprincipal",
+	"kms:viaservice", "backup:changeablefordays", "backup:minretentiondays", "backup:maxretentiondays",
+	"eks:principalarn", "eks:accessentrytype", "eks:kubernetesgroups", "eks:username", "eks:clustername",
+	"organizations:policytype",
 }
 
 func newCondition(op, key string, values []string) (c condition, unsupported string) {
