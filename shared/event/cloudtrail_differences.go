@@ -188,5 +188,7 @@ var maskedParameters = [...]maskedParameter{
 	{"rds.amazonaws.com", "MasterUserPassword", "****"},
 	{"ssm.amazonaws.com", "Parameters", "HIDDEN_DUE_TO_SECURITY_REASONS"},
 	{"ssm.amazonaws.com", "Value", "HIDDEN_DUE_TO_SECURITY_REASONS"},
+	// Inferred: the API's model marks these tags, alone of those in use here, as sensitive.
+	{"backup.amazonaws.com", "BackupVaultTags", "HIDDEN_DUE_TO_SECURITY_REASONS"},
 	{ec2, "UserData", "<sensitiveDataRemoved>"},
 }

@@ -182,6 +182,12 @@ func TestARuleExplainsNoMoreThanItsFact(t *testing.T) {
 			func(g *Event) { g.API.Request = map[string]any{"name": "HIDDEN_DUE_TO_SECURITY_REASONS"} }, "api.request.Name", ""},
 		{"another service's hidden value", receipt("secretsmanager.amazonaws.com", "X", map[string]any{"Value": "auditcanary"}),
 			func(g *Event) { g.API.Request = map[string]any{"value": "HIDDEN_DUE_TO_SECURITY_REASONS"} }, "api.request.Value", ""},
+		{"masked tags of a vault", receipt("backup.amazonaws.com", "CreateBackupVault", map[string]any{"BackupVaultTags": map[string]any{"auditcanary:run": "r"}}),
+			func(g *Event) { g.API.Request = map[string]any{"backupVaultTags": "HIDDEN_DUE_TO_SECURITY_REASONS"} }, "api.request.BackupVaultTags", "masked-parameter"},
+		{"a vault's tags changed, not masked", receipt("backup.amazonaws.com", "CreateBackupVault", map[string]any{"BackupVaultTags": map[string]any{"auditcanary:run": "r"}}),
+			func(g *Event) {
+				g.API.Request = map[string]any{"backupVaultTags": map[string]any{"auditcanary:run": "q"}}
+			}, "api.request.BackupVaultTags.auditcanary:run", ""},
 		{"masked user data", receipt(ec2, "RunInstances", map[string]any{"UserData": "aWQ="}), func(g *Event) { g.API.Request = map[string]any{"userData": "<sensitiveDataRemoved>"} }, "api.request.UserData", "masked-parameter"},
 		{"a masked role name", receipt("iam.amazonaws.com", "X", map[string]any{"RoleName": "r"}), func(g *Event) { g.API.Request = map[string]any{"roleName": "****"} }, "api.request.RoleName", ""},
 		{"a hidden role name", receipt("iam.amazonaws.com", "X", map[string]any{"RoleName": "r"}), func(g *Event) { g.API.Request = map[string]any{"roleName": "HIDDEN_DUE_TO_SECURITY_REASONS"} }, "api.request.RoleName", ""},

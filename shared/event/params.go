@@ -64,6 +64,7 @@ var recordedNames = [...]recordedName{
 	{"ec2.amazonaws.com", "ImageId", []string{"instancesSet", "imageId"}, "testdata/invictus: RunInstances"},
 	{"ec2.amazonaws.com", "MinCount", []string{"instancesSet", "minCount"}, "testdata/invictus: RunInstances"},
 	{"ec2.amazonaws.com", "MaxCount", []string{"instancesSet", "maxCount"}, "testdata/invictus: RunInstances"},
+	{"eks.amazonaws.com", "ClusterName", []string{"name"}, "CloudTrail samples of CreateAccessEntry and AssociateAccessPolicy in DataDog/stratus-red-team's documentation"},
 }
 
 // params compares parameters of one service.
