@@ -258,6 +258,10 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 			o.ev.Cleanup.Left = []string{"securityhub insight x"}
 		}, Cleaned, Fail, "", "still owed", false},
 		{"an undo whose reply was lost is settled by a clean listing, late", Decoy, func(o *one) { o.loseReply() }, Cleaned, Late, "", "was lost", false},
+		{"a refused call made nothing, and has no reply to lose", MustBeDenied, func(o *one) {
+			o.loseReply()
+			o.ev.Receipts[0].Outcome = Outcome{Result: Refused, Code: "AccessDenied"}
+		}, Cleaned, Pass, "", "", false},
 		{"an undo that refers to no lost reply is not settled by a listing", Decoy, func(o *one) {
 			o.loseReply()
 			undo := Call{Operation: "iam:DeleteRole"}

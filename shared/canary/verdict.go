@@ -314,7 +314,10 @@ func (e Evidence) replyLost(in Intent) bool {
 	if in.Undo == nil {
 		return false
 	}
-	r, _ := e.Receipt(in.Step, PhaseDo, in.Attempt)
+	r, answered := e.Receipt(in.Step, PhaseDo, in.Attempt)
+	if answered && !r.Outcome.MayHaveActed() {
+		return false // what was refused made nothing
+	}
 	return slices.ContainsFunc(References(in.Undo.Params), func(ref string) bool {
 		part, own := strings.CutPrefix(ref, "steps."+in.Step+".")
 		_, seen := r.Output[part]
