@@ -88,15 +88,21 @@ func (c *coverageOptions) measure(cmd *cobra.Command, o *options, now time.Time)
 	if err := cfg.Select(wire.Selection{Targets: c.accounts}); err != nil {
 		return coverage.Report{}, err
 	}
+	opt := wire.CoverageOptions{Run: c.run, MaxAge: time.Duration(c.maxAge), Now: now}
 	log, err := wire.OpenLedger(ctx, cfg, wire.ReadOnly)
+	if wire.NotBegun(err) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "The ledger has not begun: nothing was ever tested.")
+		return wire.Coverage(cfg, run.NewState(), opt)
+	}
 	if err != nil {
 		return coverage.Report{}, err
 	}
-	state, _, err := run.Fold(ctx, log)
+	state, cp, err := run.Fold(ctx, log)
 	if err != nil {
 		return coverage.Report{}, err
 	}
-	return wire.Coverage(cfg, state, wire.CoverageOptions{Run: c.run, MaxAge: time.Duration(c.maxAge), Now: now})
+	opt.Checkpoint = &cp
+	return wire.Coverage(cfg, state, opt)
 }
 
 func (c *coverageOptions) formats() map[string]func(coverage.Report, io.Writer) error {

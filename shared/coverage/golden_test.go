@@ -64,6 +64,7 @@ func fortnight() Input {
 		{Operation: "logs:PutRetentionPolicy", Account: acct1, Region: "eu-west-1", Scenario: "aws/retention", Category: "logging-disabled", Kind: canary.DoneAndUndone, Run: "20261122-aaaaaa", Canary: "20261122-aaaaaa-05", At: now, Status: canary.Inconclusive},
 		key(func(t *Test) { t.Account = "999999999999" }),
 	}
+	in.Ledger = &Ledger{Origin: "auditcanary.example/test", Size: 108, Root: "f0rdWDH5ArnMrz2bdrvdp2Ti8GQUW0eAdvbfc2S8mMY="}
 	in.Exceptions = []Exception{{ID: "EX-7", Operation: "ec2:DeleteVpc", Account: acct2, Owner: "network team", Expires: date("2027-01-01")}}
 	in.Decisions = []Decision{
 		{Source: "cloud-management-events", Decision: Sufficient, Why: "an organisation trail records all of them", By: "CISO", On: date("2026-03-01"), ReviewBy: date("2027-03-01")},
@@ -137,6 +138,7 @@ func TestNothingSteersATerminal(t *testing.T) {
 		in.Tests = append(in.Tests, key(func(t *Test) { t.Operation, t.Scenario = h, h }))
 		in.Scenarios[0].ID, in.Decisions[0].By = h, h
 		in.Categories[0].ID = h
+		in.Ledger = &Ledger{Origin: h, Root: h}
 		var b bytes.Buffer
 		if err := Measure(in).WriteTable(&b, -1); err != nil {
 			t.Fatal(err)

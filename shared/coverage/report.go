@@ -105,12 +105,23 @@ type Input struct {
 	// MaxAge is how long a proof counts.
 	MaxAge time.Duration
 	Now    time.Time
+	// Ledger the tests were read from; nil: it has not begun.
+	Ledger *Ledger
+}
+
+// Ledger is the head of the ledger that a report was computed from.
+type Ledger struct {
+	Origin string `json:"origin"`
+	Size   int64  `json:"size"`
+	Root   string `json:"root"` // base64
 }
 
 // Report says for each privileged operation, account and region what is known.
 type Report struct {
 	At            time.Time `json:"at"`
 	MaxAgeSeconds int64     `json:"max_age_seconds"`
+	// Ledger the verdicts stand in; null: it has not begun.
+	Ledger *Ledger `json:"ledger"`
 	// Operations, Accounts and Regions span the grid.
 	Operations int `json:"operations"`
 	Accounts   int `json:"accounts"`
@@ -194,7 +205,7 @@ type at struct {
 func Measure(in Input) Report {
 	m := newMeasure(in)
 	r := Report{
-		At: in.Now.UTC(), MaxAgeSeconds: int64(in.MaxAge / time.Second),
+		At: in.Now.UTC(), MaxAgeSeconds: int64(in.MaxAge / time.Second), Ledger: in.Ledger,
 		Operations: len(in.Operations), Accounts: len(m.accounts), Regions: len(m.regions),
 		Adequacy: Decide(in.Decisions, in.Operations, in.Now),
 		Gaps:     []Gap{}, Beyond: m.beyond(), Elsewhere: m.elsewhere,

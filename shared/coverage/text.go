@@ -48,7 +48,7 @@ func (r Report) WriteBrief(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "%d of %d sources of logs have no adequacy decision that stands.\n", undecided, len(r.Adequacy))
 	if line := r.firstGaps(99); line != "" {
-		b.WriteString(line + ".\n")
+		fmt.Fprintf(&b, "First gaps, with how many rule sets name them:\n%s\n", line)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -56,7 +56,7 @@ func (r Report) WriteBrief(w io.Writer) error {
 
 // firstGaps names as many gaps as fit.
 func (r Report) firstGaps(columns int) string {
-	line, sep := "", "First gaps (rule sets that name them): "
+	line, sep := "", "  "
 	for _, g := range r.Gaps {
 		next := line + sep + fmt.Sprintf("%s (%d)", cut(plain(g.Operation), 42), g.RuleSets)
 		if len([]rune(next)) > columns {
@@ -92,6 +92,11 @@ func several(n int, noun string) string {
 func (r Report) WriteTable(w io.Writer, gaps int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Coverage as of %s; a proof counts for %s.\n", r.At.Format(time.RFC3339), age(r.MaxAgeSeconds))
+	if l := r.Ledger; l != nil {
+		fmt.Fprintf(&b, "%s\n", cut(fmt.Sprintf("Ledger %s, %s, root %s.", plain(l.Origin), entries(l.Size), plain(l.Root)), 100))
+	} else {
+		b.WriteString("The ledger has not begun: nothing was ever tested.\n")
+	}
 	r.headline(&b)
 	b.WriteString("\n")
 	rows(&b, "CATEGORY", r.ByCategory)
@@ -106,6 +111,13 @@ func (r Report) WriteTable(w io.Writer, gaps int) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func entries(n int64) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
 }
 
 func age(seconds int64) string {
@@ -163,7 +175,7 @@ func (r Report) gaps(b *strings.Builder, n int) {
 	if n == 0 {
 		return
 	}
-	fmt.Fprintf(b, "%9s  %-42s %-25s %s\n", "RULE SETS", "OPERATION", "CELLS", "SCENARIO")
+	fmt.Fprintf(b, "%5s  %-40s %-23s %s\n", "NAMED", "OPERATION", "CELLS", "SCENARIO")
 	for _, g := range r.Gaps[:n] {
 		var found []string
 		for _, s := range Statuses() {
@@ -177,7 +189,7 @@ func (r Report) gaps(b *strings.Builder, n int) {
 		} else if len(g.UndoneBy) > 0 {
 			would = "undo only"
 		}
-		fmt.Fprintf(b, "%9d  %-42s %-25s %s\n", g.RuleSets, cut(plain(g.Operation), 42), cut(strings.Join(found, ", "), 25), cut(plain(would), 20))
+		fmt.Fprintf(b, "%5d  %-40s %-23s %s\n", g.RuleSets, cut(plain(g.Operation), 40), cut(strings.Join(found, ", "), 23), cut(plain(would), 28))
 	}
 }
 

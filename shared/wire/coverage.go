@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/auditcanary/auditcanary/scenarios"
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/coverage"
+	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -92,6 +94,16 @@ type CoverageOptions struct {
 	// MaxAge is how long a proof counts.
 	MaxAge time.Duration
 	Now    time.Time
+	// Checkpoint the state was folded from; nil: the ledger has not begun.
+	Checkpoint *ledger.Checkpoint
+}
+
+// NotBegun reports whether a ledger could not be opened because nobody has begun
+// it yet: there is no checkpoint. What nobody can tell is whether there was one;
+// a report of nothing proven is then still right.
+func NotBegun(err error) bool {
+	var f *ledger.Fault
+	return errors.As(err, &f) && f.Path == "checkpoint" && errors.Is(err, ledger.ErrNotFound)
 }
 
 // Coverage measures what the ledger's verdicts prove of what the configuration covers.
@@ -111,11 +123,15 @@ func Coverage(c *Config, state *run.State, o CoverageOptions) (coverage.Report, 
 	if err != nil {
 		return coverage.Report{}, fmt.Errorf("coverage: %w", err)
 	}
+	var head *coverage.Ledger
+	if cp := o.Checkpoint; cp != nil {
+		head = &coverage.Ledger{Origin: cp.Origin, Size: cp.Size, Root: cp.Root.String()}
+	}
 	return coverage.Measure(coverage.Input{
 		Operations: operations, NotProvable: notProvable, Categories: categories(),
 		Scenarios: catalogue, Targets: c.targets(), Home: global()["aws"],
 		Tests: tests(state, o.Run), Decisions: c.decisions(),
-		MaxAge: o.MaxAge, Now: o.Now,
+		MaxAge: o.MaxAge, Now: o.Now, Ledger: head,
 	}), nil
 }
 
