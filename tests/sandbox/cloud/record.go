@@ -83,6 +83,9 @@ func (k *call) record(rep reply, err *apiError) Record {
 			rec["requestParameters"] = lowerNames(k.Params)
 		}
 	}
+	if k.svc.apiVersion != "" && (err == nil || !err.denied) {
+		rec["apiVersion"] = k.svc.apiVersion
+	}
 	if k.Service == "s3" && rep.additional == nil && err != nil {
 		rep.additional = k.s3Additional(int64(len(k.body)), int64(len(k.s3Error(err))))
 	}
