@@ -265,10 +265,10 @@ func leftAccessEntry(ctx context.Context, p place, client *eks.Client, on, princ
 	}}}}, nil
 }
 
-// leftControlPolicies: service control policies that carry the name prefix, a run and a
-// canary. Only the management account and those it delegates that to may make
-// policies or list them; whom the service refuses the list, it refuses to make
-// one. Organizations words every refusal alike, so whether it was that one, and
+// leftControlPolicies: service control policies that carry the name prefix, a run
+// and a canary. Only the management account and those it delegates that to may make
+// policies or list them; whom the service refuses the list, it refuses to make one.
+// Organizations may word that refusal as any other, so whether it was that one, and
 // not a permission that this session lacks, is asked of the organisation.
 func leftControlPolicies(ctx context.Context, p place) ([]run.Leftover, error) {
 	client := organizations.NewFromConfig(p.cfg)

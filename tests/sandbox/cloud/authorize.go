@@ -101,11 +101,7 @@ func (c *Cloud) authorize(k *call, n need) error {
 	if shown != "*" || k.Service != "ec2" {
 		msg += " on resource: " + shown
 	}
-	msg = deniedPrefix(k.Service) + msg + " " + d.Reason
-	if k.Service == "organizations" {
-		msg = organizationsDenial
-	}
-	return &apiError{code: deniedCode(k.Service), message: msg, status: deniedStatus(k.Service), denied: true}
+	return &apiError{code: deniedCode(k.Service), message: deniedPrefix(k.Service) + msg + " " + d.Reason, status: deniedStatus(k.Service), denied: true}
 }
 
 func deniedCode(service string) string {

@@ -1,8 +1,10 @@
 package cloud_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	rdstypes "github.com/aws/aws-sdk-go-v2/service/rds/types"
 
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud/policy"
 )
 
 // permitted is a session of the injector, whose role may do everything, under an
@@ -478,23 +481,24 @@ func newPolicy(name string) *organizations.CreatePolicyInput {
 	}
 }
 
-// A member is refused by the service itself, whatever its own policies say, in the
-// words in which it refuses everybody.
+// A member is refused by the service itself, whatever its own policies allow.
 func TestAMemberMakesNoPolicies(t *testing.T) {
 	b := start(t)
 	ctx := t.Context()
-	const refused = "You don't have permissions to access this resource."
-	for name, c := range map[string]*organizations.Client{
-		"root of a member": organizations.NewFromConfig(b.root(target, west)),
-		"no permission":    organizations.NewFromConfig(b.permitted(target, west, `{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}`)),
+	for name, tc := range map[string]struct {
+		as   aws.Config
+		says string
+	}{
+		"root of a member": {b.root(target, west), "You don't have permissions to access this resource."},
+		"no permission":    {b.permitted(target, west, `{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}`), "is not authorized to perform: organizations:CreatePolicy on resource: "},
 	} {
-		_, err := c.CreatePolicy(ctx, newPolicy("auditcanary-c1"))
+		_, err := organizations.NewFromConfig(tc.as).CreatePolicy(ctx, newPolicy("auditcanary-c1"))
 		wantCode(t, err, "AccessDeniedException")
-		if message(err) != refused {
+		if !strings.Contains(message(err), tc.says) {
 			t.Errorf("%s: %q", name, message(err))
 		}
 		rec := b.last("CreatePolicy")
-		if rec["errorCode"] != "AccessDenied" || rec["errorMessage"] != refused || rec["requestParameters"] != nil || rec["awsRegion"] != east || rec["recipientAccountId"] != target {
+		if rec["errorCode"] != "AccessDenied" || rec["errorMessage"] != message(err) || rec["requestParameters"] != nil || rec["awsRegion"] != east || rec["recipientAccountId"] != target {
 			t.Errorf("%s: record %s", name, pretty(rec))
 		}
 	}
@@ -563,4 +567,52 @@ func TestTheManagementAccountMakesPolicies(t *testing.T) {
 	_, err = c.ListTagsForResource(ctx, &organizations.ListTagsForResourceInput{ResourceId: id})
 	wantCode(t, err, "TargetNotFoundException")
 	b.unchanged()
+}
+
+// The real records there are of these services, and ours of the same calls. (A
+// refused CreateDBParameterGroup is held against another refused call of RDS.)
+func TestRecordsOfDataHaveTheShapeOfRealOnes(t *testing.T) {
+	b := start(t, func(o *cloud.Options) {
+		o.World = cloud.World(o.Clock)
+		o.World.Accounts[target].Users["alice"] = &cloud.User{
+			Name: "alice", ID: "AIDAALICE", Key: cloud.Key{ID: "AKIAALICE", Secret: "s"},
+			Policies: []policy.Named{{Doc: policy.MustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"rds:DescribeDBParameterGroups","Resource":"*"}]}`, policy.ForIdentity)}},
+		}
+	})
+	alice, ctx := b.config(cloud.Key{ID: "AKIAALICE", Secret: "s"}, "", east), t.Context()
+	_, err := organizations.NewFromConfig(alice).DescribeOrganization(ctx, nil)
+	wantCode(t, err, "AccessDeniedException")
+	_, err = rds.NewFromConfig(alice).CreateDBParameterGroup(ctx, newGroup("a", "r"))
+	wantCode(t, err, "AccessDenied")
+	if _, err := rds.NewFromConfig(alice).DescribeDBParameterGroups(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile("testdata/records/data.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := map[string]string{"DescribeOrganization": "DescribeOrganization", "DescribeDBParameterGroups": "DescribeDBParameterGroups", "AuthorizeDBSecurityGroupIngress": "CreateDBParameterGroup"}
+	for line := range bytes.Lines(raw) {
+		var real realRecord
+		if err := json.Unmarshal(line, &struct {
+			Origin *string
+			Record *map[string]any
+		}{&real.origin, &real.rec}); err != nil {
+			t.Fatal(err)
+		}
+		name := real.rec["eventName"].(string)
+		rec := b.last(ours[name])
+		for _, field := range []string{"eventSource", "errorCode", "eventType"} {
+			if rec[field] != real.rec[field] {
+				t.Errorf("%s (%s): %s %v, really %v", name, real.origin, field, rec[field], real.rec[field])
+			}
+		}
+		for _, diff := range compareShapes(name, fmt.Sprint(real.rec["eventVersion"]), real.rec, rec) {
+			t.Errorf("%s (%s): %s", name, real.origin, diff)
+		}
+		delete(ours, name)
+	}
+	if len(ours) != 0 {
+		t.Errorf("not compared: %v", ours)
+	}
 }

@@ -9,11 +9,10 @@ import (
 )
 
 // organizationsService: what an organisation's management account may do with
-// policies; members may only look who manages them. It words every refusal alike,
-// whichever policy refuses (deniedMessage).
+// policies; members may only look who manages them.
 //
-// The record of a refusal (requestParameters null) is that of a real refused
-// LeaveOrganization; that of a success follows the API, with a small first letter.
+// The record of a refusal is that of a real refused DescribeOrganization; that of
+// a success is inferred from the API, with a small first letter.
 func organizationsService() service {
 	return service{
 		source: "organizations.amazonaws.com", global: true, wire: json11{},
@@ -31,8 +30,8 @@ const (
 	controlPolicies   = "organizations policy"
 	controlPolicyType = "SERVICE_CONTROL_POLICY"
 
-	// organizationsDenial is what Organizations answers to whoever may not.
-	organizationsDenial = "You don't have permissions to access this resource."
+	// membersMayNot is what Organizations itself answers, where IAM would have allowed it.
+	membersMayNot = "You don't have permissions to access this resource."
 )
 
 func describeOrganization(k *call) (reply, error) {
@@ -50,7 +49,7 @@ func describeOrganization(k *call) (reply, error) {
 func managed(do func(*call) (reply, error)) func(*call) (reply, error) {
 	return func(k *call) (reply, error) {
 		if k.Principal.Account != k.cloud.world.Management {
-			return reply{}, &apiError{code: "AccessDeniedException", message: organizationsDenial, status: 400, denied: true}
+			return reply{}, &apiError{code: "AccessDeniedException", message: membersMayNot, status: 400, denied: true}
 		}
 		return do(k)
 	}
