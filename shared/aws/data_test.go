@@ -176,8 +176,8 @@ func oddities() (names []string, tags map[string]map[string]string) {
 // leftOf lists one kind.
 func leftOf(t *testing.T, w *wire, name string, at canary.Target) ([]run.Leftover, error) {
 	t.Helper()
-	i := slices.IndexFunc(dataKinds, func(k kind) bool { return k.name == name })
-	k := dataKinds[i]
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+	k := kinds[i]
 	c := testCloud(t, w.config())
 	s := testTarget().scene(at.Region, "*", canary.Marker)
 	p := place{cloud: c, target: testTarget(), scene: s, pages: new(int), cfg: c.reading(testTarget(), at, readPolicy(s, []kind{k}))}

@@ -24,10 +24,10 @@ var securityOperations = map[string]operation{
 	// Filters of findings: on the region's own detector, of which there is only
 	// one, named after the canary, keeping nothing back and meeting nothing. The
 	// name in the ARN is what keeps the undo's hands off other filters.
-	"guardduty:CreateFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).CreateFilter), subject: on("DetectorId", "Name=FilterName"), undo: "guardduty:DeleteFilter", guards: guards{fixtureID("DetectorId"), ownName("Name"), must("Action", "NOOP"), meetsNoFinding("FindingCriteria"), runTags()}, grants: grants{
+	"guardduty:CreateFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).CreateFilter), subject: on("DetectorId", "Name=FilterName"), undo: "guardduty:DeleteFilter", guards: guards{theFixture("DetectorId", fixtureDetector), ownName("Name"), must("Action", "NOOP"), meetsNoFinding("FindingCriteria"), runTags()}, grants: grants{
 		allow(detector+"/filter/{Name}", when{requestTagRun: "{run}"}, "guardduty:CreateFilter", "guardduty:TagResource"),
 	}},
-	"guardduty:DeleteFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).DeleteFilter), subject: on("DetectorId", "FilterName"), restores: true, guards: guards{fixtureID("DetectorId"), ownName("FilterName")}, grants: grants{
+	"guardduty:DeleteFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).DeleteFilter), subject: on("DetectorId", "FilterName"), restores: true, guards: guards{theFixture("DetectorId", fixtureDetector), ownName("FilterName")}, grants: grants{
 		allow(detector+"/filter/{FilterName}", nil, "guardduty:DeleteFilter"),
 	}},
 
