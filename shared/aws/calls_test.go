@@ -70,31 +70,57 @@ func TestTheListIsWhole(t *testing.T) {
 		if op.call.send == nil || len(op.guards) == 0 || len(op.grants) == 0 || len(op.subject) == 0 {
 			t.Errorf("%s lacks a call, guard, grant or subject", name)
 		}
-		in, _ := op.call.decode(nil)
-		for _, param := range op.subject {
-			if _, ok := reflect.TypeOf(in).Elem().FieldByName(param); !ok {
+		undo, ok := operations[op.undo]
+		if op.undo != "" && (!ok || !undo.restores) {
+			t.Errorf("%s is undone by %s, which is not on the list as restoring", name, op.undo)
+		}
+		for _, form := range op.subject {
+			param, named, other := strings.Cut(form, "=")
+			if !other {
+				named = param
+			}
+			if param != "" && !hasParam(op, param) {
 				t.Errorf("%s has no parameter %s", name, param)
 			}
-		}
-		if op.undo != "" {
-			undo, ok := operations[op.undo]
-			if !ok || !undo.restores {
-				t.Errorf("%s is undone by %s, which is not on the list as restoring", name, op.undo)
-			}
-			if !reflect.DeepEqual(op.subject, undo.subject) {
+			if op.undo != "" && (!hasParam(undo, named) || !slices.Contains(undo.subject, named)) {
 				t.Errorf("%s names %v, its undo %v", name, op.subject, undo.subject)
 			}
 		}
 		service, _, _ := strings.Cut(name, ":")
 		for _, g := range op.grants {
-			if strings.HasSuffix(g.resource, "*") && len(g.when) == 0 {
+			// Behind a name, a wildcard stands for parts of what is named.
+			named := strings.HasSuffix(g.resource, "}:*") || strings.HasSuffix(g.resource, "}/*")
+			if strings.HasSuffix(g.resource, "*") && !named && len(g.when) == 0 {
 				t.Errorf("%s is granted on %s without a condition", name, g.resource)
 			}
 			for _, a := range g.actions {
-				if !strings.HasPrefix(a, service+":") || strings.Contains(a, "*") {
+				passes := a == "iam:PassRole" && g.when["iam:PassedToService"] != ""
+				// What a service does elsewhere in the caller's name.
+				borrowed := strings.HasPrefix(a, "kms:") && g.when["kms:ViaService"] != "" || strings.HasPrefix(a, service+"-storage:")
+				if !passes && !borrowed && !strings.HasPrefix(a, service+":") || strings.Contains(a, "*") {
 					t.Errorf("%s is granted %s", name, a)
 				}
 			}
 		}
 	}
+}
+
+// hasParam looks for a parameter by its path of names.
+func hasParam(op operation, path string) bool {
+	in, _ := op.call.decode(nil)
+	t := reflect.TypeOf(in)
+	for _, name := range strings.Split(path, ".") {
+		for t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return false
+		}
+		f, ok := t.FieldByName(name)
+		if !ok {
+			return false
+		}
+		t = f.Type
+	}
+	return true
 }

@@ -34,17 +34,23 @@ func cleanAccount(w *wire) {
 	w.answer["iam:ListRoleTags"] = tagsOf(map[string]string{"auditcanary-injector": "auditcanary=fixture"})
 	w.answer["iam:ListAttachedRolePolicies"] = text(`<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><IsTruncated>false</IsTruncated></ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>`)
 	w.answer["ec2:DescribeSecurityGroupRules"] = text(`<DescribeSecurityGroupRulesResponse><securityGroupRuleSet/></DescribeSecurityGroupRulesResponse>`)
+	for _, op := range []string{"DescribeNetworkAcls", "DescribeRouteTables", "DescribeInternetGateways", "DescribeFlowLogs", "DescribeKeyPairs"} {
+		w.answer["ec2:"+op] = text("<" + op + "Response/>")
+	}
+	cleanKeys(w)
 	w.answer["kms:DescribeKey"] = keyIs("Enabled")
 	w.answer["kms:ListResourceTags"] = jsonReply(map[string]any{"Tags": []any{map[string]any{"TagKey": "auditcanary", "TagValue": "fixture"}}})
 	w.answer["s3:GetBucketPolicy"] = func(rw http.ResponseWriter, _ *called) {
 		rw.WriteHeader(404)
 		_, _ = io.WriteString(rw, `<Error><Code>NoSuchBucketPolicy</Code><Message>none</Message></Error>`)
 	}
-	w.answer["cloudtrail:GetTrailStatus"] = jsonReply(map[string]any{"IsLogging": true})
+	cleanLogging(w)
+	cleanData(w)
+	cleanSecurity(w)
 }
 
 func keyIs(state string) func(http.ResponseWriter, *called) {
-	return jsonReply(map[string]any{"KeyMetadata": map[string]any{"KeyId": "1f0a4f3c-0000-4000-8000-000000000001", "Arn": "arn:aws:kms:eu-west-1:111122223333:key/1f0a4f3c-0000-4000-8000-000000000001", "KeyState": state}})
+	return keyInState("1f0a4f3c-0000-4000-8000-000000000001", state)
 }
 
 // roles answers one page, with a marker to the next if next is not empty.
@@ -176,7 +182,7 @@ func TestLeftoversOfARegion(t *testing.T) {
 	w.answer["ec2:DescribeSecurityGroupRules"] = func(rw http.ResponseWriter, c *called) {
 		if c.form.Get("NextToken") == "" {
 			fmt.Fprintf(rw, `<DescribeSecurityGroupRulesResponse><nextToken>more</nextToken><securityGroupRuleSet>%s%s</securityGroupRuleSet></DescribeSecurityGroupRulesResponse>`,
-				rule("sgr-somebodys", "sg-1", "false", "Name=web"), rule("sgr-egress", "sg-1", "true", mine))
+				rule("sgr-somebodys", "sg-1", "false", "Name=web"), rule("sgr-untagged", "sg-1", "true", ""))
 			return
 		}
 		fmt.Fprintf(rw, `<DescribeSecurityGroupRulesResponse><securityGroupRuleSet>%s</securityGroupRuleSet></DescribeSecurityGroupRulesResponse>`,

@@ -28,10 +28,15 @@ func testTarget() Target {
 		RoleARN: "arn:aws:iam::111122223333:role/auditcanary/auditcanary-injector",
 		Egress:  []string{"127.0.0.1/32", "203.0.113.7"},
 		Fixtures: map[string]map[string]string{
-			"*": {"break_glass_role": "auditcanary-break-glass"},
+			"*": {"flow_log_role": "auditcanary-flow-logs", "break_glass_role": "auditcanary-break-glass", "eks_principal": "auditcanary-nobody", "locked_role": "auditcanary-locked"},
 			"eu-west-1": {
+				"eks_cluster": "auditcanary-fixture",
 				"security_group": "sg-0123456789abcdef0", "kms_key": "1f0a4f3c-0000-4000-8000-000000000001",
 				"bucket": "auditcanary-111122223333-eu-west-1", "decoy_trail": "auditcanary-decoy", "locked_trail": "auditcanary-locked",
+				"deletion_key": "1f0a4f3c-0000-4000-8000-000000000002", "grant_key": "1f0a4f3c-0000-4000-8000-000000000003",
+				"public_access_bucket": "auditcanary-111122223333-eu-west-1-access", "lifecycle_bucket": "auditcanary-111122223333-eu-west-1-lifecycle",
+				"vpc": "vpc-0123456789abcdef0", "snapshot": "snap-0123456789abcdef0",
+				"guardduty_detector": "0123456789abcdef0123456789abcdef", "security_hub": "arn:aws:securityhub:eu-west-1:111122223333:hub/default",
 				"selector_trail": "auditcanary-selector", "log_group": "auditcanary-retention", "locked_rule": "auditcanary-locked",
 			},
 		},

@@ -15,15 +15,34 @@ import (
 const ec2Namespace = "http://ec2.amazonaws.com/doc/2016-11-15/"
 
 func ec2Service() service {
+	ops := groupOps()
+	for _, more := range []map[string]operation{networkOps(), flowLogOps(), hostOps()} {
+		maps.Copy(ops, more)
+	}
 	return service{
-		source: "ec2.amazonaws.com", wire: ec2Query{}, deniedKeepsParams: true,
-		ops: map[string]operation{
-			"AuthorizeSecurityGroupIngress": {needs: authorizeIngressNeeds, do: dryRunnable(authorizeIngress), params: ingressParams},
-			"RevokeSecurityGroupIngress":    {needs: revokeIngressNeeds, do: dryRunnable(revokeIngress), params: ingressParams},
-			"DescribeSecurityGroups":        {readOnly: true, needs: anyOf("ec2:DescribeSecurityGroups"), do: dryRunnable(describeGroups), params: describeGroupsParams},
-			"DescribeSecurityGroupRules":    {readOnly: true, needs: anyOf("ec2:DescribeSecurityGroupRules"), do: dryRunnable(describeRules), params: wrappedParams},
-			"DeleteFlowLogs":                {needs: deleteFlowLogsNeeds, do: dryRunnable(deleteFlowLogs), params: wrappedParams},
+		source: "ec2.amazonaws.com", wire: ec2Query{}, deniedKeepsParams: true, ops: ops,
+		seed: func(w *Seed, account, region string) {
+			seedNetwork(w, account, region)
+			seedFlowLogs(w, account)
+			seedSnapshot(w, account, region)
 		},
+		fixtures: func(account, region string) map[string]string {
+			if region == "*" {
+				return map[string]string{"flow_log_role": flowLogRole}
+			}
+			return map[string]string{"vpc": vpcID(account, region), "snapshot": snapshotID(account, region)}
+		},
+	}
+}
+
+func groupOps() map[string]operation {
+	return map[string]operation{
+		"AuthorizeSecurityGroupIngress": {needs: authorizeNeeds, do: dryRunnable(authorizeRules(false)), params: ruleParams},
+		"RevokeSecurityGroupIngress":    {needs: revokeNeeds, do: dryRunnable(revokeRules(false)), params: ruleParams},
+		"AuthorizeSecurityGroupEgress":  {needs: authorizeNeeds, do: dryRunnable(authorizeRules(true)), params: ruleParams},
+		"RevokeSecurityGroupEgress":     {needs: revokeNeeds, do: dryRunnable(revokeRules(true)), params: ruleParams},
+		"DescribeSecurityGroups":        {readOnly: true, needs: anyOf("ec2:DescribeSecurityGroups"), do: dryRunnable(describeGroups), params: describeGroupsParams},
+		"DescribeSecurityGroupRules":    {readOnly: true, needs: anyOf("ec2:DescribeSecurityGroupRules"), do: dryRunnable(describeRules), params: wrappedParams},
 	}
 }
 
@@ -53,39 +72,23 @@ func (k *call) groupNeed(action string) need {
 	return n
 }
 
-func authorizeIngressNeeds(k *call) []need {
-	given := k.ruleTags()
-	out := []need{k.groupNeed("ec2:AuthorizeSecurityGroupIngress")}
-	if len(given) == 0 {
+// authorizeNeeds: tags belong to the rule, not to the group.
+func authorizeNeeds(k *call) []need {
+	out := []need{k.groupNeed("ec2:" + k.Operation)}
+	if len(k.specifiedTags("security-group-rule")) == 0 {
 		return out
 	}
-	// Tags belong to the rule, not to the group, and tagging on creation is a
-	// permission of its own.
-	rule := k.ec2ARN("security-group-rule", "*")
-	return append(out,
-		need{action: "ec2:AuthorizeSecurityGroupIngress", resource: rule, context: requestTags(policy.Context{}, given)},
-		need{action: "ec2:CreateTags", resource: rule, context: requestTags(policy.Context{"ec2:createaction": {"AuthorizeSecurityGroupIngress"}}, given)})
+	return append(out, k.taggedNeeds("ec2:"+k.Operation, "security-group-rule", "*")...)
 }
 
-func revokeIngressNeeds(k *call) []need {
-	return []need{k.groupNeed("ec2:RevokeSecurityGroupIngress")}
+func revokeNeeds(k *call) []need {
+	return []need{k.groupNeed("ec2:" + k.Operation)}
 }
 
-func deleteFlowLogsNeeds(k *call) []need {
-	var out []need
-	for _, id := range k.list("FlowLogId") {
-		out = append(out, need{action: "ec2:DeleteFlowLogs", resource: k.ec2ARN("vpc-flow-log", fmt.Sprint(id))})
-	}
-	if out == nil {
-		out = anyOf("ec2:DeleteFlowLogs")(k)
-	}
-	return out
-}
-
-// ruleTags are the tags the new rules get.
-func (k *call) ruleTags() map[string]string {
+// specifiedTags are the tags that new things of a resource type get.
+func (k *call) specifiedTags(resourceType string) map[string]string {
 	for _, spec := range k.list("TagSpecification") {
-		if field(spec, "ResourceType") == "security-group-rule" {
+		if field(spec, "ResourceType") == resourceType {
 			m, _ := spec.(map[string]any)
 			list, _ := m["Tag"].([]any)
 			return tags(list)
@@ -107,11 +110,11 @@ func (k *call) group() (*Group, error) {
 }
 
 // permissions reads IpPermissions into rules, one per address range.
-func (k *call) permissions() ([]*Rule, error) {
+func (k *call) permissions(egress bool) ([]*Rule, error) {
 	var out []*Rule
 	for _, p := range k.list("IpPermissions") {
 		m, _ := p.(map[string]any)
-		r := Rule{Protocol: field(p, "IpProtocol"), From: -1, To: -1}
+		r := Rule{Egress: egress, Protocol: field(p, "IpProtocol"), From: -1, To: -1}
 		if r.Protocol == "" {
 			return nil, fail(400, "MissingParameter", "The request must contain the parameter ipProtocol")
 		}
@@ -149,15 +152,23 @@ func (k *call) permissions() ([]*Rule, error) {
 }
 
 func (r *Rule) same(o *Rule) bool {
-	return r.Protocol == o.Protocol && r.From == o.From && r.To == o.To && r.CIDR == o.CIDR
+	return r.Egress == o.Egress && r.Protocol == o.Protocol && r.From == o.From && r.To == o.To && r.CIDR == o.CIDR
 }
 
-func authorizeIngress(k *call) (reply, error) {
+func authorizeRules(egress bool) func(*call) (reply, error) {
+	return func(k *call) (reply, error) { return k.authorizeRules(egress) }
+}
+
+func revokeRules(egress bool) func(*call) (reply, error) {
+	return func(k *call) (reply, error) { return k.revokeRules(egress) }
+}
+
+func (k *call) authorizeRules(egress bool) (reply, error) {
 	g, err := k.group()
 	if err != nil {
 		return reply{}, err
 	}
-	rules, err := k.permissions()
+	rules, err := k.permissions(egress)
 	if err != nil {
 		return reply{}, err
 	}
@@ -171,7 +182,7 @@ func authorizeIngress(k *call) (reply, error) {
 	var recorded []any
 	for _, r := range rules {
 		r.ID = "sgr-0" + randomText(16, "0123456789abcdef")
-		r.Tags = k.ruleTags()
+		r.Tags = k.specifiedTags("security-group-rule")
 		g.Rules = append(g.Rules, r)
 		items = append(items, node("item", k.ruleElement(g, r)...))
 		recorded = append(recorded, k.recordedRule(g, r))
@@ -184,7 +195,7 @@ func authorizeIngress(k *call) (reply, error) {
 	}, nil
 }
 
-func revokeIngress(k *call) (reply, error) {
+func (k *call) revokeRules(egress bool) (reply, error) {
 	g, err := k.group()
 	if err != nil {
 		return reply{}, err
@@ -192,14 +203,14 @@ func revokeIngress(k *call) (reply, error) {
 	var gone []*Rule
 	if ids := k.list("SecurityGroupRuleId"); len(ids) > 0 {
 		for _, id := range ids {
-			i := slices.IndexFunc(g.Rules, func(r *Rule) bool { return r.ID == id })
+			i := slices.IndexFunc(g.Rules, func(r *Rule) bool { return r.ID == id && r.Egress == egress })
 			if i < 0 {
 				return reply{}, fail(400, "InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist", id)
 			}
 			gone = append(gone, g.Rules[i])
 		}
 	} else {
-		rules, err := k.permissions()
+		rules, err := k.permissions(egress)
 		if err != nil {
 			return reply{}, err
 		}
@@ -216,7 +227,7 @@ func revokeIngress(k *call) (reply, error) {
 	var recorded []any
 	for _, r := range gone {
 		items = append(items, node("item", leaves(
-			leaf("securityGroupRuleId", r.ID), leaf("groupId", g.ID), leaf("isEgress", false), leaf("ipProtocol", r.Protocol),
+			leaf("securityGroupRuleId", r.ID), leaf("groupId", g.ID), leaf("isEgress", r.Egress), leaf("ipProtocol", r.Protocol),
 			leaf("fromPort", r.From), leaf("toPort", r.To), leaf(r.cidrName(), r.CIDR), leaf("description", r.Description))...))
 		m := k.recordedRule(g, r)
 		delete(m, "groupOwnerId")
@@ -241,7 +252,7 @@ func (r *Rule) cidrName() string {
 func (k *call) ruleElement(g *Group, r *Rule) []el {
 	out := leaves(
 		leaf("groupOwnerId", k.Principal.Account), leaf("groupId", g.ID), leaf("securityGroupRuleId", r.ID),
-		leaf("securityGroupRuleArn", k.ec2ARN("security-group-rule", r.ID)), leaf("isEgress", false), leaf("ipProtocol", r.Protocol),
+		leaf("securityGroupRuleArn", k.ec2ARN("security-group-rule", r.ID)), leaf("isEgress", r.Egress), leaf("ipProtocol", r.Protocol),
 		leaf("fromPort", r.From), leaf("toPort", r.To), leaf(r.cidrName(), r.CIDR), leaf("description", r.Description),
 	)
 	return append(out, tagSet(r.Tags)...)
@@ -250,7 +261,7 @@ func (k *call) ruleElement(g *Group, r *Rule) []el {
 func (k *call) recordedRule(g *Group, r *Rule) map[string]any {
 	m := map[string]any{
 		"groupOwnerId": k.Principal.Account, "groupId": g.ID, "securityGroupRuleId": r.ID,
-		"isEgress": false, "ipProtocol": r.Protocol, "fromPort": r.From, "toPort": r.To, r.cidrName(): r.CIDR,
+		"isEgress": r.Egress, "ipProtocol": r.Protocol, "fromPort": r.From, "toPort": r.To, r.cidrName(): r.CIDR,
 	}
 	if r.Description != "" {
 		m["description"] = r.Description
@@ -348,18 +359,23 @@ func describeGroups(k *call) (reply, error) {
 		if !ok || len(ids) > 0 && !slices.Contains(ids, any(g.ID)) {
 			continue
 		}
-		var permissions []el
+		var in, out []el
 		for _, r := range g.Rules {
 			list, cidr := "ipRanges", "cidrIp"
 			if r.V6 {
 				list, cidr = "ipv6Ranges", "cidrIpv6"
 			}
-			permissions = append(permissions, node("item", leaf("ipProtocol", r.Protocol), leaf("fromPort", r.From), leaf("toPort", r.To),
-				node(list, node("item", leaves(leaf(cidr, r.CIDR), leaf("description", r.Description))...))))
+			one := node("item", leaf("ipProtocol", r.Protocol), leaf("fromPort", r.From), leaf("toPort", r.To),
+				node(list, node("item", leaves(leaf(cidr, r.CIDR), leaf("description", r.Description))...)))
+			if r.Egress {
+				out = append(out, one)
+			} else {
+				in = append(in, one)
+			}
 		}
 		items = append(items, node("item", append([]el{
 			leaf("ownerId", k.Principal.Account), leaf("groupId", g.ID), leaf("groupName", g.Name), leaf("groupDescription", g.Description),
-			leaf("vpcId", g.VPC), leaf("securityGroupArn", k.ec2ARN("security-group", g.ID)), node("ipPermissions", permissions...),
+			leaf("vpcId", g.VPC), leaf("securityGroupArn", k.ec2ARN("security-group", g.ID)), node("ipPermissions", in...), node("ipPermissionsEgress", out...),
 		}, tagSet(g.Tags)...)...))
 	}
 	return k.pageOf("securityGroupInfo", items)
@@ -408,44 +424,8 @@ func (k *call) pageOf(name string, items []el) (reply, error) {
 	return reply{body: body}, nil
 }
 
-var flowLogID = regexp.MustCompile(`^fl-([0-9a-f]{8}|[0-9a-f]{17})$`)
-
-func deleteFlowLogs(k *call) (reply, error) {
-	ids := k.list("FlowLogId")
-	if len(ids) == 0 {
-		return reply{}, fail(400, "MissingParameter", "The request must contain the parameter FlowLogId")
-	}
-	for _, id := range ids {
-		if !flowLogID.MatchString(fmt.Sprint(id)) {
-			return reply{}, fail(400, "InvalidParameterValue", "1 validation error detected: Value '%v' at 'flowLogId' has an invalid format", ids)
-		}
-	}
-	// What is not there is reported, and the others are deleted.
-	var items []el
-	var recorded []any
-	for _, id := range ids {
-		if logs := k.region().FlowLogs; logs[fmt.Sprint(id)] {
-			delete(logs, fmt.Sprint(id))
-			continue
-		}
-		msg := fmt.Sprintf("Unable to find flow log with id %v", id)
-		items = append(items, node("item", node("error", leaf("code", "InvalidFlowLogId.NotFound"), leaf("message", msg)), leaf("resourceId", id)))
-		recorded = append(recorded, map[string]any{"error": map[string]any{"code": "InvalidFlowLogId.NotFound", "message": msg}, "resourceId": id})
-	}
-	var unsuccessful any = ""
-	if recorded != nil {
-		unsuccessful = map[string]any{"item": single(recorded)}
-	}
-	return reply{
-		body: []el{node("unsuccessful", items...)},
-		elements: map[string]any{"DeleteFlowLogsResponse": map[string]any{
-			"xmlns": ec2Namespace, "requestId": k.RequestID, "unsuccessful": unsuccessful,
-		}},
-	}, nil
-}
-
-// ingressParams: an old EC2 operation's parameters, lists as {"items": [...]}.
-func ingressParams(k *call) any {
+// ruleParams: an old EC2 operation's parameters, lists as {"items": [...]}.
+func ruleParams(k *call) any {
 	out := map[string]any{}
 	if id := k.str("GroupId"); id != "" {
 		out["groupId"] = id
@@ -474,20 +454,22 @@ func ingressParams(k *call) any {
 		}
 		out["securityGroupRuleIdSet"] = itemsOf(list)
 	}
-	var specs []any
-	for _, spec := range k.list("TagSpecification") {
-		m, _ := spec.(map[string]any)
-		list, _ := m["Tag"].([]any)
-		specs = append(specs, map[string]any{"resourceType": field(spec, "ResourceType"), "tags": lowerNames(list)})
-	}
-	if specs != nil {
+	if specs := k.recordedTagSpecifications(); specs != nil {
 		out["tagSpecificationSet"] = itemsOf(specs)
 	}
 	return out
 }
 
-func describeGroupsParams(k *call) any {
-	var filters, ids []any
+func (k *call) recordedTagSpecifications() (specs []any) {
+	for _, spec := range k.list("TagSpecification") {
+		m, _ := spec.(map[string]any)
+		list, _ := m["Tag"].([]any)
+		specs = append(specs, map[string]any{"resourceType": field(spec, "ResourceType"), "tags": lowerNames(list)})
+	}
+	return specs
+}
+
+func (k *call) recordedFilters() (filters []any) {
 	for _, f := range k.filters() {
 		var values []any
 		for _, v := range f.values {
@@ -495,10 +477,15 @@ func describeGroupsParams(k *call) any {
 		}
 		filters = append(filters, map[string]any{"name": f.name, "valueSet": itemsOf(values)})
 	}
+	return filters
+}
+
+func describeGroupsParams(k *call) any {
+	var ids []any
 	for _, id := range k.list("GroupId") {
 		ids = append(ids, map[string]any{"groupId": id})
 	}
-	out := map[string]any{"securityGroupSet": map[string]any{}, "securityGroupIdSet": itemsOf(ids), "filterSet": itemsOf(filters)}
+	out := map[string]any{"securityGroupSet": map[string]any{}, "securityGroupIdSet": itemsOf(ids), "filterSet": itemsOf(k.recordedFilters())}
 	if k.Params["MaxResults"] != nil {
 		out["maxResults"] = typed("MaxResults", k.str("MaxResults"))
 	}

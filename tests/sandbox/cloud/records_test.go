@@ -54,7 +54,7 @@ func TestRecordsHaveTheShapeOfRealOnes(t *testing.T) {
 			Policies: []policy.Named{{Doc: policy.MustParse(`{"Version":"2012-10-17","Statement":[
 				{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"iam:GetRole","Resource":"*/denied"}]}`, policy.ForIdentity)}},
 		}
-		o.World.Accounts[target].Regions[east].FlowLogs["fl-00000000000000001"] = true
+		o.World.Accounts[target].Regions[east].Put("flow log", &cloud.Thing{ID: "fl-00000000000000001"})
 	})
 	alice := b.config(cloud.Key{ID: "AKIAALICE", Secret: "s"}, "", east)
 	ours := b.doWhatTheRealOnesDid(alice)

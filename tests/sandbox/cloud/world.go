@@ -92,8 +92,6 @@ type Region struct {
 	Groups map[string]*Group // by id
 	Keys   map[string]*KMSKey
 	Trails map[string]*Trail // by name
-	// FlowLogs by id; the world has none.
-	FlowLogs map[string]bool
 	// Things are resources that only their own service looks into, by kind ("rds
 	// parameter group") and id. Those of global services are in us-east-1.
 	Things map[string]map[string]*Thing
@@ -122,9 +120,10 @@ type Group struct {
 	Rules                      []*Rule
 }
 
-// Rule is one ingress rule of a security group.
+// Rule is one rule of a security group.
 type Rule struct {
 	ID                string // sgr-...
+	Egress            bool
 	Protocol          string
 	From, To          int // -1 = all
 	CIDR, Description string
@@ -186,7 +185,7 @@ func World(clock Clock) *Seed {
 	for _, id := range append([]string{ManagementAccount, ArchiveAccount, ToolAccount}, TargetAccounts()...) {
 		a := &Account{ID: id, RootKey: key(id, "root"), Users: map[string]*User{}, Roles: map[string]*Role{}, Regions: map[string]*Region{}}
 		for _, r := range Regions() {
-			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, FlowLogs: map[string]bool{}, Things: map[string]map[string]*Thing{}}
+			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, Things: map[string]map[string]*Thing{}}
 		}
 		w.Accounts[id] = a
 	}
@@ -231,11 +230,14 @@ func World(clock Clock) *Seed {
 	return w
 }
 
-// The organisation's guard around its trails.
+// The organisation's guard around its trails and its boundaries.
 const protectTrails = `{"Version":"2012-10-17","Statement":[{"Sid":"ProtectTrails","Effect":"Deny",
  "Action":["cloudtrail:StopLogging","cloudtrail:DeleteTrail","cloudtrail:UpdateTrail","cloudtrail:PutEventSelectors"],
  "Resource":["arn:aws:cloudtrail:*:*:trail/auditcanary-locked","arn:aws:cloudtrail:*:*:trail/org-trail"]},
- {"Sid":"ProtectBoundaries","Effect":"Deny","Action":"iam:DeleteRolePermissionsBoundary","Resource":"arn:aws:iam::*:role/auditcanary/auditcanary-locked"}]}`
+ {"Sid":"ProtectBoundaries","Effect":"Deny","Action":"iam:DeleteRolePermissionsBoundary","Resource":"arn:aws:iam::*:role/auditcanary/auditcanary-locked"},
+ {"Sid":"ProtectRecorders","Effect":"Deny","Action":["config:StopConfigurationRecorder","config:DeleteConfigurationRecorder","config:DeleteDeliveryChannel"],"Resource":"*"},
+ {"Sid":"ProtectRules","Effect":"Deny","Action":["events:DisableRule","events:DeleteRule","events:PutRule","events:RemoveTargets"],"Resource":"arn:aws:events:*:*:rule/auditcanary-locked"},
+ {"Sid":"ProtectDetectors","Effect":"Deny","Action":["guardduty:UpdateDetector","guardduty:DeleteDetector"],"Resource":"*"}]}`
 
 // The archive admits the service that writes it, and the management account to read.
 const archivePolicy = `{"Version":"2012-10-17","Statement":[
@@ -470,16 +472,13 @@ func things(w *Seed) map[string]string {
 		for name, region := range a.Regions {
 			for _, g := range region.Groups {
 				for _, rule := range g.Rules {
-					put(a.ID, name, "security group rule", g.ID+"/"+rule.ID, map[string]any{"cidr": rule.CIDR, "from": rule.From, "to": rule.To, "tags": rule.Tags})
+					put(a.ID, name, "security group rule", g.ID+"/"+rule.ID, map[string]any{"egress": rule.Egress, "cidr": rule.CIDR, "from": rule.From, "to": rule.To, "tags": rule.Tags})
 				}
 			}
 			for kind, all := range region.Things {
 				for _, t := range all {
 					put(a.ID, name, kind, t.ID, map[string]any{"tags": t.Tags, "attr": t.Attr})
 				}
-			}
-			for id := range region.FlowLogs {
-				put(a.ID, name, "flow log", id, true)
 			}
 			for _, k := range region.Keys {
 				put(a.ID, name, "kms key", k.ID, map[string]any{"enabled": k.Enabled})
