@@ -50,14 +50,14 @@ var loggingOperations = map[string]operation{
 
 // loggingKinds are what these leave behind. A metric filter goes with its log group.
 var loggingKinds = []kind{
-	{name: "cloudtrail trail stopped", list: leftTrails, reads: grants{
+	{name: "cloudtrail trail stopped", list: leftTrails, undo: []string{"cloudtrail:StartLogging"}, reads: grants{
 		allow("arn:{partition}:cloudtrail:{region}:{account}:trail/auditcanary-*", nil, "cloudtrail:GetTrailStatus"),
 	}},
-	{name: "logs group", list: leftLogGroups, reads: grants{
+	{name: "logs group", list: leftLogGroups, undo: []string{"logs:DeleteLogGroup", "logs:DeleteMetricFilter"}, reads: grants{
 		allow("*", nil, "logs:DescribeLogGroups"),
 		allow("arn:{partition}:logs:{region}:{account}:log-group:auditcanary-*", nil, "logs:ListTagsForResource"),
 	}},
-	{name: "logs retention shortened", fixture: fixtureLogGroup, list: leftRetention, reads: grants{allow("*", nil, "logs:DescribeLogGroups")}},
+	{name: "logs retention shortened", fixture: fixtureLogGroup, list: leftRetention, undo: []string{"logs:PutRetentionPolicy"}, reads: grants{allow("*", nil, "logs:DescribeLogGroups")}},
 }
 
 // selectsNothing: the data events of one function that is not there, in the
@@ -119,9 +119,9 @@ func only(at string, names ...string) guard {
 func notFixture(param string) guard {
 	return func(s scene, p map[string]any) error {
 		v := textAt(p, param)
-		for name, f := range s.fixtures {
+		for _, f := range s.fixtures {
 			if v == f {
-				return fmt.Errorf("%s %q is the fixture %s: it is not a canary's to remove", param, v, name)
+				return fmt.Errorf("%s %q is a fixture: it is not a canary's to remove", param, v)
 			}
 		}
 		return nil

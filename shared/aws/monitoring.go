@@ -57,15 +57,15 @@ func canaryNamed(name string) bool { return strings.HasPrefix(name, canary.Marke
 
 // monitoringKinds are what these leave behind.
 var monitoringKinds = []kind{
-	{name: "config rule", list: leftConfigRules, reads: grants{
+	{name: "config rule", list: leftConfigRules, undo: []string{"config:DeleteConfigRule"}, reads: grants{
 		allow("*", nil, "config:DescribeConfigRules"),
 		allow(configRule, nil, "config:ListTagsForResource"),
 	}},
-	{name: "events rule", list: leftEventRules, reads: grants{
+	{name: "events rule", list: leftEventRules, undo: []string{"events:DeleteRule"}, reads: grants{
 		allow("*", nil, "events:ListRules"),
 		allow("arn:{partition}:events:{region}:{account}:rule/auditcanary-*", nil, "events:ListTagsForResource"),
 	}},
-	{name: "events rule disabled", fixture: fixtureLockedRule, list: leftLockedRule, reads: grants{
+	{name: "events rule disabled", fixture: fixtureLockedRule, list: leftLockedRule, undo: []string{"events:EnableRule"}, reads: grants{
 		allow("arn:{partition}:events:{region}:{account}:rule/auditcanary-*", nil, "events:DescribeRule"),
 	}},
 }
