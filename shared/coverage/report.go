@@ -232,9 +232,10 @@ type measure struct {
 	accounts, regions []string // in the targets' order; regions with the home region
 	places            []place
 	isPlace           map[place]bool
-	global            map[string]bool        // operations of the universe; false: regional
-	tests             map[at]map[string]Test // by place, the latest of each scenario
-	samples           map[place]map[string]Test
+	global            map[string]bool           // operations of the universe; false: regional
+	tests             map[at]map[string]Test    // by place, the latest of each scenario
+	samples           map[place]map[string]Test // by place, the best proof of each category
+	spoilt            map[place]map[string]Test // by place and category, what did not hold
 	unprovable        map[string]Unprovable
 	calls, undos      map[string][]string // operation -> scenarios
 	catalogue         map[string]bool
@@ -302,27 +303,26 @@ func (m *measure) index() {
 			m.tests[k][t.Scenario] = t
 		}
 	}
-	m.samples = map[place]map[string]Test{}
-	spoilt := map[place]map[string]bool{}
+	m.samples, m.spoilt = map[place]map[string]Test{}, map[place]map[string]Test{}
 	for k, byScenario := range m.tests {
 		for _, t := range byScenario {
-			if m.samples[k.place] == nil {
-				m.samples[k.place], spoilt[k.place] = map[string]Test{}, map[string]bool{}
-			}
 			switch m.weigh(t) {
 			case Proven:
-				if old, ok := m.samples[k.place][t.Category]; !ok || better(t, old) {
-					m.samples[k.place][t.Category] = t
-				}
+				keep(m.samples, k.place, t)
 			case Failed, Inconclusive:
-				spoilt[k.place][t.Category] = true
+				keep(m.spoilt, k.place, t)
 			}
 		}
 	}
-	for p, cats := range spoilt {
-		for cat := range cats {
-			delete(m.samples[p], cat)
-		}
+}
+
+// keep keeps the best test of each category.
+func keep(tests map[place]map[string]Test, p place, t Test) {
+	if tests[p] == nil {
+		tests[p] = map[string]Test{}
+	}
+	if old, ok := tests[p][t.Category]; !ok || better(t, old) {
+		tests[p][t.Category] = t
 	}
 }
 
@@ -427,7 +427,8 @@ func (m *measure) cell(op Operation, p place) Cell {
 			return c
 		}
 	}
-	if t, ok := m.samples[p][op.Category]; ok {
+	bad, spoilt := m.spoilt[p][op.Category]
+	if t, ok := m.samples[p][op.Category]; ok && !spoilt {
 		c.Status, c.Test = ByCategory, &t
 		c.Reason = "a sample: " + t.Operation + " was proven here by " + t.Scenario + ", this operation was not"
 		return c
@@ -437,6 +438,9 @@ func (m *measure) cell(op Operation, p place) Cell {
 		c.Reason = s[0] + " would test it, and has no finished verdict here"
 	} else if s := m.undos[op.ID]; len(s) > 0 {
 		c.Reason = s[0] + " calls it to undo, and undo calls are not judged"
+	}
+	if spoilt {
+		c.Reason += "; of its category, " + bad.Scenario + " is " + string(bad.Status) + " here, so that nothing counts as a sample"
 	}
 	return c
 }

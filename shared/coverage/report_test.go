@@ -145,7 +145,7 @@ func TestTheStatusOfAnOperation(t *testing.T) {
 		{"a sample in a category in which something failed", []Test{
 			key(func(t *Test) { t.Operation = "kms:ScheduleKeyDeletion" }),
 			key(verdict(canary.Fail), func(t *Test) { t.Operation, t.Scenario = "kms:PutKeyPolicy", "aws/key-policy" }),
-		}, nil, NeverTested, ""},
+		}, nil, NeverTested, "; of its category, aws/key-policy is fail here, so that nothing counts as a sample"},
 		{"an exception", nil, func(in *Input) { in.Exceptions = []Exception{exception} }, Excepted, "exception EX-1 of somebody until 2026-11-22"},
 		{"an exception that expired", nil, func(in *Input) { e := exception; e.Expires = now; in.Exceptions = []Exception{e} }, NeverTested, ""},
 		{"an exception of another place", nil, func(in *Input) { e := exception; e.Region = "us-east-1"; in.Exceptions = []Exception{e} }, NeverTested, ""},

@@ -147,18 +147,22 @@ func (s Scope) activity(c Category) Activity {
 	return a
 }
 
-// sourceOf is the class of log that records an operation, as far as the universe
-// says.
+// sourceOf is the class of log that records an operation. What the universe does
+// not list is a management event, as all are that no selector has to ask for,
+// unless it acts on objects of S3.
 func (s Scope) sourceOf(op string) string {
+	source := "cloud-management-events"
+	if strings.HasPrefix(op, "s3:") && strings.Contains(op, "Object") && !strings.Contains(op, "ObjectLockConfiguration") {
+		source = "cloud-data-events"
+	}
 	for _, o := range s.Operations {
-		if o.ID != op {
-			continue
-		}
-		for _, src := range Sources() {
-			if src.ID == o.Source {
-				return src.Title
-			}
+		if o.ID == op {
+			source = o.Source
 		}
 	}
-	return "CloudTrail; class of event not listed"
+	i := slices.Index(SourceIDs(), source)
+	if i < 0 {
+		return source
+	}
+	return Sources()[i].Title
 }

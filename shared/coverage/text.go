@@ -177,20 +177,28 @@ func (r Report) gaps(b *strings.Builder, n int) {
 	}
 	fmt.Fprintf(b, "%5s  %-40s %-23s %s\n", "NAMED", "OPERATION", "CELLS", "SCENARIO")
 	for _, g := range r.Gaps[:n] {
-		var found []string
-		for _, s := range Statuses() {
-			if k := g.Statuses[s]; k > 0 {
-				found = append(found, fmt.Sprintf("%d %s", k, s.short()))
-			}
-		}
 		would := "none"
 		if len(g.Scenarios) > 0 {
 			would = g.Scenarios[0]
 		} else if len(g.UndoneBy) > 0 {
 			would = "undo only"
 		}
-		fmt.Fprintf(b, "%5d  %-40s %-23s %s\n", g.RuleSets, cut(plain(g.Operation), 40), cut(strings.Join(found, ", "), 23), cut(plain(would), 28))
+		fmt.Fprintf(b, "%5d  %-40s %-23s %s\n", g.RuleSets, cut(plain(g.Operation), 40), cut(found(g.Statuses), 23), cut(plain(would), 28))
 	}
+}
+
+// found says how many there are of each status.
+func found(statuses map[Status]int) string {
+	var out []string
+	for _, s := range Statuses() {
+		if n := statuses[s]; n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", n, s.short()))
+		}
+	}
+	if len(out) == 0 {
+		return "untested"
+	}
+	return strings.Join(out, ", ")
 }
 
 // short is the status as the columns of the table call it.
@@ -210,7 +218,7 @@ func (r Report) beyond(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nBEYOND THE UNIVERSE: %s of scenarios that none of the rule sets names; they count nowhere.\n", several(len(r.Beyond), "operation"))
 	for _, x := range r.Beyond {
-		fmt.Fprintf(b, "  %-42s proven in %d places, by %s\n", cut(plain(x.Operation), 42), x.Statuses[Proven], cut(plain(strings.Join(x.Scenarios, ", ")), 30))
+		fmt.Fprintf(b, "       %-40s %-23s %s\n", cut(plain(x.Operation), 40), cut(found(x.Statuses), 23), cut(plain(strings.Join(x.Scenarios, ", ")), 28))
 	}
 }
 
