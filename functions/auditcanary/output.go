@@ -194,8 +194,8 @@ func printReasons(w io.Writer, s run.Summary) {
 			if a.Status == canary.Pass {
 				continue
 			}
-			if a.Status == canary.NotRun && !a.Open && a.Step != "" {
-				continue // follows from what is said already: no record, nothing to judge
+			if a.Status == canary.NotRun && !a.Open && (a.Step != "" || c != canary.Injected && l.Checks[canary.Injected].Status != canary.Pass) {
+				continue // follows from what is said already: not done, or no record to judge
 			}
 			fmt.Fprintf(w, "  %-10s %s", c, cell(a))
 			if a.Hop != "" {
