@@ -9,6 +9,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -92,6 +93,25 @@ func TestAnEmptyLedgerIsAReportInWhichNothingIsProven(t *testing.T) {
 	golden(t, "empty.golden", func(w io.Writer) error { return r.WriteTable(w, 2) })
 }
 
+func TestOfVeryManyAccountsTheTableShowsTheLeastProven(t *testing.T) {
+	in := world()
+	in.Targets = nil
+	for i := range 30 {
+		account := fmt.Sprintf("%012d", i)
+		in.Targets = append(in.Targets, canary.Target{Provider: "aws", Account: account, Region: "eu-west-1"})
+		if i < 20 {
+			in.Tests = append(in.Tests, key(func(t *Test) { t.Account = account }))
+		}
+	}
+	var b strings.Builder
+	if err := Measure(in).WriteTable(&b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); !strings.Contains(text, "\n000000000029 ") || strings.Contains(text, "\n000000000019 ") || !strings.Contains(text, "... and 10 more, of which no less is proven.") {
+		t.Error(text)
+	}
+}
+
 func TestTheReportAsProgramsReadIt(t *testing.T) {
 	r := Measure(fortnight())
 	golden(t, "report.csv", r.WriteCSV)
@@ -162,7 +182,7 @@ func scopeInput() ScopeInput {
 			Actors:     []Actor{{"Platform administrators", "human", "SSO, role PlatformAdmin"}, {"Deployment pipeline", "ci-cd", "OIDC, role deploy"}},
 			OutOfScope: []Exclusion{{"The sandbox accounts", "they hold no production data"}},
 		},
-		Systems:    []System{{acct1, []string{"eu-west-1", "us-east-1"}}, {acct2, []string{"eu-west-1"}}},
+		Systems:    []System{{[]string{acct1}, []string{"eu-west-1", "us-east-1"}}, {[]string{acct2}, []string{"eu-west-1"}}},
 		Store:      Store{Name: "central", Type: "cloudtrail-s3", Bucket: "org-trail-archive", Region: "us-east-1", Organization: "o-exampleorg1"},
 		Agents:     []Actor{{"auditcanary injector", "auditcanary", "arn:aws:iam::111122223333:role/auditcanary/auditcanary-injector"}},
 		Categories: in.Categories, Scenarios: in.Scenarios, Operations: in.Operations, NotProvable: in.NotProvable, Decisions: in.Decisions,
@@ -199,7 +219,7 @@ func hostileScope(h string) Scope {
 	in := scopeInput()
 	in.Statement = Statement{h, h, h, h, h, h, []Actor{{h, h, h}}, []Exclusion{{h, h}}}
 	in.Store = Store{h, h, h, h, h, h}
-	in.Systems = []System{{h, []string{h}}}
+	in.Systems = []System{{[]string{h}, []string{h}}}
 	in.Agents = []Actor{{h, h, h}}
 	in.Categories[0].Title = h
 	in.Scenarios[0].ID, in.Scenarios[0].Controls, in.Scenarios[0].Schedule.Every = h, []string{h}, h

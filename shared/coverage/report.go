@@ -231,6 +231,7 @@ type measure struct {
 	in                Input
 	accounts, regions []string // in the targets' order; regions with the home region
 	places            []place
+	homes             []place // each account's home region
 	isPlace           map[place]bool
 	global            map[string]bool           // operations of the universe; false: regional
 	tests             map[at]map[string]Test    // by place, the latest of each scenario
@@ -256,6 +257,9 @@ func newMeasure(in Input) *measure {
 		m.isPlace[p] = true
 		m.places = append(m.places, p)
 		m.accounts, m.regions = with(m.accounts, t.Account), with(m.regions, t.Region)
+	}
+	for _, a := range m.accounts {
+		m.homes = append(m.homes, place{a, in.Home})
 	}
 	for _, op := range in.Operations {
 		m.global[op.ID] = op.Global
@@ -391,27 +395,35 @@ func rank(s Status) int {
 
 // cells are the whole grid.
 func (m *measure) cells() []Cell {
-	cells := []Cell{}
+	cells := make([]Cell, 0, len(m.in.Operations)*len(m.places))
 	for _, op := range m.in.Operations {
+		untested := m.untested(op.ID)
 		for _, p := range m.placesOf(op) {
-			cells = append(cells, m.cell(op, p))
+			cells = append(cells, m.cell(op, p, untested))
 		}
 	}
 	return cells
 }
 
-func (m *measure) placesOf(op Operation) []place {
-	if !op.Global {
-		return m.places
+// untested says why an operation may never have been tested.
+func (m *measure) untested(op string) string {
+	if s := m.calls[op]; len(s) > 0 {
+		return s[0] + " would test it, and has no finished verdict here"
 	}
-	var out []place
-	for _, a := range m.accounts {
-		out = append(out, place{a, m.in.Home})
+	if s := m.undos[op]; len(s) > 0 {
+		return s[0] + " calls it to undo, and undo calls are not judged"
 	}
-	return out
+	return "no scenario of the catalogue calls it"
 }
 
-func (m *measure) cell(op Operation, p place) Cell {
+func (m *measure) placesOf(op Operation) []place {
+	if op.Global {
+		return m.homes
+	}
+	return m.places
+}
+
+func (m *measure) cell(op Operation, p place, untested string) Cell {
 	c := Cell{Operation: op.ID, Category: op.Category, RuleSets: op.RuleSets, Account: p.account, Region: p.region}
 	if c.Status, c.Test = m.tested(op.ID, p); c.Test != nil {
 		c.Reason = because(c.Status, *c.Test)
@@ -433,12 +445,7 @@ func (m *measure) cell(op Operation, p place) Cell {
 		c.Reason = "a sample: " + t.Operation + " was proven here by " + t.Scenario + ", this operation was not"
 		return c
 	}
-	c.Status, c.Reason = NeverTested, "no scenario of the catalogue calls it"
-	if s := m.calls[op.ID]; len(s) > 0 {
-		c.Reason = s[0] + " would test it, and has no finished verdict here"
-	} else if s := m.undos[op.ID]; len(s) > 0 {
-		c.Reason = s[0] + " calls it to undo, and undo calls are not judged"
-	}
+	c.Status, c.Reason = NeverTested, untested
 	if spoilt {
 		c.Reason += "; of its category, " + bad.Scenario + " is " + string(bad.Status) + " here, so that nothing counts as a sample"
 	}

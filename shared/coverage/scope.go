@@ -47,10 +47,10 @@ type Actor struct{ Name, Kind, Through string }
 // Exclusion is what is out of scope, and why.
 type Exclusion struct{ What, Why string }
 
-// System is one account.
+// System is a set of accounts that use the same regions.
 type System struct {
-	Account string
-	Regions []string
+	Accounts []string
+	Regions  []string
 }
 
 // Store is the central log store.

@@ -33,9 +33,9 @@ func (s Scope) WriteMarkdown(w io.Writer) error {
 	b.WriteString("## Systems, log store\n\n")
 	rows = nil
 	for _, y := range s.Systems {
-		rows = append(rows, []string{y.Account, strings.Join(y.Regions, ", ")})
+		rows = append(rows, []string{strings.Join(y.Accounts, ", "), strings.Join(y.Regions, ", ")})
 	}
-	table(&b, []string{"Account", "Regions"}, rows)
+	table(&b, []string{"Accounts", "Regions"}, rows)
 	rows = nil
 	for _, f := range s.storeFacts() {
 		rows = append(rows, []string{f[0], f[1]})

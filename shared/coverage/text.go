@@ -1,9 +1,11 @@
 package coverage
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -127,14 +129,33 @@ func age(seconds int64) string {
 	return (time.Duration(seconds) * time.Second).String()
 }
 
+// maxRows is how many rows of a kind the table shows.
+const maxRows = 20
+
+// rows writes a row of each class; of very many, those of which least is proven.
 func rows(b *strings.Builder, name string, rs []Row) {
+	all := len(rs)
+	if all > maxRows {
+		rs = slices.SortedStableFunc(slices.Values(rs), func(x, y Row) int { return cmp.Compare(x.share(), y.share()) })[:maxRows]
+	}
 	fmt.Fprintf(b, "%-26s %-20s %7s %6s %6s %6s %7s %8s\n", name, "", "PROVEN", "OF", "", "BAD", "SAMPLED", "UNTESTED")
 	for _, r := range rs {
 		s := r.Statuses
 		fmt.Fprintf(b, "%-26s %-20s %7d %6d %6s %6d %7d %8d\n", cut(plain(r.ID), 26), r.bar(20),
 			s[Proven], r.Provable(), r.percent(), s[Failed]+s[Inconclusive]+s[Stale], s[ByCategory], s[NeverTested]+s[Excepted])
 	}
+	if all > len(rs) {
+		fmt.Fprintf(b, "... and %d more, of which no less is proven.\n", all-len(rs))
+	}
 	b.WriteString("\n")
+}
+
+// share orders rows; where nothing is provable nothing is missing.
+func (r Row) share() float64 {
+	if r.Percent == nil {
+		return 101
+	}
+	return *r.Percent
 }
 
 // bar shows how the provable cells divide. What there is of a kind shows at

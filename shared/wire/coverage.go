@@ -179,8 +179,13 @@ func ScopeDocument(c *Config, version string, now time.Time) (coverage.Scope, er
 		Categories: categories(), Scenarios: catalogue, Operations: operations, NotProvable: notProvable, Decisions: c.decisions(),
 		Home: global()["aws"], Version: version, ConfigHash: c.hash, CatalogueHash: run.CatalogueHash(catalogue), Now: now,
 	}
-	for _, t := range c.Targets {
-		in.Systems = append(in.Systems, coverage.System{Account: t.Account, Regions: t.Regions})
+	for _, t := range c.Targets { // accounts with the same regions together
+		i := slices.IndexFunc(in.Systems, func(s coverage.System) bool { return slices.Equal(s.Regions, t.Regions) })
+		if i < 0 {
+			i = len(in.Systems)
+			in.Systems = append(in.Systems, coverage.System{Regions: t.Regions})
+		}
+		in.Systems[i].Accounts = append(in.Systems[i].Accounts, t.Account)
 	}
 	return coverage.NewScope(in), nil
 }
