@@ -88,8 +88,8 @@ type operation struct {
 	// readOnly as the provider classifies it: a write-only trail drops the record.
 	readOnly bool
 	// subject says how an undo must name what the call acts on: "X", both have
-	// the same X; "X=Y", the undo's Y is, or as an ARN ends in, the call's X; "=Y",
-	// the undo's Y is a reference to this very call's reply.
+	// the same X; "X=Y", the undo's Y is, or as an ARN ends in, the call's X (of a
+	// URL, its last part); "=Y", the undo's Y is a reference to this very call's reply.
 	subject []string
 	// undo is the operation that reverses it.
 	undo string

@@ -153,6 +153,7 @@ func TestLeftoversAreOnlyWhatCarriesNameTagAndRun(t *testing.T) {
 	}
 	w.answer["iam:ListRoleTags"] = tagsOf(all)
 	w.answer["iam:ListAttachedRolePolicies"] = text(`<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><IsTruncated>false</IsTruncated><AttachedPolicies><member><PolicyName>AdministratorAccess</PolicyName><PolicyArn>arn:aws:iam::aws:policy/AdministratorAccess</PolicyArn></member></AttachedPolicies></ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>`)
+	cleanIdentity(w)
 	c := testCloud(t, w.config())
 	left, err := c.Leftovers(context.Background(), virginia)
 	if err != nil {

@@ -134,7 +134,7 @@ func sameSubject(form, step string, do, undo canary.Call) error {
 		return fmt.Errorf("%s names %s %v: it must be what the call it must undo replied, ${steps.%s.<path>}", undo.Operation, named, got, step)
 	case reflect.DeepEqual(lookAt(do.Params, param), got):
 		return nil
-	case other && strings.HasPrefix(text, "arn:") && got != nil && lastPart(text) == lookAt(do.Params, param):
+	case other && strings.HasPrefix(text, "arn:") && lastPart(text) != "" && lastPart(text) == lastPart(textAt(do.Params, param)):
 		return nil
 	}
 	return fmt.Errorf("%s names %s %v, but the call it must undo %v", undo.Operation, named, got, lookAt(do.Params, param))

@@ -15,23 +15,79 @@ import (
 func iamService() service {
 	return service{
 		source: "iam.amazonaws.com", global: true, wire: query{"https://iam.amazonaws.com/doc/2010-05-08/"},
+		seed: seedLockedRole, fixtures: lockedRoleFixture,
 		ops: map[string]operation{
-			"CreateRole":               {needs: createRoleNeeds, do: createRole},
-			"DeleteRole":               {needs: onRole("iam:DeleteRole"), do: deleteRole},
-			"AttachRolePolicy":         {needs: onRole("iam:AttachRolePolicy"), do: attachRolePolicy},
-			"DetachRolePolicy":         {needs: onRole("iam:DetachRolePolicy"), do: detachRolePolicy},
-			"GetRole":                  {readOnly: true, needs: onRole("iam:GetRole"), do: getRole},
-			"ListRoles":                {readOnly: true, needs: listRolesNeeds, do: listRoles},
-			"ListRoleTags":             {readOnly: true, needs: onRole("iam:ListRoleTags"), do: listRoleTags},
-			"ListAttachedRolePolicies": {readOnly: true, needs: onRole("iam:ListAttachedRolePolicies"), do: listAttachedRolePolicies},
-			"ListRolePolicies":         {readOnly: true, needs: onRole("iam:ListRolePolicies"), do: listRolePolicies},
+			"CreateRole":                    {needs: createRoleNeeds, do: createRole},
+			"DeleteRole":                    {needs: onRole("iam:DeleteRole"), do: deleteRole},
+			"AttachRolePolicy":              {needs: onRole("iam:AttachRolePolicy"), do: attachRolePolicy},
+			"DetachRolePolicy":              {needs: onRole("iam:DetachRolePolicy"), do: detachRolePolicy},
+			"PutRolePolicy":                 {needs: onRole("iam:PutRolePolicy"), do: putRolePolicy},
+			"DeleteRolePolicy":              {needs: onRole("iam:DeleteRolePolicy"), do: deleteRolePolicy},
+			"UpdateAssumeRolePolicy":        {needs: onRole("iam:UpdateAssumeRolePolicy"), do: updateAssumeRolePolicy},
+			"PutRolePermissionsBoundary":    {needs: onRole("iam:PutRolePermissionsBoundary"), do: putRolePermissionsBoundary},
+			"DeleteRolePermissionsBoundary": {needs: onRole("iam:DeleteRolePermissionsBoundary"), do: deleteRolePermissionsBoundary},
+			"GetRole":                       {readOnly: true, needs: onRole("iam:GetRole"), do: getRole},
+			"ListRoles":                     {readOnly: true, needs: listRolesNeeds, do: listRoles},
+			"ListRoleTags":                  {readOnly: true, needs: onRole("iam:ListRoleTags"), do: listRoleTags},
+			"ListAttachedRolePolicies":      {readOnly: true, needs: onRole("iam:ListAttachedRolePolicies"), do: listAttachedRolePolicies},
+			"ListRolePolicies":              {readOnly: true, needs: onRole("iam:ListRolePolicies"), do: listRolePolicies},
+
+			"CreatePolicy":        {needs: iamPolicies.creates("iam:CreatePolicy", "iam:TagPolicy"), do: createPolicy},
+			"DeletePolicy":        {needs: iamPolicies.on("iam:DeletePolicy"), do: deletePolicy},
+			"CreatePolicyVersion": {needs: iamPolicies.on("iam:CreatePolicyVersion"), do: createPolicyVersion, params: withSetAsDefault},
+			"DeletePolicyVersion": {needs: iamPolicies.on("iam:DeletePolicyVersion"), do: deletePolicyVersion},
+			"ListPolicies":        {readOnly: true, needs: anyOf("iam:ListPolicies"), do: listPolicies},
+			"ListPolicyTags":      {readOnly: true, needs: iamPolicies.on("iam:ListPolicyTags"), do: iamPolicies.listTags},
+			"ListPolicyVersions":  {readOnly: true, needs: iamPolicies.on("iam:ListPolicyVersions"), do: listPolicyVersions},
+
+			"CreateUser":      {needs: iamUsers.creates("iam:CreateUser", "iam:TagUser"), do: createUser},
+			"DeleteUser":      {needs: iamUsers.on("iam:DeleteUser"), do: deleteUser},
+			"ListUsers":       {readOnly: true, needs: anyOf("iam:ListUsers"), do: listUsers},
+			"ListUserTags":    {readOnly: true, needs: iamUsers.on("iam:ListUserTags"), do: iamUsers.listTags},
+			"CreateAccessKey": {needs: iamUsers.on("iam:CreateAccessKey"), do: createAccessKey},
+			"UpdateAccessKey": {needs: iamUsers.on("iam:UpdateAccessKey"), do: updateAccessKey},
+			"DeleteAccessKey": {needs: iamUsers.on("iam:DeleteAccessKey"), do: deleteAccessKey},
+			"ListAccessKeys":  {readOnly: true, needs: iamUsers.on("iam:ListAccessKeys"), do: listAccessKeys},
+
+			"CreateInstanceProfile":   {needs: iamProfiles.creates("iam:CreateInstanceProfile", "iam:TagInstanceProfile"), do: createInstanceProfile},
+			"DeleteInstanceProfile":   {needs: iamProfiles.on("iam:DeleteInstanceProfile"), do: deleteInstanceProfile},
+			"ListInstanceProfiles":    {readOnly: true, needs: anyOf("iam:ListInstanceProfiles"), do: listInstanceProfiles},
+			"ListInstanceProfileTags": {readOnly: true, needs: iamProfiles.on("iam:ListInstanceProfileTags"), do: iamProfiles.listTags},
+
+			"CreateOpenIDConnectProvider":   {needs: iamProviders.creates("iam:CreateOpenIDConnectProvider", "iam:TagOpenIDConnectProvider"), do: createProvider},
+			"DeleteOpenIDConnectProvider":   {needs: iamProviders.on("iam:DeleteOpenIDConnectProvider"), do: deleteProvider},
+			"ListOpenIDConnectProviders":    {readOnly: true, needs: anyOf("iam:ListOpenIDConnectProviders"), do: listProviders},
+			"ListOpenIDConnectProviderTags": {readOnly: true, needs: iamProviders.on("iam:ListOpenIDConnectProviderTags"), do: iamProviders.listTags},
 		},
 	}
 }
 
+// lockedRole is the fixture whose boundary a service control policy protects. It
+// trusts nobody and holds no right.
+const lockedRole = "auditcanary-locked"
+
+func seedLockedRole(w *Seed, account, region string) {
+	if region != "us-east-1" {
+		return
+	}
+	w.role(account, Role{
+		Path: "/auditcanary/", Name: lockedRole, Boundary: denyAll, Tags: map[string]string{"auditcanary": "fixture"},
+		Trust:   `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}`,
+		Created: w.Accounts[account].Roles["auditcanary-injector"].Created,
+	}, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)
+}
+
+func lockedRoleFixture(_, region string) map[string]string {
+	if region != "*" {
+		return nil
+	}
+	return map[string]string{"locked_role": lockedRole}
+}
+
 var (
-	roleName = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
-	rolePath = regexp.MustCompile(`^/([\x21-\x7e]*/)?$`)
+	roleName   = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	policyName = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
+	rolePath   = regexp.MustCompile(`^/([\x21-\x7e]*/)?$`)
 )
 
 func (k *call) account() *Account { return k.cloud.world.Accounts[k.Principal.Account] }
@@ -39,7 +95,8 @@ func (k *call) account() *Account { return k.cloud.world.Accounts[k.Principal.Ac
 // The actions on a role for which AWS provides the two condition keys; for the
 // others a condition on them meets an absent key.
 var (
-	knowBoundary  = []string{"iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:DeleteRole", "iam:GetRole"}
+	knowBoundary = []string{"iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy",
+		"iam:UpdateAssumeRolePolicy", "iam:DeleteRolePermissionsBoundary", "iam:DeleteRole", "iam:GetRole"}
 	knowPolicyARN = []string{"iam:AttachRolePolicy", "iam:DetachRolePolicy"}
 )
 
@@ -55,6 +112,9 @@ func onRole(action string) func(*call) []need {
 			if r.Boundary != "" && slices.Contains(knowBoundary, action) {
 				ctx["iam:permissionsboundary"] = []string{r.Boundary}
 			}
+		}
+		if b := k.str("PermissionsBoundary"); b != "" && action == "iam:PutRolePermissionsBoundary" { // the one that is to be
+			ctx["iam:permissionsboundary"] = []string{b}
 		}
 		if p := k.str("PolicyArn"); p != "" && slices.Contains(knowPolicyARN, action) {
 			ctx["iam:policyarn"] = []string{p}
@@ -87,7 +147,6 @@ func (k *call) role() (*Role, error) {
 }
 
 func createRole(k *call) (reply, error) {
-	c := k.cloud
 	r := &Role{
 		Name: k.str("RoleName"), Path: cmp.Or(k.str("Path"), "/"), Description: k.str("Description"),
 		Trust: k.str("AssumeRolePolicyDocument"), Boundary: k.str("PermissionsBoundary"),
@@ -110,8 +169,8 @@ func createRole(k *call) (reply, error) {
 	if r.trust, err = policy.Parse([]byte(r.Trust), policy.ForTrust); err != nil {
 		return reply{}, fail(400, "MalformedPolicyDocument", "%v", err)
 	}
-	if _, ok := c.world.Managed[r.Boundary]; r.Boundary != "" && !ok {
-		return reply{}, fail(404, "NoSuchEntity", "Scope ARN: %s does not exist or is not attachable.", r.Boundary)
+	if _, err := k.boundary(); err != nil {
+		return reply{}, err
 	}
 	if k.account().Roles[r.Name] != nil {
 		return reply{}, fail(409, "EntityAlreadyExists", "Role with name %s already exists.", r.Name)
@@ -164,7 +223,7 @@ func deleteRole(k *call) (reply, error) {
 	if len(r.Attached) > 0 {
 		return reply{}, fail(409, "DeleteConflict", "Cannot delete entity, must detach all policies first.")
 	}
-	if len(r.Policies) > 0 {
+	if len(r.Policies)+len(r.Inline) > 0 {
 		return reply{}, fail(409, "DeleteConflict", "Cannot delete entity, must delete policies first.")
 	}
 	delete(k.account().Roles, r.Name)
@@ -198,6 +257,87 @@ func detachRolePolicy(k *call) (reply, error) {
 	}
 	r.Attached = slices.Delete(r.Attached, i, i+1)
 	return reply{}, nil
+}
+
+func putRolePolicy(k *call) (reply, error) {
+	r, err := k.role()
+	if err != nil {
+		return reply{}, err
+	}
+	doc, err := policy.Parse([]byte(k.str("PolicyDocument")), policy.ForIdentity)
+	if err != nil {
+		return reply{}, fail(400, "MalformedPolicyDocument", "%v", err)
+	}
+	name := k.str("PolicyName")
+	if !policyName.MatchString(name) {
+		return reply{}, fail(400, "ValidationError", "1 validation error detected: Value '%s' at 'policyName' failed to satisfy constraint", name)
+	}
+	if r.Inline == nil {
+		r.Inline = map[string]policy.Document{}
+	}
+	r.Inline[name] = doc // putting twice replaces
+	return reply{}, nil
+}
+
+func deleteRolePolicy(k *call) (reply, error) {
+	r, err := k.role()
+	if err != nil {
+		return reply{}, err
+	}
+	name := k.str("PolicyName")
+	if _, there := r.Inline[name]; !there {
+		return reply{}, fail(404, "NoSuchEntity", "The role policy with name %s cannot be found.", name)
+	}
+	delete(r.Inline, name)
+	return reply{}, nil
+}
+
+func updateAssumeRolePolicy(k *call) (reply, error) {
+	r, err := k.role()
+	if err != nil {
+		return reply{}, err
+	}
+	text := k.str("PolicyDocument")
+	doc, err := policy.Parse([]byte(text), policy.ForTrust)
+	if err != nil {
+		return reply{}, fail(400, "MalformedPolicyDocument", "%v", err)
+	}
+	r.Trust, r.trust = text, doc
+	return reply{}, nil
+}
+
+func putRolePermissionsBoundary(k *call) (reply, error) {
+	r, err := k.role()
+	if err != nil {
+		return reply{}, err
+	}
+	if r.Boundary, err = k.boundary(); err != nil {
+		return reply{}, err
+	}
+	return reply{}, nil
+}
+
+// deleteRolePermissionsBoundary: that a role without one answers NoSuchEntity is
+// inferred; the API reference lists the code without saying when.
+func deleteRolePermissionsBoundary(k *call) (reply, error) {
+	r, err := k.role()
+	if err != nil {
+		return reply{}, err
+	}
+	if r.Boundary == "" {
+		return reply{}, fail(404, "NoSuchEntity", "Role %s does not have a permissions boundary.", r.Name)
+	}
+	r.Boundary = ""
+	return reply{}, nil
+}
+
+// boundary is the managed policy that a request names as a boundary.
+func (k *call) boundary() (string, error) {
+	arn := k.str("PermissionsBoundary")
+	if _, ok := k.cloud.world.Managed[arn]; arn != "" && !ok {
+		return "", fail(404, "NoSuchEntity", "Scope ARN: %s does not exist or is not attachable.", arn)
+	}
+	return arn, nil
 }
 
 func getRole(k *call) (reply, error) {
@@ -252,6 +392,9 @@ func listRolePolicies(k *call) (reply, error) {
 	var members []el
 	for i := range r.Policies {
 		members = append(members, leaf("member", fmt.Sprintf("inline-%d", i+1)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Inline)) {
+		members = append(members, leaf("member", name))
 	}
 	return k.page("PolicyNames", members)
 }
