@@ -32,10 +32,12 @@ type kind struct {
 var kinds = slices.Concat(
 	identityKinds,
 	networkKinds,
+	securityKinds,
 	keyKinds,
 	storageKinds,
 	systemsKinds,
 	loggingKinds,
+	monitoringKinds,
 	dataKinds,
 )
 
