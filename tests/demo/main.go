@@ -97,6 +97,10 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	if _, err := cli(f, "status", "--json"); err != nil {
 		return 2, err
 	}
+	fmt.Println("\n$ auditcanary coverage --brief")
+	if covered, err := cli(os.Stdout, "coverage", "--brief"); err != nil || covered != 0 {
+		return 2, fmt.Errorf("the coverage could not be worked out (exit %d): %w", covered, err)
+	}
 	fmt.Println("\n$ auditcanary ledger verify")
 	if verified, err := cli(os.Stdout, "ledger", "verify"); err != nil || verified != 0 {
 		return 2, fmt.Errorf("the ledger did not verify (exit %d): %w", verified, err)
