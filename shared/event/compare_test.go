@@ -87,6 +87,12 @@ var pairs = []struct {
 		`{"FlowLogIds":["fl-1"]}`, `{"DeleteFlowLogsRequest":{"FlowLogId":{"content":"fl-1","tag":1}}}`},
 	{"EC2 wrapped request, two elements", "ec2.amazonaws.com", "DeleteFlowLogs",
 		`{"FlowLogIds":["fl-1","fl-2"]}`, `{"DeleteFlowLogsRequest":{"FlowLogId":[{"content":"fl-1","tag":1},{"content":"fl-2","tag":2}]}}`},
+	{"EC2 wrapped request, tags beside an element's position", "ec2.amazonaws.com", "CreateFlowLogs",
+		`{"ResourceIds":["vpc-1"],"TagSpecifications":[{"ResourceType":"vpc-flow-log","Tags":[{"Key":"Name","Value":"n"},{"Key":"run","Value":"r"}]}]}`,
+		`{"CreateFlowLogsRequest":{"ResourceId":{"content":"vpc-1","tag":1},"TagSpecification":{"tag":1,"ResourceType":"vpc-flow-log","Tag":[{"tag":1,"Key":"Name","Value":"n"},{"tag":2,"Key":"run","Value":"r"}]}}}`},
+	{"EC2 wrapped request, one tag", "ec2.amazonaws.com", "CreateFlowLogs",
+		`{"TagSpecifications":[{"Tags":[{"Key":"run","Value":"r"}]}]}`,
+		`{"CreateFlowLogsRequest":{"TagSpecification":{"tag":1,"ResourceType":"vpc-flow-log","Tag":{"tag":1,"Key":"run","Value":"r"}}}}`},
 	{"EC2 wrapped request, objects (testdata/traildiscover: EC2-ReplaceIamInstanceProfileAssociation)", "ec2.amazonaws.com", "ReplaceIamInstanceProfileAssociation",
 		`{"AssociationId":"iip-1","IamInstanceProfile":{"Name":"n"}}`,
 		`{"ReplaceIamInstanceProfileAssociationRequest":{"AssociationId":"iip-1","IamInstanceProfile":{"Name":"n"}}}`},
@@ -492,6 +498,9 @@ func TestParametersThatAreNotTheSame(t *testing.T) {
 		{"a policy with more in it", `{"Doc":"{\"Effect\":\"Deny\"}"}`, `{"doc":{"Effect":"Deny","Sid":"x"}}`, "api.request.Doc", `{"Effect":"Deny"}`, `{"Effect":"Deny","Sid":"x"}`},
 		{"parameters of the wrong type", `{"RoleName":"r"}`, `"r"`, "api.request", `{"RoleName":"r"}`, ""},
 		{"parameters gone", `{"RoleName":"r"}`, `null`, "api.request", `{"RoleName":"r"}`, ""},
+		{"a position for tags", `{"Tags":[{"Key":"k"}]}`, `{"tag":1}`, "api.request.Tags", `[{"Key":"k"}]`, ""},
+		{"other tags beside a position", `{"Tags":[{"Key":"k"}]}`, `{"tag":1,"Tag":{"Key":"x","tag":1}}`, "api.request.Tags[0]", `{"Key":"k"}`, "x"},
+		{"forged tags beside the true ones", `{"Tags":[{"Key":"k"}]}`, `{"tag":"k","Tag":{"Key":"k"}}`, "api.request.Tags[0]", `{"Key":"k"}`, "k"},
 		{"the mark for text", `{"RoleName":"r"}`, `{"roleName":""}`, "api.request.RoleName", "r", ""},
 	} {
 		want := receipt("iam.amazonaws.com", "CreateRole", parse(t, c.sent))

@@ -142,7 +142,7 @@ func (p params) members(got map[string]any, name string) []any {
 	}
 	out := named(got, func(key string) bool { return strings.EqualFold(key, name) })
 	if len(out) == 0 {
-		out = named(got, func(key string) bool { return stem(key) == stem(name) })
+		out = named(got, func(key string) bool { return stem(key) == stem(name) && !isPosition(key, got[key]) })
 	}
 	return out
 }
@@ -191,6 +191,13 @@ func named(got map[string]any, match func(key string) bool) []any {
 		return markers
 	}
 	return out
+}
+
+// isPosition tells the position of an element that came from XML, {"tag": 1}, from
+// tags: beside it may stand "Tag", which is what "Tags" became.
+func isPosition(key string, v any) bool {
+	_, number := v.(float64)
+	return key == "tag" && number
 }
 
 func isMarker(v any) bool {
