@@ -193,7 +193,8 @@ func TestNeedsAreAWSs(t *testing.T) {
 					t.Errorf("%s:%s asks for %s, which AWS does not have", name, op, n.action)
 					continue
 				}
-				if !o.readOnly && (ref.Level == "Read" || ref.Level == "List") {
+				borrowed := strings.HasPrefix(n.action, "kms:") && name != "kms" // what a service does with a key in the caller's name
+				if !o.readOnly && !borrowed && (ref.Level == "Read" || ref.Level == "List") {
 					t.Errorf("%s:%s writes, %s is %s", name, op, n.action, ref.Level)
 				}
 				if o.readOnly && name != "sts" && strings.Contains(ref.Level, "Write") {
