@@ -92,9 +92,9 @@ const (
 
 // keyKinds are what these leave behind.
 var keyKinds = []kind{
-	{name: "kms key disabled", fixture: fixtureKey, list: leftKey(fixtureKey, kmstypes.KeyStateDisabled), reads: keyReads},
-	{name: "kms key to be deleted", fixture: fixtureDeletionKey, list: leftKey(fixtureDeletionKey, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingDeletion), reads: keyReads},
-	{name: "secretsmanager secret", list: leftSecrets, reads: grants{allow("*", nil, "secretsmanager:ListSecrets")}},
+	{name: "kms key disabled", fixture: fixtureKey, list: leftKey(fixtureKey, kmstypes.KeyStateDisabled), undo: []string{"kms:EnableKey"}, reads: keyReads},
+	{name: "kms key to be deleted", fixture: fixtureDeletionKey, list: leftKey(fixtureDeletionKey, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingDeletion), undo: []string{"kms:CancelKeyDeletion", "kms:EnableKey"}, reads: keyReads},
+	{name: "secretsmanager secret", list: leftSecrets, undo: []string{"secretsmanager:DeleteSecret"}, reads: grants{allow("*", nil, "secretsmanager:ListSecrets")}},
 }
 
 var keyReads = grants{allow("arn:{partition}:kms:{region}:{account}:key/*", nil, "kms:DescribeKey", "kms:ListResourceTags")}

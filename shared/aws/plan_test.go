@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,9 +62,14 @@ type check func(string, map[string]any) error
 
 func (c check) CheckCall(op string, params map[string]any) error { return c(op, params) }
 
+// loaded is the catalogue, read once; nobody changes it (see scenario).
+var loaded = sync.OnceValues(func() ([]canary.Scenario, error) {
+	return scenarios.Load(scenarios.Options{Check: check(CheckCall)})
+})
+
 func catalogue(t *testing.T) []canary.Scenario {
 	t.Helper()
-	ss, err := scenarios.Load(scenarios.Options{Check: check(CheckCall)})
+	ss, err := loaded()
 	if err != nil {
 		t.Fatal(err)
 	}

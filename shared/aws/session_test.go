@@ -75,10 +75,13 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		}
 		c.name = service + ":" + op
 	case service == "s3":
-		c.name = "s3:" + map[string]string{"GET": "Get", "PUT": "Put", "DELETE": "Delete"}[r.Method] + "BucketPolicy"
+		c.name = "s3:" + map[string]string{"GET": "Get", "PUT": "Put", "DELETE": "Delete"}[r.Method] + bucketSetting(r.URL.Query())
 	default:
 		c.form, _ = url.ParseQuery(string(c.body))
 		c.name = service + ":" + c.form.Get("Action")
+		if c.form.Get("Action") == "" { // REST-JSON: method and path are the operation
+			c.name = service + ":" + r.Method + " " + r.URL.EscapedPath()
+		}
 	}
 	w.mu.Lock()
 	w.calls = append(w.calls, c)

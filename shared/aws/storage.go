@@ -76,9 +76,9 @@ const (
 
 // storageKinds are what these leave behind.
 var storageKinds = []kind{
-	{name: "s3 bucket policy", fixture: fixtureBucket, list: leftBucketPolicy, reads: grants{allow(anyBucket, nil, "s3:GetBucketPolicy")}},
-	{name: "s3 public access open", fixture: fixtureAccessBucket, list: leftPublicAccess, reads: grants{allow(anyBucket, nil, "s3:GetBucketPublicAccessBlock")}},
-	{name: "s3 lifecycle rule", fixture: fixtureLifecycleBucket, list: leftLifecycle, reads: grants{allow(anyBucket, nil, "s3:GetLifecycleConfiguration")}},
+	{name: "s3 bucket policy", fixture: fixtureBucket, list: leftBucketPolicy, undo: []string{"s3:DeleteBucketPolicy"}, reads: grants{allow(anyBucket, nil, "s3:GetBucketPolicy")}},
+	{name: "s3 public access open", fixture: fixtureAccessBucket, list: leftPublicAccess, undo: []string{"s3:PutPublicAccessBlock"}, reads: grants{allow(anyBucket, nil, "s3:GetBucketPublicAccessBlock")}},
+	{name: "s3 lifecycle rule", fixture: fixtureLifecycleBucket, list: leftLifecycle, undo: []string{"s3:DeleteBucketLifecycle"}, reads: grants{allow(anyBucket, nil, "s3:GetLifecycleConfiguration")}},
 }
 
 const anyBucket = "arn:{partition}:s3:::auditcanary-*"
@@ -156,7 +156,7 @@ func leftPublicAccess(ctx context.Context, p place) ([]run.Leftover, error) {
 	}
 	c := out.PublicAccessBlockConfiguration
 	if c == nil || !aws.ToBool(c.BlockPublicAcls) || !aws.ToBool(c.BlockPublicPolicy) || !aws.ToBool(c.IgnorePublicAcls) || !aws.ToBool(c.RestrictPublicBuckets) {
-		return nil, p.fail(fmt.Errorf("the bucket blocks public access in part only: no canary does that; look who did, and block it all"), what)
+		return nil, p.fail(errors.New("the bucket blocks public access in part only: no canary does that; look who did, and block it all"), what)
 	}
 	return nil, nil
 }

@@ -64,10 +64,10 @@ func doesNothing(param string) guard {
 
 // systemsKinds are what these leave behind.
 var systemsKinds = []kind{
-	{name: "ssm parameter", list: leftParameters, reads: grants{
+	{name: "ssm parameter", list: leftParameters, undo: []string{"ssm:DeleteParameter"}, reads: grants{
 		allow("*", nil, "ssm:DescribeParameters"), allow(ssmARN+"parameter/auditcanary-*", nil, "ssm:ListTagsForResource"),
 	}},
-	{name: "ssm document", list: leftDocuments, reads: grants{
+	{name: "ssm document", list: leftDocuments, undo: []string{"ssm:DeleteDocument"}, reads: grants{
 		allow("*", nil, "ssm:ListDocuments"), allow(ssmARN+"document/auditcanary-*", nil, "ssm:ListTagsForResource"),
 	}},
 }
