@@ -355,7 +355,7 @@ func TestTheDecoyTrailStopsAndStarts(t *testing.T) {
 	_, err = root.StopLogging(ctx, &cloudtrail.StopLoggingInput{Name: aws.String("arn:aws:cloudtrail:us-east-1:" + target + ":trail/auditcanary-decoy")})
 	wantCode(t, err, "TrailNotFoundException") // a single-region trail is not seen from elsewhere
 	trails, err := root.DescribeTrails(ctx, nil)
-	if err != nil || len(trails.TrailList) != 3 {
+	if err != nil || len(trails.TrailList) != 4 {
 		t.Errorf("trails %s %v", pretty(trails), err)
 	}
 	org, err := root.GetTrail(ctx, &cloudtrail.GetTrailInput{Name: aws.String("arn:aws:cloudtrail:us-east-1:" + cloud.ManagementAccount + ":trail/org-trail")})
