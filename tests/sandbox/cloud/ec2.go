@@ -405,10 +405,12 @@ func describeRules(k *call) (reply, error) {
 }
 
 // pageOf answers a listing with EC2's paging: MaxResults (5 to 1000), NextToken.
-func (k *call) pageOf(name string, items []el) (reply, error) {
-	size, err := k.integer("MaxResults", 1000)
-	if err != nil || size < 5 || size > 1000 {
-		return reply{}, fail(400, "InvalidMaxResults", "Value (%d) for parameter MaxResults is invalid. Expecting a value from 5 to 1000.", size)
+func (k *call) pageOf(name string, items []el) (reply, error) { return k.pageUpTo(1000, name, items) }
+
+func (k *call) pageUpTo(most int, name string, items []el) (reply, error) {
+	size, err := k.integer("MaxResults", most)
+	if err != nil || size < 5 || size > most {
+		return reply{}, fail(400, "InvalidMaxResults", "Value (%d) for parameter MaxResults is invalid. Expecting a value from 5 to %d.", size, most)
 	}
 	from := 0
 	if t := k.str("NextToken"); t != "" {

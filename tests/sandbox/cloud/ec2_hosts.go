@@ -19,7 +19,7 @@ func hostOps() map[string]operation {
 		"ImportKeyPair":           {needs: importKeyNeeds, do: dryRunnable(importKeyPair), params: olderParams},
 		"DeleteKeyPair":           {needs: deleteKeyNeeds, do: dryRunnable(deleteKeyPair), params: olderParams},
 		"DescribeKeyPairs":        {readOnly: true, needs: anyOf("ec2:DescribeKeyPairs"), do: dryRunnable(describeKeyPairs), params: olderParams},
-		"ModifySnapshotAttribute": {needs: snapshotNeeds, do: dryRunnable(shareSnapshot), params: shareParams},
+		"ModifySnapshotAttribute": {needs: shareNeeds, do: dryRunnable(shareSnapshot), params: shareParams},
 		"DeleteSnapshot":          {needs: snapshotNeeds, do: dryRunnable(deleteSnapshot), params: olderParams},
 	}
 }
@@ -149,17 +149,23 @@ func snapshotNeeds(k *call) []need {
 	id := k.str("SnapshotId")
 	n := k.thingNeed("ec2:"+k.Operation, "snapshot", id, k.thing(snapshots, id))
 	n.resource = k.snapshotARN(id)
+	return []need{n}
+}
+
+// shareNeeds says also with whom.
+func shareNeeds(k *call) []need {
+	out := snapshotNeeds(k)
 	for _, change := range []string{"Add", "Remove"} {
 		for _, with := range k.permissionChange(change) {
 			for key, member := range map[string]string{"/userId": "UserId", "/group": "Group"} {
 				if v := field(with, member); v != "" {
 					name := strings.ToLower("ec2:" + change + key)
-					n.context[name] = append(n.context[name], v)
+					out[0].context[name] = append(out[0].context[name], v)
 				}
 			}
 		}
 	}
-	return []need{n}
+	return out
 }
 
 // permissionChange lists to whom a snapshot's permission is given or taken.

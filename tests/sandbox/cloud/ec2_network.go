@@ -64,13 +64,13 @@ func networkOps() map[string]operation {
 		"CreateNetworkAcl":         {needs: networkACL.makingNeeds, do: dryRunnable(networkACL.make), params: olderParams},
 		"CreateNetworkAclEntry":    {needs: networkACL.needs, do: dryRunnable(createNetworkACLEntry), params: entryParams},
 		"DeleteNetworkAcl":         {needs: networkACL.needs, do: dryRunnable(networkACL.remove), params: olderParams},
-		"DescribeNetworkAcls":      {readOnly: true, needs: anyOf("ec2:DescribeNetworkAcls"), do: dryRunnable(networkACL.list("networkAclSet")), params: olderParams},
+		"DescribeNetworkAcls":      {readOnly: true, needs: anyOf("ec2:DescribeNetworkAcls"), do: dryRunnable(networkACL.list("networkAclSet", 1000)), params: olderParams},
 		"CreateRouteTable":         {needs: routeTable.makingNeeds, do: dryRunnable(routeTable.make), params: olderParams},
 		"DeleteRouteTable":         {needs: routeTable.needs, do: dryRunnable(routeTable.remove), params: olderParams},
-		"DescribeRouteTables":      {readOnly: true, needs: anyOf("ec2:DescribeRouteTables"), do: dryRunnable(routeTable.list("routeTableSet")), params: olderParams},
+		"DescribeRouteTables":      {readOnly: true, needs: anyOf("ec2:DescribeRouteTables"), do: dryRunnable(routeTable.list("routeTableSet", 100)), params: olderParams},
 		"CreateInternetGateway":    {needs: internetGateway.makingNeeds, do: dryRunnable(internetGateway.make), params: olderParams},
 		"DeleteInternetGateway":    {needs: internetGateway.needs, do: dryRunnable(internetGateway.remove), params: olderParams},
-		"DescribeInternetGateways": {readOnly: true, needs: anyOf("ec2:DescribeInternetGateways"), do: dryRunnable(internetGateway.list("internetGatewaySet")), params: olderParams},
+		"DescribeInternetGateways": {readOnly: true, needs: anyOf("ec2:DescribeInternetGateways"), do: dryRunnable(internetGateway.list("internetGatewaySet", 1000)), params: olderParams},
 	}
 }
 
@@ -189,7 +189,7 @@ func (k *call) returnsTrue() reply {
 }
 
 // list answers a Describe call. The sandbox knows the filters on tags and on the id.
-func (t ec2Kind) list(set string) func(*call) (reply, error) {
+func (t ec2Kind) list(set string, most int) func(*call) (reply, error) {
 	return func(k *call) (reply, error) {
 		ids, filters, items := k.list(t.idName), k.filters(), []el{}
 		all := k.region().Things[t.kind]
@@ -207,7 +207,7 @@ func (t ec2Kind) list(set string) func(*call) (reply, error) {
 				items = append(items, ec2XML("item", t.shows(k, all[id])))
 			}
 		}
-		return k.pageOf(set, items)
+		return k.pageUpTo(most, set, items)
 	}
 }
 

@@ -225,11 +225,17 @@ func richCall(c *Cloud, service, op string) *call {
 	r := httptest.NewRequest("PUT", "/b/k", bytes.NewReader(nil))
 	r.Header.Set("X-Amz-Object-Lock-Mode", "COMPLIANCE")
 	tag := map[string]any{"Key": "k", "Value": "v"}
+	var specs []any
+	for _, kind := range []string{"security-group-rule", "network-acl", "route-table", "internet-gateway", "vpc-flow-log", "key-pair"} {
+		specs = append(specs, map[string]any{"ResourceType": kind, "Tag": []any{tag}})
+	}
 	params := map[string]any{
 		"RoleName": "auditcanary-injector", "PolicyArn": denyAll, "PermissionsBoundary": denyAll, "Tags": []any{tag},
 		"GroupId": fixtures["security_group"], "KeyId": fixtures["kms_key"], "Name": "auditcanary-decoy",
-		"TagSpecification": []any{map[string]any{"ResourceType": "security-group-rule", "Tag": []any{tag}}},
-		"FlowLogId":        []any{"fl-00000000000000000"}, "Bucket": fixtures["bucket"], "Key": "k", "VersionId": "v",
+		"TagSpecification": specs, "VpcId": fixtures["vpc"], "ResourceId": []any{fixtures["vpc"]}, "SnapshotId": fixtures["snapshot"], "KeyName": "k",
+		"CreateVolumePermission":   map[string]any{"Add": []any{map[string]any{"UserId": account, "Group": "all"}}, "Remove": []any{map[string]any{"UserId": account}}},
+		"DeliverLogsPermissionArn": InjectorRole(account),
+		"FlowLogId":                []any{"fl-00000000000000000"}, "Bucket": fixtures["bucket"], "Key": "k", "VersionId": "v",
 		"RoleArn": InjectorRole(account), "RoleSessionName": "s2", "SourceIdentity": "s2", "ExternalId": "x",
 	}
 	if strings.HasPrefix(op, "Put") && strings.Contains(op, "Bucket") || op != "PutObject" {
