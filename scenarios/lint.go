@@ -253,11 +253,17 @@ func (l *linter) marks(i int, st canary.Step) {
 	}
 }
 
+// namesNothing are parameters that are called names but name no thing of the
+// account, with what they say instead.
+var namesNothing = map[string]string{
+	"AttributeName": "which of a snapshot's settings is meant",
+}
+
 // names checks the parameters that name a thing of the account: Name, RoleName, Bucket.
 func (l *linter) names(path []string, params map[string]any) {
 	for _, key := range slices.Sorted(maps.Keys(params)) {
 		s, ok := params[key].(string)
-		if !ok || (key != "Bucket" && !strings.HasSuffix(key, "Name")) {
+		if !ok || (key != "Bucket" && !strings.HasSuffix(key, "Name")) || namesNothing[key] != "" {
 			continue
 		}
 		marked := slices.ContainsFunc([]string{"${name}", canary.Marker + "-", "${fixture.", "${steps."}, func(prefix string) bool {

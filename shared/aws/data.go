@@ -39,6 +39,9 @@ var dataOperations = map[string]operation{
 	// Databases: a parameter group that no instance uses.
 	"rds:CreateDBParameterGroup": {call: call(rds.NewFromConfig, (*rds.Client).CreateDBParameterGroup), subject: on("DBParameterGroupName"), undo: "rds:DeleteDBParameterGroup", guards: guards{ownName("DBParameterGroupName"), runTags()}, grants: grants{allow(parameterGroup, when{requestTagRun: "{run}"}, "rds:CreateDBParameterGroup", "rds:AddTagsToResource")}},
 	"rds:DeleteDBParameterGroup": {call: call(rds.NewFromConfig, (*rds.Client).DeleteDBParameterGroup), subject: on("DBParameterGroupName"), restores: true, guards: guards{ownName("DBParameterGroupName")}, grants: grants{allow(parameterGroup, when{resourceTagRun: "{run}"}, "rds:DeleteDBParameterGroup")}},
+	// Snapshots: none has a canary's name, and none is shared but with its own account.
+	"rds:ModifyDBSnapshotAttribute":        {call: call(rds.NewFromConfig, (*rds.Client).ModifyDBSnapshotAttribute), subject: on("DBSnapshotIdentifier"), guards: guards{ownName("DBSnapshotIdentifier"), must("AttributeName", "restore"), onlyItself("ValuesToAdd"), without("ValuesToRemove")}, grants: grants{allow("arn:{partition}:rds:{region}:{account}:snapshot:{DBSnapshotIdentifier}", nil, "rds:ModifyDBSnapshotAttribute")}},
+	"rds:ModifyDBClusterSnapshotAttribute": {call: call(rds.NewFromConfig, (*rds.Client).ModifyDBClusterSnapshotAttribute), subject: on("DBClusterSnapshotIdentifier"), guards: guards{ownName("DBClusterSnapshotIdentifier"), must("AttributeName", "restore"), onlyItself("ValuesToAdd"), without("ValuesToRemove")}, grants: grants{allow("arn:{partition}:rds:{region}:{account}:cluster-snapshot:{DBClusterSnapshotIdentifier}", nil, "rds:ModifyDBClusterSnapshotAttribute")}},
 
 	// Backups: a vault that stays empty, under the key that AWS Backup has of its
 	// own; the service uses that key in the caller's name. A lock without a day
@@ -73,6 +76,16 @@ const (
 	controlPolicyType = "SERVICE_CONTROL_POLICY"
 	policyType        = "organizations:PolicyType"
 )
+
+// onlyItself: of all accounts only this one is named.
+func onlyItself(param string) guard {
+	return func(s scene, p map[string]any) error {
+		if v := texts(lookAt(p, param)); len(v) != 1 || v[0] != s.account {
+			return fmt.Errorf("%s %v: only the account itself, %s, may be named", param, v, s.account)
+		}
+		return nil
+	}
+}
 
 // theFixtureRole: the ARN of the role that the configuration lists under that
 // name, which must be canary-marked.

@@ -19,6 +19,7 @@ import (
 func TestPlanRefusesHarmToData(t *testing.T) {
 	const (
 		group = "aws/rds-parameter-group"
+		share = "aws/rds-snapshot-share-denied"
 		vault = "aws/backup-vault"
 		lock  = "aws/backup-vault-lock"
 		entry = "aws/eks-access-entry"
@@ -35,6 +36,13 @@ func TestPlanRefusesHarmToData(t *testing.T) {
 		{"somebody's parameter group", group, 0, set("DBParameterGroupName", "production"), `DBParameterGroupName "production" is not canary-marked`},
 		{"a group without the run's tags", group, 0, func(s *step) { delete(s.Params, "Tags") }, `the tags auditcanary:run=${run}`},
 		{"an undo of another group", group, 0, func(s *step) { s.Undo.Params["DBParameterGroupName"] = "${name}-b" }, `rds:DeleteDBParameterGroup names DBParameterGroupName auditcanary-20261122-abcdef-01-b`},
+
+		{"somebody's snapshot", share, 0, set("DBSnapshotIdentifier", "production"), `DBSnapshotIdentifier "production" is not canary-marked`},
+		{"a snapshot shared with everybody", share, 0, set("ValuesToAdd", []any{"all"}), `only the account itself, 111122223333, may be named`},
+		{"a snapshot shared with another too", share, 1, set("ValuesToAdd", []any{"${account}", "999999999999"}), `only the account itself, 111122223333, may be named`},
+		{"a snapshot shared with nobody", share, 1, func(s *step) { delete(s.Params, "ValuesToAdd") }, `only the account itself`},
+		{"a snapshot taken from somebody", share, 1, set("ValuesToRemove", []any{"999999999999"}), `ValuesToRemove is not allowed`},
+		{"another attribute", share, 0, set("AttributeName", "other"), `AttributeName must be restore, not other`},
 
 		{"somebody's vault", vault, 0, set("BackupVaultName", "Default"), `BackupVaultName "Default" is not canary-marked`},
 		{"a vault under somebody's key", vault, 0, set("EncryptionKeyArn", "arn:aws:kms:eu-west-1:111122223333:key/1"), `EncryptionKeyArn is not allowed`},

@@ -174,6 +174,31 @@ func TestAParameterGroupIsItsRuns(t *testing.T) {
 	}
 }
 
+// Sharing a snapshot is refused in a member account, and comes to nothing in the
+// management account, which service control policies do not bind.
+func TestSnapshotsAreNotShared(t *testing.T) {
+	b := start(t)
+	ctx, name, attribute := t.Context(), aws.String("auditcanary-c1"), aws.String("restore")
+	for account, codes := range map[string][2]string{
+		target:                  {"AccessDenied", "AccessDenied"},
+		cloud.ManagementAccount: {"DBSnapshotNotFound", "DBClusterSnapshotNotFoundFault"},
+	} {
+		c := rds.NewFromConfig(b.root(account, west))
+		_, err := c.ModifyDBSnapshotAttribute(ctx, &rds.ModifyDBSnapshotAttributeInput{DBSnapshotIdentifier: name, AttributeName: attribute, ValuesToAdd: []string{account}})
+		wantCode(t, err, codes[0])
+		_, err = c.ModifyDBClusterSnapshotAttribute(ctx, &rds.ModifyDBClusterSnapshotAttributeInput{DBClusterSnapshotIdentifier: name, AttributeName: attribute, ValuesToAdd: []string{account}})
+		wantCode(t, err, codes[1])
+		rec := b.last("ModifyDBClusterSnapshotAttribute")
+		switch values, _ := at(rec, "requestParameters", "valuesToAdd").([]any); {
+		case account == target && (rec["requestParameters"] != nil || !strings.Contains(rec["errorMessage"].(string), "with an explicit deny in a service control policy")):
+			t.Errorf("record %s", pretty(rec))
+		case account != target && (len(values) != 1 || values[0] != account || at(rec, "requestParameters", "dBClusterSnapshotIdentifier") != *name):
+			t.Errorf("record %s", pretty(rec))
+		}
+	}
+	b.unchanged()
+}
+
 func newVault(name, run string) *backup.CreateBackupVaultInput {
 	return &backup.CreateBackupVaultInput{BackupVaultName: &name, BackupVaultTags: map[string]string{"auditcanary:run": run, "K": "v"}}
 }

@@ -20,6 +20,9 @@ func rdsService() service {
 			"DeleteDBParameterGroup":    {needs: onParameterGroup("rds:DeleteDBParameterGroup"), do: deleteParameterGroup},
 			"DescribeDBParameterGroups": {readOnly: true, needs: describeParameterGroupsNeeds, do: describeParameterGroups},
 			"ListTagsForResource":       {readOnly: true, needs: rdsTagsNeeds, do: rdsListTags},
+			// There are no databases here, and so no snapshots.
+			"ModifyDBSnapshotAttribute":        {needs: onSnapshot("rds:ModifyDBSnapshotAttribute", "snapshot", "DBSnapshotIdentifier"), do: noSnapshot("DBSnapshotNotFound", "DBSnapshotIdentifier")},
+			"ModifyDBClusterSnapshotAttribute": {needs: onSnapshot("rds:ModifyDBClusterSnapshotAttribute", "cluster-snapshot", "DBClusterSnapshotIdentifier"), do: noSnapshot("DBClusterSnapshotNotFoundFault", "DBClusterSnapshotIdentifier")},
 		},
 	}
 }
@@ -30,7 +33,7 @@ type rdsQuery struct{ query }
 
 func (rdsQuery) decode(k *call) (string, map[string]any, error) {
 	op, params, err := decodeForm(k.body)
-	for name, member := range map[string]string{"Tags": "Tag", "Filters": "Filter"} {
+	for name, member := range map[string]string{"Tags": "Tag", "Filters": "Filter", "ValuesToAdd": "AttributeValue", "ValuesToRemove": "AttributeValue"} {
 		if list, ok := params[name].(map[string]any); ok && len(list) == 1 {
 			if inner, ok := list[member].([]any); ok {
 				params[name] = inner
@@ -88,6 +91,18 @@ func describeParameterGroupsNeeds(k *call) []need {
 
 func rdsTagsNeeds(k *call) []need {
 	return []need{{action: "rds:ListTagsForResource", resource: k.str("ResourceName")}}
+}
+
+func onSnapshot(action, kind, param string) func(*call) []need {
+	return func(k *call) []need {
+		return []need{{action: action, resource: "arn:aws:rds:" + k.Region + ":" + k.Principal.Account + ":" + kind + ":" + strings.ToLower(k.str(param))}}
+	}
+}
+
+func noSnapshot(code, param string) func(*call) (reply, error) {
+	return func(k *call) (reply, error) {
+		return reply{}, fail(404, code, "%s not found: %s", strings.TrimSuffix(param, "Identifier"), strings.ToLower(k.str(param)))
+	}
 }
 
 func noGroup(name string) error {

@@ -237,7 +237,8 @@ const protectTrails = `{"Version":"2012-10-17","Statement":[{"Sid":"ProtectTrail
  {"Sid":"ProtectBoundaries","Effect":"Deny","Action":"iam:DeleteRolePermissionsBoundary","Resource":"arn:aws:iam::*:role/auditcanary/auditcanary-locked"},
  {"Sid":"ProtectRecorders","Effect":"Deny","Action":["config:StopConfigurationRecorder","config:DeleteConfigurationRecorder","config:DeleteDeliveryChannel"],"Resource":"*"},
  {"Sid":"ProtectRules","Effect":"Deny","Action":["events:DisableRule","events:DeleteRule","events:PutRule","events:RemoveTargets"],"Resource":"arn:aws:events:*:*:rule/auditcanary-locked"},
- {"Sid":"ProtectDetectors","Effect":"Deny","Action":["guardduty:UpdateDetector","guardduty:DeleteDetector"],"Resource":"*"}]}`
+ {"Sid":"ProtectDetectors","Effect":"Deny","Action":["guardduty:UpdateDetector","guardduty:DeleteDetector"],"Resource":"*"},
+ {"Sid":"ProtectSnapshots","Effect":"Deny","Action":["rds:ModifyDBSnapshotAttribute","rds:ModifyDBClusterSnapshotAttribute"],"Resource":"*"}]}`
 
 // The archive admits the service that writes it, and the management account to read.
 const archivePolicy = `{"Version":"2012-10-17","Statement":[
