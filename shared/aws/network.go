@@ -76,12 +76,12 @@ var networkOperations = map[string]operation{
 
 // networkKinds are what these leave behind.
 var networkKinds = []kind{
-	{name: "ec2 security group rule", list: leftRules, reads: grants{allow("*", nil, "ec2:DescribeSecurityGroupRules")}},
-	{name: "ec2 network acl", list: leftNetworkACLs, reads: grants{allow("*", nil, "ec2:DescribeNetworkAcls")}},
-	{name: "ec2 route table", list: leftRouteTables, reads: grants{allow("*", nil, "ec2:DescribeRouteTables")}},
-	{name: "ec2 internet gateway", list: leftInternetGateways, reads: grants{allow("*", nil, "ec2:DescribeInternetGateways")}},
-	{name: "ec2 flow log", list: leftFlowLogs, reads: grants{allow("*", nil, "ec2:DescribeFlowLogs")}},
-	{name: "ec2 key pair", list: leftKeyPairs, reads: grants{allow("*", nil, "ec2:DescribeKeyPairs")}},
+	{name: "ec2 security group rule", list: leftRules, undo: []string{"ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"}, reads: grants{allow("*", nil, "ec2:DescribeSecurityGroupRules")}},
+	{name: "ec2 network acl", list: leftNetworkACLs, undo: []string{"ec2:DeleteNetworkAcl"}, reads: grants{allow("*", nil, "ec2:DescribeNetworkAcls")}},
+	{name: "ec2 route table", list: leftRouteTables, undo: []string{"ec2:DeleteRouteTable"}, reads: grants{allow("*", nil, "ec2:DescribeRouteTables")}},
+	{name: "ec2 internet gateway", list: leftInternetGateways, undo: []string{"ec2:DeleteInternetGateway"}, reads: grants{allow("*", nil, "ec2:DescribeInternetGateways")}},
+	{name: "ec2 flow log", list: leftFlowLogs, undo: []string{"ec2:DeleteFlowLogs"}, reads: grants{allow("*", nil, "ec2:DescribeFlowLogs")}},
+	{name: "ec2 key pair", list: leftKeyPairs, undo: []string{"ec2:DeleteKeyPair"}, reads: grants{allow("*", nil, "ec2:DescribeKeyPairs")}},
 }
 
 // tagging is what making something with tags needs: to make it with the run's tag,
