@@ -63,7 +63,7 @@ func TestRecordsHaveTheShapeOfRealOnes(t *testing.T) {
 	ours := b.doWhatTheRealOnesDid(alice)
 
 	covered := map[string]bool{}
-	for _, real := range realRecords(t) {
+	for _, real := range realRecords(t, "real.ndjson") {
 		name := real.rec["eventName"].(string)
 		errorCode, _ := real.rec["errorCode"].(string)
 		mine := ours[name+" "+errorCode]
@@ -163,9 +163,9 @@ type realRecord struct {
 	rec    map[string]any
 }
 
-func realRecords(t *testing.T) (out []realRecord) {
+func realRecords(t *testing.T, file string) (out []realRecord) {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/records/real.ndjson")
+	raw, err := os.ReadFile("testdata/records/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
