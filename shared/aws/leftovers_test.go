@@ -33,6 +33,7 @@ func cleanAccount(w *wire) {
 	w.answer["iam:ListRoles"] = roles("", map[string]string{"auditcanary-injector": "auditcanary=fixture"})
 	w.answer["iam:ListRoleTags"] = tagsOf(map[string]string{"auditcanary-injector": "auditcanary=fixture"})
 	w.answer["iam:ListAttachedRolePolicies"] = text(`<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><IsTruncated>false</IsTruncated></ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>`)
+	cleanIdentity(w)
 	w.answer["ec2:DescribeSecurityGroupRules"] = text(`<DescribeSecurityGroupRulesResponse><securityGroupRuleSet/></DescribeSecurityGroupRulesResponse>`)
 	for _, op := range []string{"DescribeNetworkAcls", "DescribeRouteTables", "DescribeInternetGateways", "DescribeFlowLogs", "DescribeKeyPairs"} {
 		w.answer["ec2:"+op] = text("<" + op + "Response/>")
@@ -153,7 +154,6 @@ func TestLeftoversAreOnlyWhatCarriesNameTagAndRun(t *testing.T) {
 	}
 	w.answer["iam:ListRoleTags"] = tagsOf(all)
 	w.answer["iam:ListAttachedRolePolicies"] = text(`<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><IsTruncated>false</IsTruncated><AttachedPolicies><member><PolicyName>AdministratorAccess</PolicyName><PolicyArn>arn:aws:iam::aws:policy/AdministratorAccess</PolicyArn></member></AttachedPolicies></ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>`)
-	cleanIdentity(w)
 	c := testCloud(t, w.config())
 	left, err := c.Leftovers(context.Background(), virginia)
 	if err != nil {
