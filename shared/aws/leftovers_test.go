@@ -113,11 +113,12 @@ func TestACleanAccountHasNoLeftovers(t *testing.T) {
 			t.Errorf("the listing session's policy has %d characters", len(policy))
 		}
 	}
+	sessions := len(w.of("sts:AssumeRole"))
 	if _, err := c.Leftovers(context.Background(), ireland); err != nil {
 		t.Error(err)
 	}
-	if n := len(w.of("sts:AssumeRole")); n != 2 {
-		t.Errorf("%d sessions for two places", n)
+	if n := len(w.of("sts:AssumeRole")); n != sessions {
+		t.Errorf("%d sessions more to list a place again", n-sessions)
 	}
 }
 

@@ -235,7 +235,7 @@ func TestPlanRefuses(t *testing.T) {
 		breakIt        func(*step)
 		want           string
 	}{
-		{"an operation off the list", role, 0, func(s *step) { s.Call = "iam:CreateUser" }, `operation "iam:CreateUser" is not on the allow-list`},
+		{"an operation off the list", role, 0, func(s *step) { s.Call = "iam:CreateLoginProfile" }, `operation "iam:CreateLoginProfile" is not on the allow-list`},
 		{"an undo off the list", role, 0, func(s *step) { s.Undo.Call = "iam:DeleteUser" }, `iam:DeleteUser is not proven to undo iam:CreateRole: iam:DeleteRole is`},
 		{"no undo", role, 0, func(s *step) { s.Undo = nil }, `iam:CreateRole has no undo: it must be undone by iam:DeleteRole`},
 		{"a reason instead of an undo", role, 0, func(s *step) { s.Undo, s.NoUndo = nil, "trust me" }, `iam:CreateRole has no undo: it must be undone by iam:DeleteRole`},
