@@ -2,6 +2,7 @@ package canary
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,11 @@ func isDryRunYes(code string) bool {
 	return code == "DryRunOperation" || code == "DryRunOperationException"
 }
 
+// ownWant matches AWS's words for a refusal that the caller's own policies are the
+// reason of (IAM user guide, "Troubleshoot access denied error messages"): any
+// caller without the right gets it, however unprotected the thing is.
+var ownWant = regexp.MustCompile(`because no (identity-based policy|session policy|permissions boundary) allows`)
+
 func judgeOutcome(kind Kind, step Step, r Receipt) Answer {
 	o := r.Outcome
 	said := o.Code
@@ -80,6 +86,8 @@ func judgeOutcome(kind Kind, step Step, r Receipt) Answer {
 		return Answer{Status: Inconclusive, Detail: r.Call.Operation + " was answered without a request id: no record can be proven to be ours"}
 	}
 	switch {
+	case kind == MustBeDenied && o.Result == Refused && ownWant.MatchString(o.Message):
+		return Answer{Status: Inconclusive, Detail: fmt.Sprintf("%s was refused only because the canary itself may not (%s): that says nothing about the protection; compare the role's policy with `auditcanary plan`", r.Call.Operation, said)}
 	case kind == MustBeDenied && o.Result == Refused,
 		kind == DryRun && o.Result == Failed && isDryRunYes(o.Code),
 		kind != MustBeDenied && kind != DryRun && o.Result == Succeeded:
