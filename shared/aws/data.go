@@ -108,7 +108,7 @@ var dataKinds = []kind{
 		allow("arn:{partition}:rds:{region}:{account}:pg:*", nil, "rds:DescribeDBParameterGroups"),
 		allow("arn:{partition}:rds:{region}:{account}:pg:auditcanary-*", nil, "rds:ListTagsForResource"),
 	}},
-	{name: "backup vault", undo: []string{"backup:DeleteBackupVault"}, list: leftVaults, reads: grants{
+	{name: "backup vault", undo: []string{"backup:DeleteBackupVaultLockConfiguration", "backup:DeleteBackupVault"}, list: leftVaults, reads: grants{
 		allow("*", nil, "backup:ListBackupVaults"),
 		allow("arn:{partition}:backup:{region}:{account}:backup-vault:auditcanary-*", nil, "backup:ListTags"),
 	}},
