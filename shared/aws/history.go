@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/smithy-go/middleware"
@@ -18,6 +20,9 @@ import (
 
 // lookupsPerSecond is what LookupEvents takes in an account and region.
 const lookupsPerSecond = 2
+
+// lookupAttempts of one lookup; each waits for its turn.
+const lookupAttempts = 10
 
 // Recorded implements run.History. The history cannot be asked for a request
 // id, but for an access key: a canary's session has its own, so the answer is
@@ -37,6 +42,10 @@ func (c *Cloud) Recorded(ctx context.Context, r canary.Receipt) (*event.Event, e
 	}
 	cfg := c.reading(t, at, string(policy([]statement{t.scene(at.Region, "*", canary.Marker).statement(historyReads[0], nil)})))
 	cfg.APIOptions = append(cfg.APIOptions, pace(c.limiter(at)))
+	// Somebody else may be using up the rate: what is throttled is asked again.
+	cfg.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = lookupAttempts, 2*time.Second })
+	}
 	pages := cloudtrail.NewLookupEventsPaginator(cloudtrail.NewFromConfig(cfg), &cloudtrail.LookupEventsInput{
 		LookupAttributes: []cttypes.LookupAttribute{{AttributeKey: cttypes.LookupAttributeKeyAccessKeyId, AttributeValue: &key}},
 	})
