@@ -1,19 +1,44 @@
 // Package faults holds the fault files that a run must report exactly.
 //
-// The header of each file says what a run under it must report: every check
-// that is not simply passed, as lines
+// The header of each file says how the program is driven under its faults, and
+// what it must report then. What no line mentions must pass: a run that reports
+// more is as wrong as one that reports less.
 //
-//	# expect: SCENARIO ACCOUNT REGION CHECK=STATUS [hop=HOP] [field=FIELD]...
+//	# run: WORD...
+//	# expect: SELECT ACCOUNT REGION CHECK=STATUS[|STATUS] [hop=HOP] [field=FIELD]... [CHECK=STATUS ...]...
+//	# expect: finding SERVICE/EVENT ACCOUNT REGION
 //
-// What no line mentions must pass: a run that reports more is as wrong as one
-// that reports less.
+// run lists commands of the program and, between them, how far the sandbox's
+// clock is put forward; without the line it is what DefaultRun says.
+//
+// An expect line speaks of every canary it selects, so that a scenario that is
+// added later falls under it by what it does. ACCOUNT and REGION are patterns;
+// SELECT is one of these, or several joined by "&":
+//
+//	aws/kms-*               the scenario's id
+//	calls(kms:*)            some step makes this call
+//	undoes(ec2:Revoke*)     some step's undo makes this call
+//	records(kms.*/*)        some step leaves this record, SERVICE/EVENT
+//	recorded(eu-west-1)     some step's record is written in this region
+//	readonly()              some step's record is marked as of a read
+//	kind(must-be-denied)    the scenario's kind
+//
+// Of several lines that speak of the same check of the same canary, the last
+// holds. A line that speaks of nothing is an error: it could not fail.
+// STATUS|STATUS allows either, where chance decides (in which of two files a
+// record comes); each must occur. hop and the fields are said of what did not
+// pass; "field=NAME?" may be named or not.
 package faults
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
 )
@@ -23,17 +48,60 @@ var files embed.FS
 
 // File is one fault file.
 type File struct {
-	Name   string // "record-dropped.yaml"
-	Data   []byte
-	Expect []Expectation
+	Name     string // "record-dropped.yaml"
+	Data     []byte
+	Run      []Word
+	Expect   []Expectation
+	Findings []Finding
 }
 
-// Expectation is one check's answer that a run under the file's faults must give.
+// Word of a run: a command, or a time by which the clock is put forward.
+type Word struct {
+	Command string // inject, confirm or sweep; "" for a time
+	Advance time.Duration
+}
+
+// DefaultRun is how a file is driven unless it says otherwise: every record that
+// comes as usual is there by the first confirm, and by the second the deadline of
+// the others has passed.
+const DefaultRun = "inject 12m confirm 55m confirm"
+
+// Expectation is what a run under the file's faults must report of the canaries
+// it selects.
 type Expectation struct {
-	Scenario, Account, Region string
-	Check, Status             string
-	Hop                       string   // "" = not said
-	Fields                    []string // that must be named as wrong, and no others
+	Line            int
+	Select          string
+	Account, Region string // patterns
+	Answers         []Answer
+}
+
+// Answer of one check.
+type Answer struct {
+	Check    string
+	Statuses []string // one of them
+	Hop      string   // of what did not pass; "" = none
+	Fields   []string // that must be named as wrong, and no others; with "?" they may be
+}
+
+// Finding is a record that imitates a canary and must be reported.
+type Finding struct {
+	Line            int
+	Record          string // pattern of SERVICE/EVENT
+	Account, Region string // patterns
+}
+
+// Canary is what a selection looks at.
+type Canary struct {
+	Scenario, Account, Region, Kind string
+	Calls, Undoes                   []string // "kms:DisableKey"
+	Records                         []Record
+}
+
+// Record that a canary leaves.
+type Record struct {
+	Name     string // "kms.amazonaws.com/DisableKey"
+	Region   string
+	ReadOnly bool
 }
 
 // All returns the files by name. Every one has been parsed.
@@ -48,47 +116,296 @@ func All() ([]File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read fault file: %w", err)
 		}
-		if _, err := fault.Parse(name, data); err != nil {
-			return nil, err
-		}
-		expect, err := expectations(name, string(data))
+		f, err := Parse(name, data)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, File{Name: name, Data: data, Expect: expect})
+		out = append(out, f)
 	}
 	return out, nil
 }
 
-func expectations(name, data string) ([]Expectation, error) {
-	var out []Expectation
-	for i, line := range strings.Split(data, "\n") {
-		text, ok := strings.CutPrefix(line, "# expect:")
-		if !ok {
-			continue
+// Parse reads a fault file with its header. Errors name file and line, and all
+// of the header's are returned together.
+func Parse(name string, data []byte) (File, error) {
+	if _, err := fault.Parse(name, data); err != nil {
+		return File{}, err
+	}
+	f := File{Name: name, Data: data}
+	var errs []error
+	for i, text := range strings.Split(string(data), "\n") {
+		var err error
+		if words, ok := strings.CutPrefix(text, "# run:"); ok && f.Run != nil {
+			err = errors.New("run is said twice")
+		} else if ok {
+			f.Run, err = parseRun(strings.Fields(words))
+		} else if words, ok := strings.CutPrefix(text, "# expect:"); ok {
+			err = f.expect(i+1, strings.Fields(words))
 		}
-		words := strings.Fields(text)
-		if len(words) < 4 {
-			return nil, fmt.Errorf("%s:%d: expect wants SCENARIO ACCOUNT REGION CHECK=STATUS", name, i+1)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s:%d: %w", name, i+1, err))
 		}
-		e := Expectation{Scenario: words[0], Account: words[1], Region: words[2]}
-		if e.Check, e.Status, ok = strings.Cut(words[3], "="); !ok {
-			return nil, fmt.Errorf("%s:%d: expect: %q is not CHECK=STATUS", name, i+1, words[3])
+	}
+	if len(errs) == 0 && len(f.Expect)+len(f.Findings) == 0 {
+		errs = append(errs, fmt.Errorf("%s: no expect line: what must a run report?", name))
+	}
+	if f.Run == nil {
+		f.Run, _ = parseRun(strings.Fields(DefaultRun))
+	}
+	return f, errors.Join(errs...)
+}
+
+func parseRun(words []string) ([]Word, error) {
+	var out []Word
+	for _, w := range words {
+		d, err := time.ParseDuration(w)
+		switch {
+		case slices.Contains([]string{"inject", "confirm", "sweep"}, w):
+			out = append(out, Word{Command: w})
+		case err == nil && d > 0:
+			out = append(out, Word{Advance: d})
+		default:
+			return nil, fmt.Errorf("run: %q is neither inject, confirm or sweep nor a time like 12m", w)
 		}
-		for _, w := range words[4:] {
-			switch key, val, _ := strings.Cut(w, "="); key {
-			case "hop":
-				e.Hop = val
-			case "field":
-				e.Fields = append(e.Fields, val)
-			default:
-				return nil, fmt.Errorf("%s:%d: expect: unknown word %q", name, i+1, w)
-			}
-		}
-		out = append(out, e)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no expect line: what must a run report?", name)
+		return nil, errors.New("run says nothing")
 	}
 	return out, nil
+}
+
+func (f *File) expect(line int, words []string) error {
+	if len(words) == 4 && words[0] == "finding" {
+		f.Findings = append(f.Findings, Finding{Line: line, Record: words[1], Account: words[2], Region: words[3]})
+		return errors.Join(pattern(words[1]), pattern(words[2]), pattern(words[3]))
+	}
+	if len(words) < 4 {
+		return errors.New("expect wants SELECT ACCOUNT REGION CHECK=STATUS")
+	}
+	e := Expectation{Line: line, Select: words[0], Account: words[1], Region: words[2]}
+	if _, err := e.selects(Canary{}); err != nil {
+		return err
+	}
+	for _, w := range words[3:] {
+		key, val, ok := strings.Cut(w, "=")
+		last := len(e.Answers) - 1
+		switch {
+		case !ok || val == "":
+			return fmt.Errorf("expect: %q is not CHECK=STATUS", w)
+		case slices.Contains(checks, key):
+			a := Answer{Check: key, Statuses: strings.Split(val, "|")}
+			for _, s := range a.Statuses {
+				if !slices.Contains(statuses, s) {
+					return fmt.Errorf("expect: unknown status %q", s)
+				}
+			}
+			e.Answers = append(e.Answers, a)
+		case last < 0:
+			return fmt.Errorf("expect: %q comes before any CHECK=STATUS", w)
+		case key == "hop" && slices.Contains(hops, val):
+			e.Answers[last].Hop = val
+		case key == "field":
+			e.Answers[last].Fields = append(e.Answers[last].Fields, val)
+		default:
+			return fmt.Errorf("expect: unknown word %q", w)
+		}
+	}
+	f.Expect = append(f.Expect, e)
+	return nil
+}
+
+// The judge's words; a test holds them against it.
+var (
+	checks   = []string{"injected", "surfaced", "attributed", "timely", "cleaned"}
+	statuses = []string{"pass", "late", "fail", "inconclusive", "not-run"}
+	hops     = []string{"emitted", "delivered", "stored", "parsed"}
+)
+
+// selects reports whether a line speaks of a canary.
+func (e Expectation) selects(c Canary) (bool, error) {
+	out := true
+	for _, term := range strings.Split(e.Select, "&") {
+		ok, err := selected(term, c)
+		if err != nil {
+			return false, fmt.Errorf("expect: %w", err)
+		}
+		out = out && ok
+	}
+	if err := errors.Join(pattern(e.Account), pattern(e.Region)); err != nil {
+		return false, fmt.Errorf("expect: %w", err)
+	}
+	return out && match(e.Account, c.Account) && match(e.Region, c.Region), nil
+}
+
+func selected(term string, c Canary) (bool, error) {
+	name, rest, property := strings.Cut(term, "(")
+	if !property {
+		return match(term, c.Scenario), pattern(term)
+	}
+	arg, closed := strings.CutSuffix(rest, ")")
+	if !closed {
+		return false, fmt.Errorf("%q is not closed", term)
+	}
+	if err := pattern(arg); err != nil {
+		return false, err
+	}
+	any := func(list []string) bool {
+		return slices.ContainsFunc(list, func(s string) bool { return match(arg, s) })
+	}
+	record := func(f func(Record) bool) bool { return slices.ContainsFunc(c.Records, f) }
+	switch {
+	case name == "calls":
+		return any(c.Calls), nil
+	case name == "undoes":
+		return any(c.Undoes), nil
+	case name == "records":
+		return record(func(r Record) bool { return match(arg, r.Name) }), nil
+	case name == "recorded":
+		return record(func(r Record) bool { return match(arg, r.Region) }), nil
+	case name == "readonly" && arg == "":
+		return record(func(r Record) bool { return r.ReadOnly }), nil
+	case name == "kind":
+		return match(arg, c.Kind), nil
+	}
+	return false, fmt.Errorf("unknown selection %q", term)
+}
+
+// match: "*" stands for anything, slashes too.
+func match(glob, s string) bool {
+	if glob == "*" {
+		return true
+	}
+	ok, err := path.Match(strings.ReplaceAll(glob, "/", "\x00"), strings.ReplaceAll(s, "/", "\x00"))
+	return err == nil && ok
+}
+
+func pattern(glob string) error {
+	if _, err := path.Match(glob, ""); err != nil {
+		return fmt.Errorf("pattern %q: %w", glob, err)
+	}
+	return nil
+}
+
+// Question is one check of one canary.
+type Question struct{ Scenario, Account, Region, Check string }
+
+// Compare holds what a run reported against what the file says that it must.
+// got has an answer to every check of every canary, one status each. It returns
+// what is wrong, a line each.
+func (f File) Compare(canaries []Canary, got map[Question]Answer, findings []Finding) []string {
+	var wrong []string
+	said := map[Question]*answered{}
+	var lines []*answered
+	for _, e := range f.Expect {
+		n := 0
+		var own []*answered
+		for _, a := range e.Answers {
+			own = append(own, &answered{line: e.Line, want: a, seen: map[string]bool{}})
+		}
+		for _, c := range canaries {
+			ok, err := e.selects(c)
+			if err != nil {
+				return []string{fmt.Sprintf("%s:%d: %v", f.Name, e.Line, err)}
+			}
+			if !ok {
+				continue
+			}
+			n++
+			for _, a := range own {
+				said[Question{c.Scenario, c.Account, c.Region, a.want.Check}] = a
+			}
+		}
+		if n == 0 {
+			wrong = append(wrong, fmt.Sprintf("%s:%d: the line speaks of no canary: it cannot fail", f.Name, e.Line))
+			continue
+		}
+		lines = append(lines, own...)
+	}
+	for _, c := range canaries {
+		for _, check := range checks {
+			q := Question{c.Scenario, c.Account, c.Region, check}
+			want := Answer{Check: check, Statuses: []string{"pass"}}
+			if a := said[q]; a != nil {
+				want = a.want
+				a.seen[got[q].status()] = true
+			}
+			if !got[q].is(want) {
+				wrong = append(wrong, fmt.Sprintf("%s at %s/%s: got %s, want %s", c.Scenario, c.Account, c.Region, got[q], want))
+			}
+		}
+	}
+	for _, a := range lines {
+		for _, s := range a.want.Statuses {
+			if !a.seen[s] {
+				wrong = append(wrong, fmt.Sprintf("%s:%d: no canary has %s=%s", f.Name, a.line, a.want.Check, s))
+			}
+		}
+	}
+	return append(wrong, f.compareFindings(findings)...)
+}
+
+// answered is one answer of a line, with the statuses that were seen under it.
+type answered struct {
+	line int
+	want Answer
+	seen map[string]bool
+}
+
+func (f File) compareFindings(findings []Finding) []string {
+	var wrong []string
+	is := func(want, got Finding) bool {
+		return match(want.Record, got.Record) && match(want.Account, got.Account) && match(want.Region, got.Region)
+	}
+	for _, got := range findings {
+		if !slices.ContainsFunc(f.Findings, func(want Finding) bool { return is(want, got) }) {
+			wrong = append(wrong, fmt.Sprintf("finding %s at %s/%s: not expected", got.Record, got.Account, got.Region))
+		}
+	}
+	for _, want := range f.Findings {
+		if !slices.ContainsFunc(findings, func(got Finding) bool { return is(want, got) }) {
+			wrong = append(wrong, fmt.Sprintf("%s:%d: there is no such finding", f.Name, want.Line))
+		}
+	}
+	return wrong
+}
+
+// is reports whether an answer that was given is one that is wanted.
+func (a Answer) is(want Answer) bool {
+	status := a.status()
+	if !slices.Contains(want.Statuses, status) {
+		return false
+	}
+	if status == "pass" || status == "not-run" {
+		return a.Hop == "" && len(a.Fields) == 0
+	}
+	if a.Hop != want.Hop {
+		return false
+	}
+	for _, f := range want.Fields {
+		name, may := strings.CutSuffix(f, "?")
+		if !may && !slices.Contains(a.Fields, name) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(a.Fields, func(f string) bool {
+		return !slices.Contains(want.Fields, f) && !slices.Contains(want.Fields, f+"?")
+	})
+}
+
+func (a Answer) status() string {
+	if len(a.Statuses) != 1 {
+		return "no answer"
+	}
+	return a.Statuses[0]
+}
+
+func (a Answer) String() string {
+	text := a.Check + "=" + strings.Join(a.Statuses, "|")
+	if a.Hop != "" {
+		text += " hop=" + a.Hop
+	}
+	for _, f := range a.Fields {
+		text += " field=" + f
+	}
+	return text
 }

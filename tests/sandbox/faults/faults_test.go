@@ -1,15 +1,15 @@
 package faults
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
-	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
 )
 
+// TestEveryFaultOfTheListHasItsFile: the ways to lose a record that must be shown.
 func TestEveryFaultOfTheListHasItsFile(t *testing.T) {
 	all, err := All()
 	if err != nil {
@@ -19,131 +19,170 @@ func TestEveryFaultOfTheListHasItsFile(t *testing.T) {
 	for _, f := range all {
 		got = append(got, strings.TrimSuffix(f.Name, ".yaml"))
 	}
-	want := []string{
+	for _, want := range []string{
 		"actor-rewritten", "call-throttled", "call-times-out-after-effect", "delayed-beyond-fail", "delayed-late",
 		"file-never-delivered", "record-dropped", "record-duplicated", "record-not-emitted", "result-flipped",
 		"source-ip-rewritten", "target-parameter-changed", "undo-fails-once",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("files:\n got %q\nwant %q", got, want)
+
+		"region-dropped", "account-dropped", "source-dropped", "session-issuer-removed", "source-identity-removed",
+		"event-time-shifted", "account-rewritten", "region-rewritten", "error-removed-from-denials", "request-id-removed",
+		"event-id-reused", "file-cut-off", "file-corrupt", "file-replaced-by-older", "layout-without-organization",
+		"selector-excludes-kms", "trail-write-only", "trail-single-region", "delivery-stopped-and-resumed", "clock-skew",
+		"history-unavailable", "undo-fails-for-ever", "undo-throttled-for-a-minute", "store-throttled-for-a-minute",
+		"session-expires-in-mid-run", "reader-expires-in-mid-run", "object-hidden",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no file %s", want)
+		}
 	}
 }
 
 func TestExpectationsUseTheJudgesWords(t *testing.T) {
-	all, err := All()
-	if err != nil {
-		t.Fatal(err)
+	var want []string
+	for _, c := range canary.Required() {
+		want = append(want, string(c))
 	}
-	statuses := []canary.Status{canary.Pass, canary.Late, canary.Fail, canary.Inconclusive, canary.NotRun}
-	hops := []canary.Hop{"", canary.Emitted, canary.Delivered, canary.Stored, canary.Parsed}
-	for _, f := range all {
-		for _, e := range f.Expect {
-			if !slices.Contains(canary.Checks(), canary.Check(e.Check)) || !slices.Contains(statuses, canary.Status(e.Status)) || !slices.Contains(hops, canary.Hop(e.Hop)) {
-				t.Errorf("%s: %+v", f.Name, e)
-			}
-			if !strings.HasPrefix(e.Scenario, "aws/") || len(e.Account) != 12 || (e.Region != "us-east-1" && e.Region != "eu-west-1") {
-				t.Errorf("%s: %+v", f.Name, e)
-			}
+	if !slices.Equal(checks, want) {
+		t.Errorf("checks %q, the judge requires %q", checks, want)
+	}
+	for _, s := range []canary.Status{canary.Pass, canary.Late, canary.Fail, canary.Inconclusive, canary.NotRun} {
+		if !slices.Contains(statuses, string(s)) {
+			t.Errorf("no status %s", s)
+		}
+	}
+	for _, h := range []canary.Hop{canary.Emitted, canary.Delivered, canary.Stored, canary.Parsed} {
+		if !slices.Contains(hops, string(h)) {
+			t.Errorf("no hop %s", h)
 		}
 	}
 }
 
-// TestEachFaultStrikesOneCanary fires every file at one of each thing that a run
-// over both accounts and regions makes, and compares what is struck with what
-// the header says.
-func TestEachFaultStrikesOneCanary(t *testing.T) {
-	all, err := All()
-	if err != nil {
-		t.Fatal(err)
+const noFaults = "faults: []\n"
+
+func TestHeadersAreStrict(t *testing.T) {
+	for _, tt := range []struct{ header, want string }{
+		{"", "f.yaml: no expect line: what must a run report?"},
+		{"# expect: aws/x 1 r", "f.yaml:1: expect wants SELECT ACCOUNT REGION CHECK=STATUS"},
+		{"# expect: aws/x 1 r surfaced", `f.yaml:1: expect: "surfaced" is not CHECK=STATUS`},
+		{"# expect: aws/x 1 r surfaced=lost", `f.yaml:1: expect: unknown status "lost"`},
+		{"# expect: aws/x 1 r surfaced=pass|lost", `f.yaml:1: expect: unknown status "lost"`},
+		{"# expect: aws/x 1 r sealed=fail", `f.yaml:1: expect: "sealed=fail" comes before any CHECK=STATUS`},
+		{"# expect: aws/x 1 r hop=emitted surfaced=fail", `f.yaml:1: expect: "hop=emitted" comes before any CHECK=STATUS`},
+		{"# expect: aws/x 1 r surfaced=fail hopp=x", `f.yaml:1: expect: unknown word "hopp=x"`},
+		{"# expect: aws/x 1 r surfaced=fail hop=x", `f.yaml:1: expect: unknown word "hop=x"`},
+		{"# expect: aws/[ 1 r surfaced=fail", `f.yaml:1: expect: pattern "aws/[": syntax error in pattern`},
+		{"# expect: calls(kms:*) [ r surfaced=fail", `f.yaml:1: expect: pattern "[": syntax error in pattern`},
+		{"# expect: calls(kms:* 1 r surfaced=fail", `f.yaml:1: expect: "calls(kms:*" is not closed`},
+		{"# expect: does(kms:*) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "does(kms:*)"`},
+		{"# expect: readonly(x) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "readonly(x)"`},
+		{"# run: inject soon\n# expect: * * * surfaced=pass", `f.yaml:1: run: "soon" is neither inject, confirm or sweep nor a time like 12m`},
+		{"# run:\n# expect: * * * surfaced=pass", `f.yaml:1: run says nothing`},
+		{"# run: inject\n# run: inject\n# expect: * * * surfaced=pass", `f.yaml:2: run is said twice`},
+	} {
+		if _, err := Parse("f.yaml", []byte(tt.header+"\n"+noFaults)); err == nil || err.Error() != tt.want {
+			t.Errorf("%q:\n got %v\nwant %s", tt.header, err, tt.want)
+		}
 	}
-	for _, f := range all {
-		set, err := fault.Parse(f.Name, f.Data)
+	f, err := Parse("f.yaml", []byte("# run: inject 2m sweep\n# expect: * * * surfaced=pass\n"+noFaults))
+	if err != nil || !slices.Equal(f.Run, []Word{{Command: "inject"}, {Advance: 2 * time.Minute}, {Command: "sweep"}}) {
+		t.Errorf("run %v, %v", f.Run, err)
+	}
+}
+
+// catalogue of two canaries in one region each.
+var catalogue = []Canary{
+	{
+		Scenario: "aws/kms-disable-key", Account: "111122223333", Region: "us-east-1", Kind: "done-and-undone",
+		Calls: []string{"kms:DisableKey"}, Undoes: []string{"kms:EnableKey"},
+		Records: []Record{{Name: "kms.amazonaws.com/DisableKey", Region: "us-east-1"}},
+	},
+	{
+		Scenario: "aws/sts-break-glass", Account: "444455556666", Region: "eu-west-1", Kind: "decoy",
+		Calls:   []string{"sts:AssumeRole"},
+		Records: []Record{{Name: "sts.amazonaws.com/AssumeRole", Region: "eu-west-1", ReadOnly: true}},
+	},
+}
+
+func TestSelectionsChooseByWhatACanaryDoes(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		want string // which of the two
+	}{
+		{"* * *", "12"}, {"aws/* * *", "12"}, {"aws/kms-* * *", "1"}, {"kms-* * *", ""},
+		{"calls(kms:*) * *", "1"}, {"calls(kms:EnableKey) * *", ""}, {"undoes(kms:EnableKey) * *", "1"},
+		{"records(sts.amazonaws.com/*) * *", "2"}, {"records(*) * *", "12"}, {"readonly() * *", "2"},
+		{"recorded(eu-*) * *", "2"}, {"kind(decoy) * *", "2"}, {"kind(decoy)&calls(kms:*) * *", ""},
+		{"* 444455556666 *", "2"}, {"* * us-east-1", "1"}, {"* 4* us-*", ""},
+	} {
+		f, err := Parse("f.yaml", []byte("# expect: "+tt.line+" surfaced=fail\n"+noFaults))
+		if err != nil {
+			t.Errorf("%s: %v", tt.line, err)
+			continue
+		}
+		var got string
+		for i, c := range catalogue {
+			if ok, _ := f.Expect[0].selects(c); ok {
+				got += string(rune('1' + i))
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s selects %q, want %q", tt.line, got, tt.want)
+		}
+	}
+}
+
+func TestCompareMissesNothing(t *testing.T) {
+	passed := func() map[Question]Answer {
+		out := map[Question]Answer{}
+		for _, c := range catalogue {
+			for _, check := range checks {
+				out[Question{c.Scenario, c.Account, c.Region, check}] = Answer{Check: check, Statuses: []string{"pass"}}
+			}
+		}
+		return out
+	}
+	first := Question{"aws/kms-disable-key", "111122223333", "us-east-1", "surfaced"}
+	second := Question{"aws/sts-break-glass", "444455556666", "eu-west-1", "surfaced"}
+	answer := func(status, hop string, fields ...string) Answer {
+		return Answer{Check: "surfaced", Statuses: []string{status}, Hop: hop, Fields: fields}
+	}
+	for _, tt := range []struct {
+		claim, lines string
+		first        Answer
+		second       Answer
+		findings     []Finding
+		want         string // "" = as expected
+	}{
+		{"all as it must be", "aws/kms-* * * surfaced=fail hop=delivered", answer("fail", "delivered"), answer("pass", ""), nil, ""},
+		{"a failure nobody expected", "aws/kms-* * * surfaced=fail hop=delivered", answer("fail", "delivered"), answer("fail", "delivered"), nil,
+			"aws/sts-break-glass at 444455556666/eu-west-1: got surfaced=fail hop=delivered, want surfaced=pass"},
+		{"an expected failure that is not reported", "aws/kms-* * * surfaced=fail hop=delivered", answer("pass", ""), answer("pass", ""), nil,
+			"want surfaced=fail hop=delivered"},
+		{"the wrong hop", "aws/kms-* * * surfaced=fail hop=delivered", answer("fail", "emitted"), answer("pass", ""), nil, "got surfaced=fail hop=emitted"},
+		{"a hop nobody expected", "aws/kms-* * * surfaced=fail", answer("fail", "emitted"), answer("pass", ""), nil, "got surfaced=fail hop=emitted"},
+		{"a field that is not named", "aws/kms-* * * surfaced=fail field=a field=b", answer("fail", "", "a"), answer("pass", ""), nil, "want surfaced=fail field=a field=b"},
+		{"a field too many", "aws/kms-* * * surfaced=fail field=a", answer("fail", "", "a", "b"), answer("pass", ""), nil, "got surfaced=fail field=a field=b"},
+		{"a field that may be named, and is", "aws/kms-* * * surfaced=fail field=a field=b?", answer("fail", "", "a", "b"), answer("pass", ""), nil, ""},
+		{"a field that may be named, and is not", "aws/kms-* * * surfaced=fail field=a field=b?", answer("fail", "", "a"), answer("pass", ""), nil, ""},
+		{"a line that speaks of nothing", "calls(rds:*) * * surfaced=fail", answer("pass", ""), answer("pass", ""), nil, "f.yaml:1: the line speaks of no canary: it cannot fail"},
+		{"a line that another one hides", "aws/kms-* * * surfaced=late\n# expect: * * * surfaced=fail", answer("fail", ""), answer("fail", ""), nil, "f.yaml:1: no canary has surfaced=late"},
+		{"the last line holds", "* * * surfaced=fail\n# expect: readonly() * * surfaced=late", answer("fail", ""), answer("late", ""), nil, ""},
+		{"either of two, and both occur", "* * * surfaced=pass|fail", answer("fail", ""), answer("pass", ""), nil, ""},
+		{"either of two, and one never occurs", "* * * surfaced=pass|fail", answer("pass", ""), answer("pass", ""), nil, "f.yaml:1: no canary has surfaced=fail"},
+		{"no answer at all", "aws/kms-* * * surfaced=fail", answer("fail", ""), Answer{Check: "surfaced"}, nil, "aws/sts-break-glass"},
+		{"a finding", "finding kms.*/DisableKey 1* us-east-1", answer("pass", ""), answer("pass", ""), []Finding{{Record: "kms.amazonaws.com/DisableKey", Account: "111122223333", Region: "us-east-1"}}, ""},
+		{"a finding nobody expected", "* * * surfaced=pass", answer("pass", ""), answer("pass", ""), []Finding{{Record: "kms.amazonaws.com/DisableKey"}}, "finding kms.amazonaws.com/DisableKey at /: not expected"},
+		{"a finding that is not reported", "finding kms.*/DisableKey * *", answer("pass", ""), answer("pass", ""), nil, "f.yaml:1: there is no such finding"},
+	} {
+		f, err := Parse("f.yaml", []byte("# expect: "+tt.lines+"\n"+noFaults))
 		if err != nil {
 			t.Fatal(err)
 		}
-		struck := map[string]bool{}
-		for _, th := range things() {
-			if len(set.Fire(th.at, th.it)) > 0 {
-				for _, c := range th.canaries {
-					struck[c] = true
-				}
-			}
-		}
-		want := map[string]bool{}
-		for _, e := range f.Expect {
-			want[e.Scenario+" "+e.Account+" "+e.Region] = true
-		}
-		if !maps.Equal(struck, want) {
-			t.Errorf("%s strikes %v, its header says %v", f.Name, slices.Sorted(maps.Keys(struck)), slices.Sorted(maps.Keys(want)))
-		}
-		if err := set.Err(); err != nil {
-			t.Errorf("%s: %v", f.Name, err)
-		}
-		for _, st := range set.Status() {
-			if st.Fired == 0 {
-				t.Errorf("%s: fault %q never strikes", f.Name, st.Name)
-			}
-		}
-	}
-}
-
-type thing struct {
-	at       string
-	it       map[string]any
-	canaries []string
-}
-
-// regional are the calls of the scenarios done once in each region.
-var regional = []struct{ scenario, service, operation, undo, err string }{
-	{"aws/cloudtrail-stop-logging-decoy", "cloudtrail", "StopLogging", "StartLogging", ""},
-	{"aws/cloudtrail-stop-logging-denied", "cloudtrail", "StopLogging", "", "AccessDenied"},
-	{"aws/ec2-delete-flow-logs-dry-run", "ec2", "DeleteFlowLogs", "", "Client.DryRunOperation"},
-	{"aws/ec2-security-group-ingress", "ec2", "AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress", ""},
-	{"aws/kms-disable-key", "kms", "DisableKey", "EnableKey", ""},
-	{"aws/s3-bucket-policy", "s3", "PutBucketPolicy", "DeleteBucketPolicy", ""},
-	{"aws/sts-break-glass-assume-role", "sts", "AssumeRole", "", ""},
-}
-
-func things() []thing {
-	var out []thing
-	for _, account := range []string{"111122223333", "444455556666"} {
-		call := func(scenario, service, operation, region, errorCode string) {
-			c := []string{scenario + " " + account + " " + region}
-			rec := map[string]any{"eventName": operation, "eventSource": service + ".amazonaws.com", "recipientAccountId": account, "awsRegion": region, "requestParameters": nil}
-			if errorCode != "" {
-				rec["errorCode"] = errorCode
-			}
-			out = append(out,
-				thing{"call", map[string]any{"service": service, "operation": operation, "account": account, "region": region, "params": map[string]any{}, "principal": "arn:aws:sts::" + account + ":assumed-role/auditcanary-injector/auditcanary-x", "n": len(out)}, c},
-				thing{"record", rec, c})
-		}
-		for _, op := range []string{"CreateRole", "AttachRolePolicy", "DetachRolePolicy", "DeleteRole"} {
-			call("aws/iam-temporary-admin-role", "iam", op, "us-east-1", "")
-		}
-		for _, region := range []string{"us-east-1", "eu-west-1"} {
-			var here []string
-			for _, s := range regional {
-				here = append(here, s.scenario+" "+account+" "+region)
-				call(s.scenario, s.service, s.operation, region, s.err)
-				if s.undo != "" {
-					call(s.scenario, s.service, s.undo, region, "")
-				}
-			}
-			out = append(out, thing{"file", map[string]any{"key": "AWSLogs/o-exampleorg1/" + account + "/CloudTrail/" + region + "/x.json.gz", "account": account, "region": region, "n": 1}, here})
-		}
-	}
-	return out
-}
-
-func TestExpectLinesAreStrict(t *testing.T) {
-	for _, tc := range []struct{ line, want string }{
-		{"", "f.yaml: no expect line: what must a run report?"},
-		{"# expect: aws/x 1 r", "f.yaml:1: expect wants SCENARIO ACCOUNT REGION CHECK=STATUS"},
-		{"# expect: aws/x 1 r surfaced", `f.yaml:1: expect: "surfaced" is not CHECK=STATUS`},
-		{"# expect: aws/x 1 r surfaced=fail hopp=x", `f.yaml:1: expect: unknown word "hopp=x"`},
-	} {
-		if _, err := expectations("f.yaml", tc.line); err == nil || err.Error() != tc.want {
-			t.Errorf("%q: got %v, want %s", tc.line, err, tc.want)
+		got := passed()
+		got[first], got[second] = tt.first, tt.second
+		wrong := strings.Join(f.Compare(catalogue, got, tt.findings), "\n")
+		if tt.want == "" && wrong != "" || tt.want != "" && !strings.Contains(wrong, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.claim, wrong, tt.want)
 		}
 	}
 }
