@@ -2,6 +2,7 @@ package canary
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,18 @@ func (o *one) loseReply() {
 	o.ev.Receipts[0].Outcome = Outcome{Result: Unknown, Code: "Timeout"}
 }
 
+// undoByStep: the second step is the undo of the first, which is not sent again.
+func (o *one) undoByStep() *Receipt {
+	o.ev.Intents[0].Undo = &Call{Operation: "x:Delete", Region: "us-east-1", Params: map[string]any{"Ids": []any{"${steps.create.Id}"}}}
+	done := Call{Operation: "x:Delete", Region: "us-east-1", Params: map[string]any{"Ids": []any{"made"}}}
+	o.ev.Receipts[0].Output = map[string]string{"Id": "made"}
+	o.ev.Intents = append(o.ev.Intents[:1], Intent{Step: "delete", Phase: PhaseDo, Attempt: 1, Call: done})
+	second := o.ev.Receipts[0]
+	second.Step, second.Call, second.Output = "delete", done, nil
+	o.ev.Receipts = append(o.ev.Receipts[:1], second)
+	return &o.ev.Receipts[1]
+}
+
 func (o *one) judge() Verdict { return Judge(o.s, o.c, o.ev, o.seen, slo) }
 
 func TestEveryKindIsProvenWhenAllIsAsItMustBe(t *testing.T) {
@@ -117,6 +130,12 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 		{"a success without request id is inconclusive", Decoy, func(o *one) { o.ev.Receipts[0].RequestIDs = nil }, Injected, Inconclusive, "", "request id", false},
 		{"an allowed must-be-denied fails", MustBeDenied, func(o *one) { o.ev.Receipts[0].Outcome = Outcome{Result: Succeeded} }, Injected, Fail, "", "had to be denied", false},
 		{"a must-be-denied that fails otherwise is inconclusive", MustBeDenied, func(o *one) { o.ev.Receipts[0].Outcome = Outcome{Result: Failed, Code: "TrailNotFoundException"} }, Injected, Inconclusive, "", "TrailNotFound", false},
+		{"a must-be-denied that was refused for want of a permission of its own is inconclusive", MustBeDenied, func(o *one) {
+			o.ev.Receipts[0].Outcome = Outcome{Result: Refused, Code: "AccessDenied", Message: "User: x is not authorized to perform: cloudtrail:StopLogging because no identity-based policy allows the cloudtrail:StopLogging action"}
+		}, Injected, Inconclusive, "", "says nothing about the protection", false},
+		{"a must-be-denied that a control policy of the organisation does not allow passes", MustBeDenied, func(o *one) {
+			o.ev.Receipts[0].Outcome = Outcome{Result: Refused, Code: "AccessDenied", Message: "User: x is not authorized to perform: cloudtrail:StopLogging because no service control policy allows the cloudtrail:StopLogging action"}
+		}, Injected, Pass, "", "", false},
 		{"a must-be-denied that only came to nothing fails", MustBeDenied, func(o *one) {
 			o.s.Steps[0].Unprotected = []string{"TrailNotFoundException"}
 			o.ev.Receipts[0].Outcome = Outcome{Result: Failed, Code: "TrailNotFoundException"}
@@ -270,6 +289,16 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 		{"an unanswered undo is still owed whatever the listing says", Decoy, func(o *one) {
 			o.ev.Receipts[1].Outcome = Outcome{Result: Unknown}
 		}, Cleaned, Fail, "", "still owed", false},
+		{"a later step that made the undo's call needs no undo", Decoy, func(o *one) { o.undoByStep() }, Cleaned, Pass, "", "", false},
+		{"a later step that may have made it does not count", Decoy, func(o *one) { o.undoByStep().Outcome.Result = Unknown }, Cleaned, Fail, "", "still owed", false},
+		{"nor one that was refused", Decoy, func(o *one) { o.undoByStep().Outcome.Result = Refused }, Cleaned, Fail, "", "still owed", false},
+		{"nor one on another thing", Decoy, func(o *one) { o.undoByStep().Call.Params = map[string]any{"Ids": []any{"other"}} }, Cleaned, Fail, "", "still owed", false},
+		{"nor one on more things", Decoy, func(o *one) { o.undoByStep().Call.Params = map[string]any{"Ids": []any{"made", "other"}} }, Cleaned, Fail, "", "still owed", false},
+		{"nor one in another region", Decoy, func(o *one) { o.undoByStep().Call.Region = "eu-west-1" }, Cleaned, Fail, "", "still owed", false},
+		{"nor another call", Decoy, func(o *one) { o.undoByStep().Call.Operation = "x:Disable" }, Cleaned, Fail, "", "still owed", false},
+		{"nor one before it was made", Decoy, func(o *one) { o.undoByStep(); slices.Reverse(o.ev.Receipts) }, Cleaned, Fail, "", "still owed", false},
+		{"nor one after a reply that did not say what was made", Decoy, func(o *one) { o.undoByStep(); o.ev.Receipts[0].Output = nil; o.ev.Cleanup = Cleanup{} }, Cleaned, Fail, "", "still owed", false},
+		{"what a later step undid is listed all the same", Decoy, func(o *one) { o.undoByStep(); o.ev.Cleanup.Left = []string{"x made"} }, Cleaned, Fail, "", "x made", false},
 		{"an account not listed is not known to be clean", Decoy, func(o *one) { o.ev.Cleanup = Cleanup{} }, Cleaned, Inconclusive, "", "not been listed", false},
 		{"an account that cannot be listed is not known to be clean", Decoy, func(o *one) { o.ev.Cleanup = Cleanup{Err: "throttled"} }, Cleaned, Inconclusive, "", "throttled", false},
 		{"what is listed after the undo fails", Decoy, func(o *one) { o.ev.Cleanup.Left = []string{"iam role auditcanary-x"} }, Cleaned, Fail, "", "iam role auditcanary-x", false},

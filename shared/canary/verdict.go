@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -267,7 +268,8 @@ func (e Evidence) Receipt(step string, phase Phase, attempt int) (Receipt, bool)
 // afterwards, holds nothing of this canary: of what is gone a service may say
 // that it is denied (its policy conditions have nothing to look at) or a bad
 // request, instead of "not found". The same listing settles an undo that cannot
-// even be written, because the reply it refers to was lost.
+// even be written, because the reply it refers to was lost. Nothing is owed where a
+// later step made the very call, and it worked.
 func (e Evidence) ToUndo() []Owed {
 	var owed []Owed
 	for _, in := range e.Intents {
@@ -278,7 +280,7 @@ func (e Evidence) ToUndo() []Owed {
 			continue
 		}
 		attempts, undone := e.undoAttempts(in.Step)
-		if !undone && !(e.replyLost(in) && e.Cleanup.clean()) {
+		if !undone && !e.undoneByStep(in) && !(e.replyLost(in) && e.Cleanup.clean()) {
 			owed = append([]Owed{{Step: in.Step, Call: *in.Undo, Attempt: attempts + 1}}, owed...)
 		}
 	}
@@ -306,6 +308,26 @@ func (e Evidence) undoAttempts(step string) (attempts int, undone bool) {
 		}
 	}
 	return attempts, undone
+}
+
+// undoneByStep reports whether a later step was the undo of a call: deleting may be
+// what a canary is about.
+func (e Evidence) undoneByStep(in Intent) bool {
+	i := slices.IndexFunc(e.Receipts, func(r Receipt) bool {
+		return r.Step == in.Step && r.Phase == PhaseDo && r.Attempt == in.Attempt
+	})
+	if i < 0 {
+		return false
+	}
+	params, err := Expand(in.Undo.Params, func(ref string) (string, bool) {
+		part, own := strings.CutPrefix(ref, "steps."+in.Step+".")
+		v, seen := e.Receipts[i].Output[part]
+		return v, own && seen
+	})
+	return err == nil && slices.ContainsFunc(e.Receipts[i+1:], func(r Receipt) bool {
+		return r.Phase == PhaseDo && r.Outcome.Result == Succeeded && r.Call.Operation == in.Undo.Operation &&
+			r.Call.Region == in.Undo.Region && reflect.DeepEqual(any(r.Call.Params), params)
+	})
 }
 
 // replyLost reports whether the undo of a call refers to a part of its reply
