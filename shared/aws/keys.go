@@ -29,7 +29,7 @@ var keyOperations = map[string]operation{
 	"kms:ScheduleKeyDeletion": {call: call(kms.NewFromConfig, (*kms.Client).ScheduleKeyDeletion), subject: on("KeyId"), undo: "kms:CancelKeyDeletion", guards: guards{theFixture("KeyId", fixtureDeletionKey), must("PendingWindowInDays", 30.0)}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:ScheduleKeyDeletion")}},
 	"kms:CancelKeyDeletion":   {call: call(kms.NewFromConfig, (*kms.Client).CancelKeyDeletion), subject: on("KeyId"), restores: true, guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:CancelKeyDeletion")}},
 	// No condition key tells a dry run, so that the grant is as small as if it were none.
-	"kms:CreateGrant": {call: call(kms.NewFromConfig, (*kms.Client).CreateGrant), guards: guards{must("DryRun", true), theFixture("KeyId", fixtureGrantKey), breakGlassRole("GranteePrincipal"), onlyDescribes("Operations"), without("Constraints", "GrantTokens", "RetiringPrincipal")}, grants: grants{allow(key, when{fixtureTag: "fixture", "kms:GranteePrincipal": "{GranteePrincipal}"}, "kms:CreateGrant")}},
+	"kms:CreateGrant": {call: call(kms.NewFromConfig, (*kms.Client).CreateGrant), subject: on("KeyId"), guards: guards{must("DryRun", true), theFixture("KeyId", fixtureGrantKey), breakGlassRole("GranteePrincipal"), onlyDescribes("Operations"), without("Constraints", "GrantTokens", "RetiringPrincipal")}, grants: grants{allow(key, when{fixtureTag: "fixture", "kms:GranteePrincipal": "{GranteePrincipal}"}, "kms:CreateGrant")}},
 
 	// Secrets: without a value, so that none comes into the ledger. A secret's ARN
 	// ends in six characters of the service's choice, which a secret to be made has

@@ -258,7 +258,7 @@ func divide(sts []statement) ([]json.RawMessage, error) {
 		doc := compact(sts[first : i+1])
 		if len(doc) > maxManagedPolicy {
 			if first == i {
-				return nil, fmt.Errorf("one statement of the permissions has %d characters, and a managed policy takes %d: %.200s...", len(doc), maxManagedPolicy, doc)
+				return nil, fmt.Errorf("one statement of the permissions has %d characters, and a managed policy takes %d, beginning %.200s", len(doc), maxManagedPolicy, doc)
 			}
 			first = i
 			doc = compact(sts[i : i+1])

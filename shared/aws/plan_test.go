@@ -31,7 +31,7 @@ func testTarget() Target {
 		Fixtures: map[string]map[string]string{
 			"*": {"flow_log_role": "auditcanary-flow-logs", "break_glass_role": "auditcanary-break-glass", "eks_principal": "auditcanary-nobody", "locked_role": "auditcanary-locked"},
 			"eu-west-1": {
-				"eks_cluster": "auditcanary-fixture",
+				"eks_cluster":    "auditcanary-fixture",
 				"security_group": "sg-0123456789abcdef0", "kms_key": "1f0a4f3c-0000-4000-8000-000000000001",
 				"bucket": "auditcanary-111122223333-eu-west-1", "decoy_trail": "auditcanary-decoy", "locked_trail": "auditcanary-locked",
 				"deletion_key": "1f0a4f3c-0000-4000-8000-000000000002", "grant_key": "1f0a4f3c-0000-4000-8000-000000000003",

@@ -85,7 +85,7 @@ func TestHostileRequestsGetAnError(t *testing.T) {
 		{"a list for a timestamp", "cloudtrail", "POST", "/", "CloudTrail_20131101.ListPublicKeys", `{"StartTime":[]}`, 400, "SerializationException"},
 		{"a name with markup", "iam", "POST", "/", "", "Action=GetRole&RoleName=%3Cscript%3E", 404, "&lt;script&gt;"},
 		{"the S3 root", "s3", "GET", "/", "", "", 501, "NotImplemented"},
-		{"an S3 sub-resource it does not have", "s3", "PUT", "/org-trail-archive?lifecycle", "", "", 405, "MethodNotAllowed"},
+		{"an S3 sub-resource it does not have", "s3", "PUT", "/org-trail-archive?accelerate", "", "", 405, "MethodNotAllowed"},
 		{"an object's sub-resource it does not have", "s3", "GET", "/org-trail-archive/k?torrent", "", "", 501, "torrent"},
 		{"a key of dots", "s3", "GET", "/org-trail-archive/../../etc", "", "", 403, "AccessDenied"},
 		{"a bucket policy that is a number", "s3", "PUT", "/auditcanary-111122223333-us-east-1?policy", "", "42", 400, "MalformedPolicy"},
