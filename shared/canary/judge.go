@@ -407,13 +407,14 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, seen Seen, slo SLO)
 	}
 	tol := event.Tolerance{Before: slo.Clock + r.Ended.Sub(r.Started), After: slo.Clock}
 	res := Answer{Status: Pass}
-	for _, si := range latest(mine) {
+	records, damage := sound(latest(mine), seen)
+	for _, si := range records {
 		record := si.Event
 		if am := record.Metadata.Amends; am != nil && am.OriginalRequestUID != "" {
 			record.API.RequestUID = am.OriginalRequestUID // a correction may have an id of its own
 		}
 		wrong, explained, undecided := differences(s, r, record, tol)
-		if uidReused(si, seen.Sightings) {
+		if uidReused(si, seen) {
 			wrong = append(wrong, reused(record))
 		}
 		res.Fields, res.Explained = append(res.Fields, wrong...), append(res.Explained, explained...)
@@ -435,6 +436,11 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, seen Seen, slo SLO)
 	res.Detail = fmt.Sprintf("%s: expected %q, found %q", f.Field, f.Expected, f.Found)
 	if n := len(res.Fields) - 1; n > 0 {
 		res.Detail += fmt.Sprintf(" (and %d more)", n)
+	}
+	if damage != nil {
+		res.Status, res.Hop, res.Fields = Inconclusive, Parsed, nil
+		res.Detail += fmt.Sprintf("; but %s is damaged (%s), and so may be the record", damage.Object, damage.Err)
+		return res
 	}
 	h, asked := historyOf(r, seen.History)
 	res.Evidence = append(res.Evidence, remembered(r, h, asked)...)
@@ -475,10 +481,10 @@ func reused(e event.Event) event.Difference {
 	return event.Difference{Field: fieldUID, Expected: "an event id that no other record has", Found: e.Metadata.UID}
 }
 
-func uidReused(si Sighting, all []Sighting) bool {
-	return slices.ContainsFunc(all, func(o Sighting) bool {
+func uidReused(si Sighting, seen Seen) bool {
+	return slices.ContainsFunc(seen.Sightings, func(o Sighting) bool {
 		return o.Event.Metadata.UID == si.Event.Metadata.UID && si.Event.Metadata.UID != "" &&
-			o.Event.API.RequestUID != si.Event.API.RequestUID
+			o.Event.API.RequestUID != si.Event.API.RequestUID && damageAt(o, seen) == nil
 	})
 }
 
@@ -490,6 +496,37 @@ func fieldList(fields []event.Difference) string {
 		}
 	}
 	return strings.Join(names, ", ")
+}
+
+// sound drops the records of objects that could not be read to their end: what
+// stands there may not be what was written. If there are no others, it returns
+// them all the same, with what is wrong with the object of the first.
+func sound(mine []Sighting, seen Seen) ([]Sighting, *Problem) {
+	var whole []Sighting
+	var damage *Problem
+	for _, si := range mine {
+		if p := damageAt(si, seen); p == nil {
+			whole = append(whole, si)
+		} else if damage == nil {
+			damage = p
+		}
+	}
+	if len(whole) > 0 {
+		return whole, nil
+	}
+	return mine, damage
+}
+
+// damageAt is what keeps the object of a record from being read to its end; nil:
+// nothing does.
+func damageAt(si Sighting, seen Seen) *Problem {
+	i := slices.IndexFunc(seen.Problems, func(p Problem) bool {
+		return p.Hop == Parsed && si.At.ObjectSHA256 == "" && p.Object == "s3://"+si.At.Bucket+"/"+si.At.Key
+	})
+	if i < 0 {
+		return nil
+	}
+	return &seen.Problems[i]
 }
 
 // unstated names the first thing without which a comparison would prove nothing;

@@ -211,6 +211,26 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 			o.seen.Sightings = append(o.seen.Sightings, other)
 			o.seen.History = map[string]HistoryAnswer{"req-1": {Event: &o.seen.Sightings[0].Event}}
 		}, Attributed, Fail, Emitted, "metadata.uid", false},
+		{"what differs in a damaged object may be damage", Decoy, func(o *one) {
+			o.seen.Sightings[0].Event.SrcEndpoint.IP = "203.0.113.9"
+			o.seen.Problems = []Problem{{Account: "111122223333", Region: "us-east-1", Object: "s3://b/k", Hop: Parsed, Err: "at byte 99: checksum"}}
+		}, Attributed, Inconclusive, Parsed, "s3://b/k is damaged (at byte 99: checksum)", false},
+		{"a damaged copy says nothing against a sound one", Decoy, func(o *one) {
+			bad := o.seen.Sightings[0]
+			bad.Event.SrcEndpoint.IP, bad.Raw, bad.At.Key = "203.0.113.9", []byte(`{"x":1}`), "k2"
+			o.seen.Sightings = append(o.seen.Sightings, bad)
+			o.seen.Problems = []Problem{{Account: "111122223333", Region: "us-east-1", Object: "s3://b/k2", Hop: Parsed, Err: "at byte 99: checksum"}}
+		}, Attributed, Pass, "", "", false},
+		{"a damaged record that has taken an event id does not make it used twice", Decoy, func(o *one) {
+			other := o.seen.Sightings[0]
+			other.Event.API.RequestUID, other.At.Key = "req-of-somebody", "k2"
+			o.seen.Sightings = append(o.seen.Sightings, other)
+			o.seen.Problems = []Problem{{Account: "111122223333", Region: "us-east-1", Object: "s3://b/k2", Hop: Parsed, Err: "at byte 99: checksum"}}
+		}, Attributed, Pass, "", "", false},
+		{"a defect elsewhere in an object that was read to its end excuses nothing", Decoy, func(o *one) {
+			o.seen.Sightings[0].Event.SrcEndpoint.IP, o.seen.Sightings[0].At.ObjectSHA256 = "203.0.113.9", "ab12"
+			o.seen.Problems = []Problem{{Account: "111122223333", Region: "us-east-1", Object: "s3://b/k", Hop: Parsed, Err: "at byte 99: too deep"}}
+		}, Attributed, Fail, "", "src_endpoint.ip", false},
 		{"one wrong copy among right ones fails", Decoy, func(o *one) {
 			bad := o.seen.Sightings[0]
 			bad.Event.Actor.UID, bad.Raw, bad.At.Key = "arn:aws:iam::111122223333:user/mallory", []byte(`{"x":1}`), "k2"

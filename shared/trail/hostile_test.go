@@ -402,3 +402,47 @@ func TestNoCutGivesAFalseAnswer(t *testing.T) {
 		})
 	}
 }
+
+// TestNoFlipGivesAFalseAnswer flips bits all through a compressed file. Decoding
+// may go on after them, with records put together from pieces of others; whatever
+// comes of it, nothing is called missing or changed that may only be damaged.
+func TestNoFlipGivesAFalseAnswer(t *testing.T) {
+	n := newNoise(t, 3)
+	var canaries []planted
+	var records [][]byte
+	wanted := map[string]bool{}
+	for i := range 60 {
+		raw, request, _ := n.record("us-east-1", noon.Add(-2*time.Hour))
+		records = append(records, raw)
+		canaries = append(canaries, plant(t, fmt.Sprint(i), raw))
+		wanted[request] = true
+	}
+	whole := zip(t, `{"Records":[`+string(bytes.Join(records, []byte(",")))+`]}`)
+	came := map[string]int{}
+	for at := 10; at < len(whole); at += 31 {
+		s := newStore(noon.Add(-110 * time.Minute))
+		key := Key{"", "", noisyAccount, "us-east-1", s.now.Truncate(time.Minute), strings.Repeat("x", 16)}.String()
+		s.put(key, flip(whole, at))
+		s.now = noon
+		f := mustPoll(t, NewArchive(Config{Name: "central"}, s), Query{wanted, noisyPlaces()[:1], noon.Add(-2 * time.Hour)}, &Memory{})
+		if len(f.Problems) == 0 || f.Problems[0].Object != "s3://central-logs/"+key {
+			t.Fatalf("flipped at %d: problems %+v", at, f.Problems)
+		}
+		for _, p := range canaries {
+			v := p.judge(f)
+			for _, check := range []canary.Check{canary.Surfaced, canary.Attributed} {
+				a := v.Checks[check]
+				came[fmt.Sprintf("%s %s", check, a.Status)]++
+				if a.Status == canary.Fail || a.Status == canary.Inconclusive && (a.Hop != canary.Parsed || len(a.Evidence) == 0) {
+					t.Errorf("flipped at %d, %s: %s %+v", at, p.claim, check, a)
+				}
+			}
+		}
+	}
+	t.Log(came)
+	for _, want := range []string{"surfaced pass", "surfaced inconclusive", "attributed pass", "attributed inconclusive"} {
+		if came[want] == 0 {
+			t.Errorf("never %s: that tries nothing", want)
+		}
+	}
+}
