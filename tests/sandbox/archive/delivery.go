@@ -459,7 +459,8 @@ func (d *Delivery) put(ctx context.Context, b *batch, key string) error {
 func damage(packed []byte, do fault.Do) []byte {
 	packed = bytes.Clone(packed)
 	if do.Corrupt {
-		for i := len(packed) / 2; i < min(len(packed)/2+4, len(packed)); i++ {
+		// So many that no record decodes by chance into another one.
+		for i := len(packed) / 2; i < min(len(packed)/2+64, len(packed)); i++ {
 			packed[i] ^= 0xff
 		}
 	}

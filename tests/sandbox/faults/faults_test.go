@@ -76,15 +76,16 @@ func TestHeadersAreStrict(t *testing.T) {
 		{"# expect: does(kms:*) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "does(kms:*)"`},
 		{"# expect: readonly(x) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "readonly(x)"`},
 		{"# run: inject soon\n# expect: * * * surfaced=pass", `f.yaml:1: run: "soon" is neither inject, confirm or sweep nor a time like 12m`},
-		{"# run:\n# expect: * * * surfaced=pass", `f.yaml:1: run says nothing`},
-		{"# run: inject\n# run: inject\n# expect: * * * surfaced=pass", `f.yaml:2: run is said twice`},
+		{"# run:\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm, which reports`},
+		{"# run: inject sweep\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm, which reports`},
+		{"# run: confirm\n# run: confirm\n# expect: * * * surfaced=pass", `f.yaml:2: run is said twice`},
 	} {
 		if _, err := Parse("f.yaml", []byte(tt.header+"\n"+noFaults)); err == nil || err.Error() != tt.want {
 			t.Errorf("%q:\n got %v\nwant %s", tt.header, err, tt.want)
 		}
 	}
-	f, err := Parse("f.yaml", []byte("# run: inject 2m sweep\n# expect: * * * surfaced=pass\n"+noFaults))
-	if err != nil || !slices.Equal(f.Run, []Word{{Command: "inject"}, {Advance: 2 * time.Minute}, {Command: "sweep"}}) {
+	f, err := Parse("f.yaml", []byte("# run: inject 2m confirm\n# expect: * * * surfaced=pass\n"+noFaults))
+	if err != nil || !slices.Equal(f.Run, []Word{{Command: "inject"}, {Advance: 2 * time.Minute}, {Command: "confirm"}}) {
 		t.Errorf("run %v, %v", f.Run, err)
 	}
 }
