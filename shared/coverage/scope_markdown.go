@@ -48,7 +48,11 @@ func (s Scope) WriteMarkdown(w io.Writer) error {
 	b.WriteString("\n## Adequacy of the sources of logs\n\n" + md(s.adequacySummary()) + "\n\n")
 	rows = nil
 	for _, a := range s.Adequacy {
-		rows = append(rows, []string{a.Title, string(a.State) + a.said(), a.Limits})
+		said := a.said()
+		if a.State != Decided {
+			said = strings.TrimSuffix(string(a.State)+", "+said, ", ")
+		}
+		rows = append(rows, []string{a.Title, said, a.Limits})
 	}
 	table(&b, []string{"Source", "Decision", "To be considered"}, rows)
 	for _, y := range s.annex() {

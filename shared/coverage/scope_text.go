@@ -126,7 +126,7 @@ func (a Adequacy) said() string {
 	if d == nil {
 		return ""
 	}
-	said := ", " + d.Decision + ": " + d.Why
+	said := d.Decision + ": " + d.Why
 	if d.Done != "" {
 		said += "; additionally: " + d.Done
 	}
