@@ -226,11 +226,13 @@ func (a *act) undo(ctx context.Context) error {
 		if round > 0 && a.r.Sleep(ctx, time.Duration(round)*time.Second) != nil {
 			return nil // out of time: the sweep's
 		}
+		tried := false
 		for _, o := range owed {
 			call, err := a.resolve(o.Call)
 			if err != nil {
 				continue // its own reply was lost: only listing the account can find it
 			}
+			tried = true
 			in := canary.Intent{Step: o.Step, Phase: canary.PhaseUndo, Attempt: o.Attempt, Call: call}
 			rec, err := a.call(ctx, in)
 			if err != nil {
@@ -239,6 +241,9 @@ func (a *act) undo(ctx context.Context) error {
 			if !rec.Undone() {
 				break // the earlier steps' undo may depend on it
 			}
+		}
+		if !tried {
+			return nil // waiting does not bring a lost reply back
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -78,27 +79,44 @@ func (r *Run) Sweep(ctx context.Context, olderThan time.Duration) (SweepResult, 
 
 // sweepJournal undoes what the ledger says is owed, under each canary's own session.
 func (r *Run) sweepJournal(ctx context.Context, state *State, spared map[string]bool, res *SweepResult) error {
+	var owing []*CanaryState
 	for _, cs := range state.Canaries {
-		if spared[cs.Run.ID] || len(cs.Evidence.ToUndo()) == 0 {
-			continue
+		if !spared[cs.Run.ID] && len(cs.Evidence.ToUndo()) > 0 {
+			owing = append(owing, cs)
 		}
-		c := cs.Plan.Canary
-		sess, err := r.Clouds[c.Target.Provider].Open(ctx, cs.Plan)
-		if err != nil {
-			res.Problems = append(res.Problems, fmt.Sprintf("%s: undo of %s: %v", c.Target.Account, c.ID, err))
-			continue
+	}
+	results := make([]SweepResult, len(owing)) // in order, however they end
+	var done atomic.Int64
+	err := r.each(ctx, len(owing), func(ctx context.Context, i int) error {
+		defer func() {
+			r.progress("sweep", int(done.Add(1)), len(owing), "canary %s: %d calls undone", owing[i].Plan.Canary.ID, len(results[i].Undone))
+		}()
+		return r.undoOwed(ctx, owing[i], &results[i])
+	})
+	for _, one := range results {
+		res.Undone = append(res.Undone, one.Undone...)
+		res.Problems = append(res.Problems, one.Problems...)
+	}
+	return err
+}
+
+// undoOwed makes the undo calls that one canary owes.
+func (r *Run) undoOwed(ctx context.Context, cs *CanaryState, res *SweepResult) error {
+	c := cs.Plan.Canary
+	sess, err := r.Clouds[c.Target.Provider].Open(ctx, cs.Plan)
+	if err != nil {
+		res.Problems = append(res.Problems, fmt.Sprintf("%s: undo of %s: %v", c.Target.Account, c.ID, err))
+		return nil
+	}
+	a := &act{r: r, sess: sess, plan: cs.Plan, evidence: cs.Evidence, outputs: outputsOf(cs.Evidence)}
+	before := len(a.evidence.Receipts)
+	if err := a.undo(ctx); err != nil {
+		return err
+	}
+	for _, rec := range a.evidence.Receipts[before:] {
+		if rec.Undone() {
+			res.Undone = append(res.Undone, fmt.Sprintf("%s (canary %s, step %s)", rec.Call.Operation, c.ID, rec.Step))
 		}
-		a := &act{r: r, sess: sess, plan: cs.Plan, evidence: cs.Evidence, outputs: outputsOf(cs.Evidence)}
-		before := len(a.evidence.Receipts)
-		if err := a.undo(ctx); err != nil {
-			return err
-		}
-		for _, rec := range a.evidence.Receipts[before:] {
-			if rec.Undone() {
-				res.Undone = append(res.Undone, fmt.Sprintf("%s (canary %s, step %s)", rec.Call.Operation, c.ID, rec.Step))
-			}
-		}
-		r.progress("sweep", len(res.Undone), 0, "canary %s: %d undo calls", c.ID, len(a.evidence.Receipts)-before)
 	}
 	return nil
 }

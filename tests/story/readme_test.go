@@ -42,7 +42,7 @@ func TestReadmeAddsAnOperation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		head := regexp.MustCompile(m[2] + `(:| =) map\[string\]operation\{\n`).FindString(string(data))
+		head := regexp.MustCompile(m[2] + `( = |\(\) map\[string\]operation \{\n\treturn )map\[string\]operation\{\n`).FindString(string(data))
 		if head == "" {
 			t.Fatalf("%s has no list %s", m[1], m[2])
 		}
