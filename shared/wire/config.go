@@ -76,9 +76,26 @@ type Target struct {
 	// from. Empty: the records' source address is not compared, and every
 	// verdict says so.
 	Egress []string `yaml:"egress"`
-	// Fixtures are what infra deployed for canaries to act on, by region ("*" =
-	// every region): security_group, kms_key, bucket, decoy_trail, locked_trail,
-	// break_glass_role.
+	// Fixtures are what infrastructure code deployed for canaries to act on, by
+	// region ("*" = every region). A scenario whose fixture is missing is not run
+	// there, and says so. Named things begin with "auditcanary-"; whatever takes
+	// tags carries auditcanary=fixture. "Locked" ones are those that a service
+	// control policy of the organisation protects as it protects the real ones.
+	//
+	//   - security_group, vpc, snapshot: ids; used by nothing, the snapshot empty.
+	//   - kms_key, deletion_key, grant_key: ids of keys that encrypt nothing; three,
+	//     since canaries that act at the same time must not meet on one.
+	//   - bucket, lifecycle_bucket, public_access_bucket: names of empty buckets.
+	//   - decoy_trail, selector_trail, locked_trail: names of trails that select one
+	//     data event there never is (of the function auditcanary-none).
+	//   - log_group: name of an empty log group that keeps 365 days.
+	//   - locked_rule: name of an EventBridge rule that is enabled and has no target.
+	//   - guardduty_detector: id; security_hub: ARN of the hub; eks_cluster: name.
+	//     These are the account's real ones; canaries add to them and take away.
+	//   - break_glass_role: name; the real role, or one like it.
+	//   - locked_role: name of a role in /auditcanary/ that nobody may assume, under
+	//     the permissions boundary AWSDenyAll.
+	//   - eks_principal, flow_log_role: names of roles that may do nothing.
 	Fixtures map[string]map[string]string `yaml:"fixtures"`
 }
 
