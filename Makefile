@@ -5,6 +5,7 @@ RACE     ?=
 # A count, not a time: with a time, Go sometimes reports the end of it as a failure
 # ("context deadline exceeded", golang/go#75804).
 FUZZTIME ?= 20000x
+FUZZIN   ?= functions scenarios shared tests
 
 .DEFAULT_GOAL := help
 
@@ -39,8 +40,8 @@ lint: ## gofmt, vet and staticcheck on both modules
 	"$$staticcheck" ./... && cd tests && "$$staticcheck" ./...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target, FUZZTIME (20000x) inputs each
-	@grep -rno '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' functions scenarios shared tests | sort | \
+fuzz: ## every fuzz target in FUZZIN, FUZZTIME (20000x) inputs each
+	@grep -rno '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' $(FUZZIN) | sort | \
 	while IFS=: read -r file _ func; do \
 		echo "== $${func#func } in $${file%/*}"; \
 		$(GO) -C "$${file%/*}" test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x . </dev/null || exit 1; \
