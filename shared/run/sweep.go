@@ -50,10 +50,12 @@ func (r *Run) Sweep(ctx context.Context, olderThan time.Duration) (SweepResult, 
 	if err := r.sweepJournal(ctx, state, spared, &res); err != nil {
 		return res, err
 	}
-	for _, t := range r.places(state) {
-		if err := r.sweepPlace(ctx, state, t, spared, &res); err != nil {
-			return res, err
-		}
+	places := r.places(state)
+	err = r.gather(ctx, len(places), &res, func(ctx context.Context, i int, one *SweepResult) error {
+		return r.sweepPlace(ctx, state, places[i], spared, one)
+	})
+	if err != nil {
+		return res, err
 	}
 	for _, rs := range state.Runs {
 		if rs.Injected || spared[rs.ID] {
@@ -85,17 +87,28 @@ func (r *Run) sweepJournal(ctx context.Context, state *State, spared map[string]
 			owing = append(owing, cs)
 		}
 	}
-	results := make([]SweepResult, len(owing)) // in order, however they end
 	var done atomic.Int64
-	err := r.each(ctx, len(owing), func(ctx context.Context, i int) error {
+	return r.gather(ctx, len(owing), res, func(ctx context.Context, i int, one *SweepResult) error {
 		defer func() {
-			r.progress("sweep", int(done.Add(1)), len(owing), "canary %s: %d calls undone", owing[i].Plan.Canary.ID, len(results[i].Undone))
+			r.progress("sweep", int(done.Add(1)), len(owing), "canary %s: %d calls undone", owing[i].Plan.Canary.ID, len(one.Undone))
 		}()
-		return r.undoOwed(ctx, owing[i], &results[i])
+		return r.undoOwed(ctx, owing[i], one)
 	})
+}
+
+// gather does some parts of a sweep side by side, and puts their results together
+// in order, however they end.
+func (r *Run) gather(ctx context.Context, n int, res *SweepResult, part func(ctx context.Context, i int, one *SweepResult) error) error {
+	results := make([]SweepResult, n)
+	err := r.each(ctx, n, func(ctx context.Context, i int) error { return part(ctx, i, &results[i]) })
 	for _, one := range results {
+		res.Clean = append(res.Clean, one.Clean...)
 		res.Undone = append(res.Undone, one.Undone...)
+		res.Left = append(res.Left, one.Left...)
 		res.Problems = append(res.Problems, one.Problems...)
+	}
+	if err == nil {
+		err = ctx.Err() // what was not begun is not swept
 	}
 	return err
 }

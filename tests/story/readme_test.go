@@ -116,7 +116,7 @@ func walk(t *testing.T, programs string) *walker {
 	t.Helper()
 	w := &walker{T: t, bin: programs, dir: t.TempDir()}
 	var err error
-	w.sb, err = startProgram(filepath.Join(programs, "sandbox"), filepath.Join(w.dir, "log"), "-listen", "127.0.0.1:0", "-data", filepath.Join(w.dir, "data"), "-speed", "240")
+	w.sb, err = startProgram(filepath.Join(programs, "sandbox"), filepath.Join(w.dir, "log"), "-listen", "127.0.0.1:0", "-data", filepath.Join(w.dir, "data"), "-speed", "60")
 	if err != nil {
 		t.Fatal(err)
 	}

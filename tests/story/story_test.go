@@ -38,7 +38,7 @@ var bin string
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// Stories wait for deliveries far more than they work.
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "10"); err != nil {
 		panic(err)
 	}
 	dir, err := os.MkdirTemp("", "story")
