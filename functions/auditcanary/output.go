@@ -208,6 +208,13 @@ func printReasons(w io.Writer, s run.Summary) {
 			for _, f := range a.Fields[min(1, len(a.Fields)):] { // the first is in the detail
 				fmt.Fprintf(w, "             %s: expected %q, found %q\n", printable(f.Field), f.Expected, f.Found)
 			}
+			for _, e := range a.Evidence {
+				fmt.Fprintf(w, "             %s: %s", e.Source, printable(e.Found))
+				if e.Object != "" {
+					fmt.Fprintf(w, " (%s)", printable(e.Object))
+				}
+				fmt.Fprintln(w)
+			}
 		}
 	}
 	if n := notCheckedYet(s); n != "" {
