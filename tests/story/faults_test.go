@@ -21,7 +21,7 @@ import (
 
 // atOnce is how many fault files are tried at a time: unlike the stories they
 // work nearly all the while, because nobody waits for the sandbox's clock.
-const atOnce = 2
+const atOnce = 3
 
 // TestFaultsAreReportedAndNothingElse runs the whole catalogue against every
 // fault file. Each says in its "# expect:" lines which canaries must fail which
