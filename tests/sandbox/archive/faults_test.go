@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -61,12 +62,13 @@ func TestDigestFaults(t *testing.T) {
 	for _, tt := range []struct {
 		do      string
 		digests int
-		broken  string // what verifying the chain says; "" = it is sound
+		broken  string // what verifying the chain says, a pattern; "" = it is sound
 	}{
 		{"{drop: true}", 2, "does not follow"},
 		{"{delay: 90m}", 3, ""},
 		{"{truncate: 30}", 3, "EOF"},
-		{"{corrupt: true}", 3, "checksum"},
+		{"{corrupt: true}", 3, "checksum|corrupt input"}, // which of them is for the bytes to say
+
 		{"{set: {logFiles: []}}", 3, "verification error"},
 		{"{unset: [newestEventTime]}", 3, "verification error"},
 		{"{replace: true}", 3, "says it is"},
@@ -77,7 +79,7 @@ func TestDigestFaults(t *testing.T) {
 				if len(keys) != tt.digests {
 					t.Errorf("%d digests, want %d", len(keys), tt.digests)
 				}
-				if err := b.verify(t, target); (err == nil) != (tt.broken == "") || err != nil && !strings.Contains(err.Error(), tt.broken) {
+				if err := b.verify(t, target); (err == nil) != (tt.broken == "") || err != nil && !regexp.MustCompile(tt.broken).MatchString(err.Error()) {
 					t.Errorf("verifying the chain: %v, want %q", err, tt.broken)
 				}
 				if o, err := b.get(keys[1]); strings.Contains(tt.do, "delay") && (err != nil || o.at.Sub(start) < 210*time.Minute) {

@@ -1,14 +1,18 @@
 package cloud_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -95,7 +99,27 @@ func (b *box) config(k cloud.Key, token, region string) aws.Config {
 	return aws.Config{
 		Region: region, BaseEndpoint: aws.String(b.server.URL), RetryMaxAttempts: 1, AppID: "auditcanary",
 		Credentials: credentials.NewStaticCredentialsProvider(k.ID, k.Secret, token),
+		HTTPClient:  patient{awshttp.NewBuildableClient()},
 	}
+}
+
+// patient sends a copy of a request's body. The SDK closes the body as soon as the
+// reply begins; on loopback that may be before net/http has done with it, which
+// then closes the connection, and the rest of the reply is lost. Nothing here is
+// tried twice, so that would be a failure.
+type patient struct{ client aws.HTTPClient }
+
+func (p patient) Do(r *http.Request) (*http.Response, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return p.client.Do(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	own := r.Clone(r.Context())
+	own.Body = io.NopCloser(bytes.NewReader(body))
+	return p.client.Do(own)
 }
 
 func (b *box) runner(region string) aws.Config { return b.config(b.cloud.Runner(), "", region) }

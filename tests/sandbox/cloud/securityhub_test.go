@@ -71,10 +71,7 @@ func TestInsightsAreLimitedAndListedByPages(t *testing.T) {
 	_, err = c.CreateInsight(ctx, newInsight("one too many"))
 	wantCode(t, err, "LimitExceededException")
 	seen, n := map[string]bool{}, 0
-	// Small pages: the SDK closes a request's body as soon as its reply begins, and on
-	// loopback that may be before net/http has done with the body; then it closes the
-	// connection, and what of the reply it has not buffered by then is lost.
-	pages := securityhub.NewGetInsightsPaginator(c, &securityhub.GetInsightsInput{MaxResults: aws.Int32(6)})
+	pages := securityhub.NewGetInsightsPaginator(c, &securityhub.GetInsightsInput{MaxResults: aws.Int32(30)})
 	for ; pages.HasMorePages(); n++ {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -84,7 +81,7 @@ func TestInsightsAreLimitedAndListedByPages(t *testing.T) {
 			seen[*insight.Name] = true
 		}
 	}
-	if n != 17 || len(seen) != 100 {
+	if n != 4 || len(seen) != 100 {
 		t.Errorf("%d insights on %d pages", len(seen), n)
 	}
 	_, err = c.GetInsights(ctx, &securityhub.GetInsightsInput{MaxResults: aws.Int32(101)})
