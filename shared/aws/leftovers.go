@@ -54,23 +54,16 @@ func reads() grants {
 // region in which the partition records them, us-east-1. Fixtures that are not
 // in their proper state have no run of their own where the provider keeps none
 // (a disabled key, a stopped trail). An error means that the listing is not
-// complete; what was found until then comes with it.
+// complete; what was found until then comes with it. A kind whose fixture is not
+// configured is not looked for, and is such an error (run.ErrNotConfigured).
 func (c *Cloud) Leftovers(ctx context.Context, at canary.Target) ([]run.Leftover, error) {
 	t, err := c.target(at)
 	if err != nil {
 		return nil, err
 	}
 	p := place{cloud: c, target: t, scene: t.scene(at.Region, "*", canary.Marker), pages: new(int)}
-	var due []kind
-	for _, k := range kinds {
-		_, there := t.fixture(at.Region, k.fixture)
-		if k.global && at.Region != homeRegion(t.partition()) || k.fixture != "" && !there {
-			continue
-		}
-		due = append(due, k)
-	}
+	due, errs := dueKinds(t, at)
 	var left []run.Leftover
-	var errs []error
 	for _, some := range share(t.scene(at.Region, "*", canary.Marker+"-*"), due) {
 		p.cfg = c.reading(t, at, some.policy)
 		for _, k := range some.kinds {
@@ -88,6 +81,31 @@ func (c *Cloud) Leftovers(ctx context.Context, at canary.Target) ([]run.Leftover
 		}
 	}
 	return left, errors.Join(errs...)
+}
+
+// dueKinds are the kinds to be listed in a place. For each that is not, because
+// its fixture is not configured, an error names what would undo it, as far as no
+// other kind is listed that is undone so.
+func dueKinds(t Target, at canary.Target) (due []kind, skipped []error) {
+	var without []kind
+	var undone []string
+	for _, k := range kinds {
+		_, there := t.fixture(at.Region, k.fixture)
+		switch {
+		case k.global && at.Region != homeRegion(t.partition()):
+		case k.fixture != "" && !there:
+			without = append(without, k)
+		default:
+			due, undone = append(due, k), append(undone, k.undo...)
+		}
+	}
+	for _, k := range without {
+		undo := slices.DeleteFunc(slices.Clone(k.undo), func(op string) bool { return slices.Contains(undone, op) })
+		if len(undo) > 0 {
+			skipped = append(skipped, &run.UnlistedError{Kind: k.name, Undo: undo, Err: fmt.Errorf("fixture %s is %w", k.fixture, run.ErrNotConfigured)})
+		}
+	}
+	return due, skipped
 }
 
 // shared is some kinds that are listed in one session, under its policy.

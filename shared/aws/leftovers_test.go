@@ -89,12 +89,32 @@ func rule(id, group, egress, tags string) string {
 	return fmt.Sprintf(`<item><securityGroupRuleId>%s</securityGroupRuleId><groupId>%s</groupId><isEgress>%s</isEgress><tagSet>%s</tagSet></item>`, id, group, egress, b.String())
 }
 
+// unconfigured takes away, from a listing's error, what it says of fixtures that
+// are not configured; it must say something of them.
+func unconfigured(t *testing.T, err error) error {
+	t.Helper()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || !errors.Is(err, run.ErrNotConfigured) {
+		t.Fatalf("the listing does not say what it did not look for: %v", err)
+	}
+	var rest []error
+	for _, one := range joined.Unwrap() {
+		if !errors.Is(one, run.ErrNotConfigured) {
+			rest = append(rest, one)
+		}
+	}
+	return errors.Join(rest...)
+}
+
 func TestACleanAccountHasNoLeftovers(t *testing.T) {
 	w := newWire(t)
 	cleanAccount(w)
 	c := testCloud(t, w.config())
 	for _, at := range []canary.Target{ireland, virginia} {
 		left, err := c.Leftovers(context.Background(), at)
+		if at == virginia { // where no fixture of the region's is configured
+			err = unconfigured(t, err)
+		}
 		if err != nil || len(left) != 0 {
 			t.Errorf("%s: %v, %v", at.Region, left, err)
 		}
@@ -157,7 +177,7 @@ func TestLeftoversAreOnlyWhatCarriesNameTagAndRun(t *testing.T) {
 	w.answer["iam:ListAttachedRolePolicies"] = text(`<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><IsTruncated>false</IsTruncated><AttachedPolicies><member><PolicyName>AdministratorAccess</PolicyName><PolicyArn>arn:aws:iam::aws:policy/AdministratorAccess</PolicyArn></member></AttachedPolicies></ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>`)
 	c := testCloud(t, w.config())
 	left, err := c.Leftovers(context.Background(), virginia)
-	if err != nil {
+	if err := unconfigured(t, err); err != nil {
 		t.Fatal(err)
 	}
 	ids := map[string]run.Leftover{}

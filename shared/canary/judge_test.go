@@ -288,6 +288,9 @@ func TestWhatBreaksIsNamed(t *testing.T) {
 			o.ev.Receipts[1].Outcome = Outcome{Result: Failed, Code: "BadRequestException"}
 			o.ev.Cleanup.Left = []string{"guardduty filter auditcanary-x"}
 		}, Cleaned, Fail, "", "still owed", false},
+		{"an undo that never reached the service is still owed whatever the listing says", Decoy, func(o *one) {
+			o.ev.Receipts[1].Outcome, o.ev.Receipts[1].RequestIDs = Outcome{Result: Failed, Code: "NotSent"}, nil
+		}, Cleaned, Fail, "", "still owed", false},
 		{"an undo whose reply was lost is still owed while the account has not been listed", Decoy, func(o *one) {
 			o.loseReply()
 			o.ev.Cleanup = Cleanup{}

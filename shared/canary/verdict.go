@@ -267,7 +267,9 @@ func (e Evidence) Receipt(step string, phase Phase, attempt int) (Receipt, bool)
 // remove was gone, or when the service would not do it and the account, listed
 // afterwards, holds nothing of this canary: of what is gone a service may say
 // that it is denied (its policy conditions have nothing to look at) or a bad
-// request, instead of "not found". The same listing settles an undo that cannot
+// request, instead of "not found". (An undo that never reached the service is not
+// settled so: what kept it back may keep the listing from what it looks for.) The
+// same listing settles an undo that cannot
 // even be written, because the reply it refers to was lost. Nothing is owed where a
 // later step made the very call, and it worked.
 func (e Evidence) ToUndo() []Owed {
@@ -303,7 +305,7 @@ func (e Evidence) undoAttempts(step string) (attempts int, undone bool) {
 	for _, r := range e.Receipts {
 		if r.Step == step && r.Phase == PhaseUndo {
 			attempts = max(attempts, r.Attempt)
-			answered := r.Outcome.Result == Refused || r.Outcome.Result == Failed
+			answered := len(r.RequestIDs) > 0 && (r.Outcome.Result == Refused || r.Outcome.Result == Failed)
 			undone = undone || r.Undone() || answered && e.Cleanup.clean()
 		}
 	}

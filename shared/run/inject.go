@@ -291,9 +291,11 @@ func (r *Run) list(ctx context.Context, runID string, targets []canary.Target) e
 
 func (r *Run) listOne(ctx context.Context, runID string, t canary.Target) ([]Leftover, error) {
 	left, err := r.Sweepers[t.Provider].Leftovers(ctx, t)
-	listed := Listed{Target: t, Left: left}
-	listed.fail(err)
-	return left, r.append(ctx, Entry{Type: "listed", Run: runID, Listed: &listed})
+	listed, err := newListed(t, left, err)
+	if err != nil {
+		return nil, err
+	}
+	return left, r.append(ctx, Entry{Type: "listed", Run: runID, Listed: listed})
 }
 
 // targetsIn lists where the plans act, each once, in order.

@@ -92,25 +92,62 @@ type Unlisted struct {
 	Err  string   `json:"error"`
 }
 
-// fail writes down why a listing is not complete: kind by kind as far as the
-// error says so.
-func (l *Listed) fail(err error) {
-	if err == nil {
-		return
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		var u *UnlistedError
-		if errors.As(err, &u) {
-			l.Unlisted = append(l.Unlisted, Unlisted{u.Kind, u.Undo, err.Error()})
-			return
+// maxListed and maxUnlisted bound, in bytes, what an entry tells of a place; it must
+// stay below the leaf's limit.
+const (
+	maxListed   = 32 << 10
+	maxUnlisted = 300
+)
+
+// newListed is what a listing gave, written down: what was left, as far as an
+// entry holds it, and why it is not complete, kind by kind as far as the error
+// says so. A listing that does not fit is not complete.
+func newListed(t canary.Target, left []Leftover, err error) (*Listed, error) {
+	l := &Listed{Target: t}
+	size := 0
+	for i, one := range left {
+		text, err := json.Marshal(one)
+		if err != nil {
+			return nil, fmt.Errorf("encode leftover %s %s: %w", one.Kind, one.ID, err)
 		}
-		l.Err = err.Error()
-		return
+		if size += len(text); size > maxListed {
+			l.Err = fmt.Sprintf("%d more things are left than this entry holds", len(left)-i)
+			break
+		}
+		l.Left = append(l.Left, one)
 	}
-	for _, one := range joined.Unwrap() {
-		l.fail(one)
+	for _, one := range parts(err) {
+		var u *UnlistedError
+		if errors.As(one, &u) {
+			l.Unlisted = append(l.Unlisted, Unlisted{u.Kind, u.Undo, bounded(one)})
+		} else {
+			l.Err = bounded(one)
+		}
 	}
+	return l, nil
+}
+
+// parts are the errors that err joins; none if it is nil.
+func parts(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, one := range joined.Unwrap() {
+			all = append(all, parts(one)...)
+		}
+		return all
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
+func bounded(err error) string {
+	text := err.Error()
+	if len(text) <= maxUnlisted {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxUnlisted], "") + "..."
 }
 
 // Swept is one undo call made for something that was listed but is in no

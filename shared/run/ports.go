@@ -64,6 +64,8 @@ type Sweeper interface {
 	// each kind of resource; it returns only what carries the name prefix, the
 	// tag and a run id. A kind that cannot be listed is an error, never an empty
 	// answer; where the error joins UnlistedErrors, each speaks of its kind only.
+	// One that wraps ErrNotConfigured says that nothing of the kind is configured
+	// there: that is no fault of the place, and proves nothing to whoever did act.
 	Leftovers(ctx context.Context, t canary.Target) ([]Leftover, error)
 	// OpenSweep begins a session that may only undo, and only what is canary-marked.
 	OpenSweep(ctx context.Context, t canary.Target) (Session, error)

@@ -330,6 +330,7 @@ func TestAKindThatCannotBeListedConcernsWhoMayHaveLeftOne(t *testing.T) {
 		{"a kind of theirs", errors.Join(&run.UnlistedError{Kind: "thing", Undo: []string{"test:Unmake"}, Err: errors.New("refused")}), 0},
 		{"a kind of others", errors.Join(&run.UnlistedError{Kind: "filter", Undo: []string{"test:Unfilter"}, Err: errors.New("refused")}), 2},
 		{"a kind of nobody knows whom", &run.UnlistedError{Kind: "thing", Err: errors.New("refused")}, 0},
+		{"a kind of theirs that is not configured any more", &run.UnlistedError{Kind: "thing", Undo: []string{"test:Unmake"}, Err: run.ErrNotConfigured}, 0},
 		{"one of theirs beside one of others", errors.Join(&run.UnlistedError{Kind: "filter", Undo: []string{"test:Unfilter"}, Err: errors.New("refused")}, &run.UnlistedError{Kind: "thing", Undo: []string{"test:Unmake"}, Err: errors.New("refused")}), 0},
 		{"the place as a whole", errors.New("refused"), 0},
 		{"the place as a whole, beside a kind of others", errors.Join(errors.New("refused"), &run.UnlistedError{Kind: "filter", Undo: []string{"test:Unfilter"}, Err: errors.New("refused")}), 0},
@@ -349,10 +350,37 @@ func TestAKindThatCannotBeListedConcernsWhoMayHaveLeftOne(t *testing.T) {
 			if sum.Tally.Proven != tt.proven || sum.Tally.Proven+sum.Tally.Inconclusive != 2 {
 				t.Errorf("tally %+v, want %d proven and the rest inconclusive", sum.Tally, tt.proven)
 			}
-			if res, err := r.Sweep(t.Context(), 0); err != nil || len(res.Problems) == 0 || len(res.Clean) != 0 {
-				t.Errorf("the sweep calls the place clean: %+v, %v", res, err)
+			known := errors.Is(tt.hidden, run.ErrNotConfigured) // no fault of the place
+			if res, err := r.Sweep(t.Context(), 0); err != nil || known != (len(res.Problems) == 0) || known != (len(res.Clean) != 0) {
+				t.Errorf("the sweep calls the place %+v, %v", res, err)
 			}
 		})
+	}
+}
+
+// More leftovers than an entry of the ledger holds: they are all removed, and as
+// long as they stand nobody is called clean.
+func TestASweepRemovesMoreThanAnEntryHolds(t *testing.T) {
+	w := newWorld()
+	for i := range 400 {
+		w.things[fmt.Sprintf("auditcanary-20261101-aaaaaa-01-%0*d", 100, i)] = "20261101-aaaaaa-01"
+	}
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Inject(t.Context(), "20261122-aaaaaa"), r.Confirm(t.Context(), run.ConfirmOptions{Wait: true})); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range summary(t, r, "20261122-aaaaaa").Canaries {
+		if a := l.Checks[canary.Cleaned]; a.Status != canary.Inconclusive || !strings.Contains(a.Detail, "more things are left than this entry holds") {
+			t.Errorf("cleaned: %+v", a)
+		}
+	}
+	res, err := r.Sweep(t.Context(), 0)
+	if err != nil || len(res.Undone) < 400 || len(res.Clean) != 2 || len(w.things) != 0 {
+		t.Errorf("%d undone, clean %v, %d left, %v", len(res.Undone), res.Clean, len(w.things), err)
 	}
 }
 

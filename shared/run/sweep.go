@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -157,19 +158,22 @@ func (r *Run) sweepPlace(ctx context.Context, state *State, t canary.Target, spa
 		}
 	}
 	listed, err := r.Sweepers[t.Provider].Leftovers(ctx, t)
-	entry := Listed{Target: t, Left: listed}
-	entry.fail(err)
-	switch {
-	case err != nil:
-		res.Problems = append(res.Problems, fmt.Sprintf("%s/%s: %v", t.Account, t.Region, err))
-	case len(listed) == 0:
+	entry, unwritable := newListed(t, listed, err)
+	if unwritable != nil {
+		return unwritable
+	}
+	problems := slices.DeleteFunc(parts(err), func(one error) bool { return errors.Is(one, ErrNotConfigured) })
+	for _, one := range problems {
+		res.Problems = append(res.Problems, fmt.Sprintf("%s/%s: %v", t.Account, t.Region, one))
+	}
+	if len(problems) == 0 && len(listed) == 0 {
 		res.Clean = append(res.Clean, t)
 	}
 	for _, l := range listed {
 		res.Left = append(res.Left, fmt.Sprintf("%s/%s: %s %s", t.Account, t.Region, l.Kind, l.ID))
 	}
 	r.progress("sweep", 0, 0, "%s/%s: %d found, %d left", t.Account, t.Region, len(left), len(listed))
-	return r.append(ctx, Entry{Type: "listed", Listed: &entry})
+	return r.append(ctx, Entry{Type: "listed", Listed: entry})
 }
 
 func (r *Run) remove(ctx context.Context, t canary.Target, left []Leftover, res *SweepResult) error {
