@@ -253,21 +253,16 @@ func Permissions(plans []run.Plan) ([]json.RawMessage, error) {
 // divide packs statements into as few policies as fit, in order.
 func divide(sts []statement) ([]json.RawMessage, error) {
 	var docs []json.RawMessage
-	first := 0
-	for i := range sts {
-		doc := compact(sts[first : i+1])
+	for len(sts) > 0 {
+		n := 1
+		for n < len(sts) && len(compact(sts[:n+1])) <= maxManagedPolicy {
+			n++
+		}
+		doc := compact(sts[:n])
 		if len(doc) > maxManagedPolicy {
-			if first == i {
-				return nil, fmt.Errorf("one statement of the permissions has %d characters, and a managed policy takes %d, beginning %.200s", len(doc), maxManagedPolicy, doc)
-			}
-			first = i
-			doc = compact(sts[i : i+1])
-			docs = append(docs, nil)
+			return nil, fmt.Errorf("one statement of the permissions has %d characters, and a managed policy takes %d, beginning %.200s", len(doc), maxManagedPolicy, doc)
 		}
-		if len(docs) == 0 {
-			docs = append(docs, nil)
-		}
-		docs[len(docs)-1] = doc
+		docs, sts = append(docs, doc), sts[n:]
 	}
 	return docs, nil
 }

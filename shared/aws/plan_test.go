@@ -421,8 +421,12 @@ func TestPermissionsAreDividedWithoutLoss(t *testing.T) {
 	if !reflect.DeepEqual(again, sts) || len(docs) < 3 {
 		t.Errorf("%d statements in %d policies, want all %d", len(again), len(docs), len(sts))
 	}
-	if _, err := divide([]statement{{Effect: "Allow", Action: words{"svc:A"}, Resource: words{strings.Repeat("x", maxManagedPolicy)}}}); err == nil {
-		t.Error("a statement that no policy can hold is no error")
+	huge := statement{Effect: "Allow", Action: words{"svc:A"}, Resource: words{strings.Repeat("x", maxManagedPolicy)}}
+	for at := range []int{0, 1, 2} {
+		three := slices.Insert(slices.Clone(sts[:2]), at, huge)
+		if _, err := divide(three); err == nil {
+			t.Errorf("a statement that no policy can hold is no error as number %d of 3", at+1)
+		}
 	}
 	if docs, err := divide(nil); err != nil || len(docs) != 0 {
 		t.Errorf("nothing needed: %s, %v", docs, err)
