@@ -165,16 +165,16 @@ func judgeSealed(c Custody) Answer {
 	due, overdue := c.Stored.Add(c.Required.Digested), c.Stored.Add(c.Required.Overdue)
 	covered := "and no digest of that time is there"
 	if s.Covered.After(c.Stored) {
-		covered = "although the digests until " + stamp(s.Covered) + " are there and valid"
+		covered = "although the digests of that time are there and valid"
 	}
 	switch {
 	case c.Looked.Before(due):
 		return Answer{Status: NotRun, Detail: fmt.Sprintf("the digest that must name it is due by %s; then run `auditcanary seal`", stamp(due))}
 	case c.Looked.Before(overdue):
-		detail := fmt.Sprintf("no digest names the object %s after it arrived, %s; a backfill digest may until %s", c.Looked.Sub(c.Stored).Round(time.Minute), covered, stamp(overdue))
+		detail := fmt.Sprintf("no digest names the object, %s; one was due by %s, a backfill digest may come until %s", covered, stamp(due), stamp(overdue))
 		return Answer{Status: Late, Hop: Stored, Detail: detail, Evidence: clue("in no digest yet")}
 	}
-	detail := fmt.Sprintf("no digest names the object %s after it arrived, %s: the provider has not signed for it", c.Looked.Sub(c.Stored).Round(time.Minute), covered)
+	detail := fmt.Sprintf("no digest names the object, %s; the last was due by %s: the provider has not signed for it", covered, stamp(overdue))
 	return Answer{Status: Fail, Hop: Stored, Detail: detail, Evidence: clue("in no digest")}
 }
 

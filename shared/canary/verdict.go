@@ -172,7 +172,6 @@ func (v Verdict) Overall() Status {
 	return worst
 }
 
-
 // SLO says how long a record may take.
 type SLO struct {
 	Pass  time.Duration `json:"pass"`  // in time until then (default 15 min)
