@@ -38,6 +38,18 @@ type wallClock struct{}
 func (wallClock) Now() time.Time                  { return time.Now() }
 func (wallClock) Until(t time.Time) time.Duration { return time.Until(t) }
 
+func rootCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: root ACCOUNT")
+	}
+	a := cloud.World(wallClock{}).Accounts[args[0]]
+	if a == nil {
+		ts.Fatalf("root %s: no such account", args[0])
+	}
+	ts.Setenv("AWS_ACCESS_KEY_ID", a.RootKey.ID)
+	ts.Setenv("AWS_SECRET_ACCESS_KEY", a.RootKey.Secret)
+}
+
 // archiveOwner is S3 as the root user of the archive's account sees it: the
 // mightiest enemy that the archive has.
 func archiveOwner(endpoint string) *s3.Client {

@@ -10,6 +10,7 @@
 //	calls                                   print the mutating calls the cloud saw, with counts
 //	leftovers                               print what canaries left in the cloud, by its own account
 //	advance TIME                            put the sandbox's clock forward
+//	root ACCOUNT                            go on with the credentials of an account's root user
 //	archive lock MODE DAYS                  give the archive's bucket another default retention
 //	archive hide TEXT N                     delete the N newest objects with TEXT in their key
 //	archive forge KEY FILE                  put a file into the archive, gzipped
@@ -97,6 +98,7 @@ func TestStories(t *testing.T) {
 			"leftovers": leftoversCmd,
 			"advance":   advanceCmd,
 			"archive":   archiveCmd,
+			"root":      rootCmd,
 		},
 	})
 }
