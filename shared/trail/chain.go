@@ -24,17 +24,16 @@ type chain struct {
 	last  *seen
 	until time.Time // up to when there were digests, good or bad
 
-	first       time.Time // start of the first digest that was verified
-	birth       bool      // the first one starts the chain, and there is none before it
-	predecessor bool      // the one before the first was read too
-	named       string    // the last one that a digest names and that is missing
-	holes       []hole
-	result      Result
-	keys        map[string]bool
-	newest      *Link // the last one verified: the next head
-	path        []Link
-	pending     []pendingSeal
-	seals       []Seal
+	first   time.Time // start of the first digest that was read
+	birth   bool      // the first one starts the chain, and there is none before it
+	named   string    // the last one that a digest names and that is missing
+	holes   []hole
+	result  Result
+	keys    map[string]bool
+	newest  *Link // the last one verified: the next head
+	path    []Link
+	pending []pendingSeal
+	seals   []Seal
 }
 
 // seen is the digest that the next one should follow.
@@ -188,6 +187,7 @@ func (c *chain) step(ctx context.Context, r *reading) {
 	}
 	if !c.ours {
 		if r.bad != nil {
+			c.begins(r.name.Stamp.Add(-time.Hour), Inconclusive)
 			c.hole(r.name.Stamp.Add(-time.Hour), r.name.Stamp, Inconclusive, "the digest of another trail could not be verified: "+object(r.bucket, r.key))
 		} else {
 			c.f.reference(r.digest.Logs)
@@ -216,14 +216,31 @@ func (c *chain) step(ctx context.Context, r *reading) {
 	c.accept(ctx, r, isHead && c.viaHead)
 }
 
-// began notes the first digest of the chain.
+// began notes the first digest of the chain that is valid.
 func (c *chain) began(r *reading) {
-	if c.first.IsZero() {
+	if c.result.First.IsZero() {
+		c.result.First = r.digest.Start
+	}
+	switch {
+	case c.ours:
+		c.begins(r.digest.Start, Fail)
+	case r.digest.Previous == nil:
+		c.birth = c.birth || c.first.IsZero()
 		c.first = r.digest.Start
-		c.result.First = c.first
-		if !c.ours && r.digest.Previous == nil {
-			c.birth = true
-		}
+	default:
+		c.begins(r.digest.Start, Inconclusive)
+	}
+}
+
+// begins notes where the first digest does. Where the range begins before it, what
+// was delivered meanwhile may be in digests that are not there.
+func (c *chain) begins(at time.Time, status Status) {
+	if !c.first.IsZero() {
+		return
+	}
+	c.first = at
+	if from := c.f.from(); !c.birth && !c.viaHead && !from.IsZero() && at.Sub(from) > jitter {
+		c.hole(from, at, status, "the digests of its time are missing")
 	}
 }
 
@@ -243,9 +260,7 @@ func (c *chain) stepBad(r *reading, isHead bool) {
 	}
 	c.hole(from, r.name.Stamp, r.bad.status, "the digest of its time is not valid: "+object(r.bucket, r.key))
 	c.gap(c.until, from, r.key)
-	if c.first.IsZero() {
-		c.first = from
-	}
+	c.begins(from, Fail)
 	s := *r.bad
 	s.bucket, s.key, s.sum, s.end = r.bucket, r.key, r.sum, r.name.Stamp
 	if isHead && c.viaHead {
@@ -413,7 +428,6 @@ func (c *chain) other(ctx context.Context, r *reading) (from time.Time) {
 	// The bytes are what a signed digest says.
 	c.f.reference(before.digest.Logs)
 	if c.last == nil {
-		c.predecessor = true
 		if before.bad != nil {
 			judge(before.bad.status, before.bad.kind, time.Time{}, before.bad.detail)
 		}

@@ -486,36 +486,50 @@ func (f *folder) there(ctx context.Context, key string) error {
 }
 
 // decided is the time whose log files must be in the digests that were read.
+// resumed: what was stored before the last validation is settled.
 func (f *folder) decided() (from, until time.Time, resumed bool) {
 	edge := f.v.archive.cfg.Margin
-	var births time.Time
-	resumed = f.memory != nil && f.v.q.From.IsZero()
-	for _, c := range f.order {
-		if c.Backfill || c.first.IsZero() {
-			continue
-		}
-		switch {
-		case c.birth:
-			if births.IsZero() || c.first.Before(births) {
-				births = c.first
-			}
-			continue
-		case c.viaHead && f.memory != nil, c.predecessor:
-			// What was stored while one digest ended and the next began is in either.
-			from = latest(from, c.first.Add(-edge))
-		default:
-			from = latest(from, c.first.Add(edge))
-		}
-		resumed = resumed && c.viaHead
-	}
-	if from.IsZero() {
-		from = latest(births, f.from())
-	}
 	until = f.asOf
 	if u := f.v.q.Until; !u.IsZero() && u.Before(until) {
 		until = u
 	}
-	return from, until, resumed
+	var births, firsts, heads time.Time
+	resumed = f.memory != nil
+	for _, c := range f.order {
+		switch {
+		case c.Backfill || c.first.IsZero() && !c.viaHead:
+		case c.viaHead:
+			heads = latest(heads, c.head.Start)
+		case c.birth:
+			births, resumed = earliest(births, c.first), false
+		default:
+			firsts, resumed = earliest(firsts, c.first), false
+		}
+	}
+	if resumed && !heads.IsZero() {
+		// What was stored while one digest ended and the next began is in either.
+		return heads.Add(-edge), until, true
+	}
+	from = f.from()
+	if !heads.IsZero() {
+		from = earliest(from, heads.Add(edge))
+	}
+	switch {
+	case !heads.IsZero():
+	case firsts.IsZero():
+		from = latest(from, births) // before, nothing was validated here
+	case from.IsZero():
+		from = earliest(firsts, births)
+	}
+	return from, until, false
+}
+
+// earliest of two times, of which zero is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func latest(a, b time.Time) time.Time {
