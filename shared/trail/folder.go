@@ -390,6 +390,14 @@ func (f *folder) unreferenced(ctx context.Context) {
 	}
 	from, until, resumed := f.decided()
 	head := &Head{Chain: f.out.Chain, AsOf: f.asOf}
+	known := map[fileName]bool{}
+	if f.memory != nil {
+		for _, p := range f.memory.Pending {
+			if k, err := ParseKey(p.Key); err == nil {
+				known[nameOf(k)] = true
+			}
+		}
+	}
 	names := make([]fileName, 0, len(f.listed))
 	for n := range f.listed {
 		names = append(names, n)
@@ -403,9 +411,8 @@ func (f *folder) unreferenced(ctx context.Context) {
 	for _, n := range names {
 		l := f.listed[n]
 		stamp, stored := time.Unix(n.minute, 0).UTC(), time.Unix(l.stored, 0).UTC()
-		known := f.memory != nil && slices.ContainsFunc(f.memory.Pending, func(p PendingFile) bool { return p.Key == f.key(n) })
 		switch {
-		case known: // judged whatever the range is, or else it would never be
+		case known[n]: // judged whatever the range is, or else it would never be
 		case !stored.Before(f.asOf) || stamp.After(until):
 			continue // the next validation's
 		case resumed && stored.Before(f.memory.AsOf):

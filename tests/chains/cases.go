@@ -16,6 +16,7 @@ const (
 	slowBucket  = "it asks for the region of the bucket, and there is no such bucket"
 	organizes   = "it finds organisation trails only through the trail itself"
 	newer       = "Debian's version knows no backfill digests"
+	sharedKeys  = "all cases share one list of keys"
 )
 
 // flip changes one byte.
@@ -53,6 +54,8 @@ var Cases = []Case{
 	{Name: "sound-unknown-fields", What: "nothing; the digests have fields that nobody knows",
 		Deliver: odd(Odd{Fields: func(f map[string]any) { f["digestFlavour"] = map[string]any{"salt": true} }})},
 	{Name: "sound-later-range", What: "nothing; the range begins in mid-life", Then: func(w *World) { w.Start = w.Start.Add(3 * time.Hour) }},
+	{Name: "sound-bounded-range", What: "nothing; the range ends in mid-life, in an hour's middle",
+		Then: func(w *World) { w.Query.Until = w.Start.Add(150 * time.Minute) }},
 	{Name: "sound-log-packed-anew", What: "a log file is compressed anew: its bytes are others, what it holds is not",
 		Then: func(w *World) {
 			w.Change("l3a", func(b []byte) []byte {
@@ -122,6 +125,17 @@ var Cases = []Case{
 			w.Bucket.Objects[key] = o
 			w.Query.PendingFor = time.Hour
 		}, Want: []string{"forged log-unreferenced pending"}},
+	{Name: "log-forged-bounded", What: "the range ends in mid-life, shortly after a log file that no digest references",
+		Then: func(w *World) {
+			key, _ := w.Stray(w.Start.Add(175 * time.Minute))
+			w.Named("forged", key)
+			w.Query.PendingFor = time.Hour
+			w.Query.Until = w.Start.Add(3 * time.Hour)
+		}, Want: []string{"forged log-unreferenced fail"}},
+	{Name: "log-contradiction", What: "log file l3a was read by us with other bytes than the digest lists", NotAWS: notAsked,
+		Then: func(w *World) {
+			w.Query.Wanted = map[string]string{w.KeyOf("l3a"): strings.Repeat("ab", 32)}
+		}, Want: []string{"l3a log-contradiction fail"}},
 	{Name: "log-pending", What: "a log file was delivered after the newest digest",
 		Then: func(w *World) { w.Named("new", w.Log(w.Time.Add(2*time.Minute))) }, Want: []string{"new log-unreferenced pending"}},
 	{Name: "log-stray", What: "an object that CloudTrail gives no such name lies among the log files, and one among the digests",
@@ -143,6 +157,12 @@ var Cases = []Case{
 		Want: []string{"d3 head-old fail", "l5a log-unreferenced fail", "l5b log-unreferenced fail", "l6a log-unreferenced fail", "l6b log-unreferenced fail"}},
 	{Name: "tail-cut-with-logs", What: "the three newest digests are deleted, and their log files too",
 		Then: func(w *World) { w.Delete("d4", "d5", "d6", "l5a", "l5b", "l6a", "l6b") }, Want: []string{"d3 head-old fail"}},
+	{Name: "tail-cut-long-ago", What: "the range ends with hour 6, a day ago, and the last two digests of it are deleted with all that came after",
+		Then: func(w *World) {
+			w.Delete("d5", "d6", "l5a", "l5b", "l6a", "l6b")
+			w.Query.Until = w.Time
+			w.Bucket.Now = w.Time.Add(24 * time.Hour)
+		}, Want: []string{"d4 head-old fail"}},
 	{Name: "everything-deleted", What: "everything is deleted", Then: func(w *World) { w.Bucket.Objects = map[string]Object{} },
 		Want: []string{"CloudTrail-Digest/eu-west-1/ no-digests fail"}},
 	{Name: "digests-all-deleted", What: "all digests are deleted", Then: func(w *World) {
@@ -285,17 +305,15 @@ var Cases = []Case{
 		}},
 
 	{Name: "keys-gone", What: "CloudTrail lists no key of that time any more", Deliver: func(w *World) { w.Hour(0, Odd{}) },
-		NotAWS: "all cases share one list of keys", Then: func(w *World) { w.Listed = nil }, Want: []string{"d1 key-unavailable inconclusive"}},
+		NotAWS: sharedKeys, Then: func(w *World) { w.Listed = nil }, Want: []string{"d1 key-unavailable inconclusive"}},
 	{Name: "sound-keys-archived", What: "CloudTrail lists no key of that time any more, and the archived one is used", NotAWS: notAsked,
 		Then: func(w *World) { w.Listed = nil; w.Query.Known = []trail.PublicKey{w.Key.Public} }},
 	{Name: "keys-refused", What: "the keys may not be listed", Deliver: func(w *World) { w.Hour(0, Odd{}) }, NotAWS: notInBucket,
 		Then: func(w *World) { w.KeysErr = errors.New("AccessDeniedException") }, Want: []string{"d1 key-unavailable inconclusive"}},
-	{Name: "keys-mislabelled", What: "an archived key is not the one its fingerprint says", NotAWS: notAsked, Deliver: func(w *World) { w.Hour(0, Odd{}) },
-		Then: func(w *World) {
-			wrong := w.Second.Public
-			wrong.Fingerprint = w.Key.Public.Fingerprint
-			w.Query.Known = []trail.PublicKey{wrong}
-		}, Want: []string{"d1 digest-signature fail"}},
+	{Name: "sound-archive-mislabelled", What: "an archived key is not the one its fingerprint says: CloudTrail is asked", NotAWS: notAsked,
+		Then: func(w *World) { w.Query.Known = []trail.PublicKey{w.mislabelled().Public} }},
+	{Name: "keys-mislabelled", What: "the key that CloudTrail lists is not the one its fingerprint says", NotAWS: sharedKeys, Deliver: func(w *World) { w.Hour(0, Odd{}) },
+		Then: func(w *World) { w.Listed = []*Key{w.mislabelled()} }, Want: []string{"d1 key-unavailable inconclusive"}},
 	{Name: "list-refused", What: "the digests may not be listed", NotAWS: notInBucket,
 		Then: func(w *World) {
 			w.Bucket.Refused[w.folder("CloudTrail-Digest", w.Start)[:len(w.folder("CloudTrail-Digest", w.Start))-len("2026/03/10/")]] = true
@@ -356,6 +374,14 @@ var Cases = []Case{
 			w.hour--
 			w.Hour(0, Odd{Fields: func(f map[string]any) { f["note"] = "second" }})
 		}, Want: []string{"d4 head-changed fail"}},
+	{Name: "head-beyond-range-refused", What: "the range ends before the head of the last validation, which may not be read", NotAWS: notInBucket,
+		Deliver: func(w *World) {
+			w.Hours(6)
+			w.Query.Heads = w.Heads()
+			w.Query.Until = w.Start.Add(3 * time.Hour)
+			w.Query.From = w.Start
+		},
+		Then: func(w *World) { w.Bucket.Refused[w.KeyOf("d6")] = true }, Want: []string{"d6 head-unread inconclusive"}},
 	{Name: "head-passed-by", What: "the range begins before the head, which is deleted", NotAWS: notAsked,
 		Deliver: func(w *World) { w.Hours(4); w.Query.Heads = w.Heads(); w.Query.From = w.Start; w.Hours(2) },
 		Then:    func(w *World) { w.Delete("d4") }, Want: []string{"d4 digest-missing fail", "d4 head-missing fail"}},

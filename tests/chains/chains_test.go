@@ -102,3 +102,23 @@ func TestCases(t *testing.T) {
 		t.Errorf("%s is not what is found now (go test -update writes it anew; read the difference): %v", file, err)
 	}
 }
+
+// Each kind of finding appears in a case; that it does not where it must not is
+// what the sound cases show, and that of no case anything else is said.
+func TestEveryKindOfFindingAppears(t *testing.T) {
+	source, err := os.ReadFile("../../shared/trail/validate.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`FindingKind = "([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(kinds) < 20 {
+		t.Fatalf("%d kinds", len(kinds))
+	}
+	for _, k := range kinds {
+		if !slices.ContainsFunc(Cases, func(c Case) bool {
+			return slices.ContainsFunc(c.Want, func(w string) bool { return strings.Contains(w, " "+k[1]+" ") })
+		}) {
+			t.Errorf("no case shows %s", k[1])
+		}
+	}
+}

@@ -211,6 +211,13 @@ func (w *World) Name(object string) string {
 	return key
 }
 
+// mislabelled is another key under the fingerprint of the one in use.
+func (w *World) mislabelled() *Key {
+	k := *w.Second
+	k.Public.Fingerprint = w.Key.Public.Fingerprint
+	return &k
+}
+
 // Heads of the world as it is now: what a validation leaves.
 func (w *World) Heads() []trail.Head {
 	now := w.Bucket.Now
