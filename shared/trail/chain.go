@@ -21,6 +21,7 @@ type chain struct {
 	start   time.Time // of the range; zero: the chain's beginning
 	done    bool      // beyond the range
 
+	late  []*reading // that may have been delivered since the validation began
 	last  *seen
 	until time.Time // up to when there were digests, good or bad
 
@@ -76,12 +77,9 @@ func (c *chain) takeUp(h Head) {
 }
 
 // wants says whether a listed digest is to be read.
-func (c *chain) wants(k DigestKey, o Object) bool {
+func (c *chain) wants(k DigestKey) bool {
 	if c.done {
 		return false
-	}
-	if !o.LastModified.Before(c.f.asOf) && k.Stamp.After(c.f.asOf.Add(-3*time.Hour)) {
-		return false // delivered since we began: the next validation's, with the log files of its time
 	}
 	if c.viaHead {
 		return !k.Stamp.Before(c.head.End.Truncate(time.Second))

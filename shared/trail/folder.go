@@ -289,15 +289,27 @@ func (f *folder) verify(ctx context.Context, in string, digests []Object) {
 			f.crowd++
 			continue
 		}
-		if !c.wants(k, o) {
+		if !c.wants(k) {
 			continue
 		}
-		batch = append(batch, &reading{chain: c, bucket: f.v.store.Name(), key: o.Key, name: k})
-		if len(batch) == digestsAtOnce {
-			flush()
+		r := &reading{chain: c, bucket: f.v.store.Name(), key: o.Key, name: k}
+		if c.late = append(c.late, r); f.delivered(k, o) {
+			for _, r := range c.late {
+				if batch = append(batch, r); len(batch) == digestsAtOnce {
+					flush()
+				}
+			}
+			c.late = nil
 		}
 	}
 	flush()
+}
+
+// delivered says that a digest was there when the validation began. One that came
+// since is the next validation's, with the log files of its time, unless another
+// follows it that is not: then it was written over.
+func (f *folder) delivered(k DigestKey, o Object) bool {
+	return o.LastModified.Before(f.asOf) || k.Stamp.Before(f.asOf.Add(-3*time.Hour))
 }
 
 // reference notes that a signed digest references these log files.

@@ -109,6 +109,7 @@ type Chain struct {
 	Time                 time.Time // up to which there are digests
 	Digests              []string  // keys, in order
 	LogBucket            *Bucket   // where log files go, if not to Bucket
+	Records              int       // in a log file; 1 if zero
 	previous             *previous
 	pending              []listedLog
 	logs                 int
@@ -139,7 +140,20 @@ func (c *Chain) Stray(at time.Time) (key string, plain []byte) {
 	c.logs++
 	sum := sha256.Sum256([]byte(fmt.Sprint(c.Trail, c.Account, c.Region, c.logs)))
 	key = fmt.Sprintf("%s%s_CloudTrail_%s_%s_%s.json.gz", c.folder("CloudTrail", at), c.Account, c.Region, at.Format("20060102T1504Z"), hex.EncodeToString(sum[:8]))
-	plain = fmt.Appendf(nil, `{"Records":[{"eventVersion":"1.11","eventID":"%s-%d","eventTime":%q}]}`, c.Account, c.logs, at.Add(-4*time.Minute).Format(time.RFC3339))
+	plain = []byte(`{"Records":[`)
+	for i := range max(1, c.Records) {
+		if i > 0 {
+			plain = append(plain, ',')
+		}
+		plain = fmt.Appendf(plain, `{"eventVersion":"1.11","eventID":"%s-%d","eventTime":%q`, c.Account, c.logs, at.Add(-4*time.Minute).Format(time.RFC3339))
+		if c.Records > 1 { // about as long as a real one
+			for j := range 20 {
+				plain = fmt.Appendf(plain, `,"field%d":"%x"`, j, sha256.Sum256([]byte(fmt.Sprint(c.logs, i, j)))) // and as hard to compress
+			}
+		}
+		plain = append(plain, '}')
+	}
+	plain = append(plain, "]}"...)
 	to := c.Bucket
 	if c.LogBucket != nil {
 		to = c.LogBucket

@@ -56,6 +56,12 @@ var Cases = []Case{
 	{Name: "sound-later-range", What: "nothing; the range begins in mid-life", Then: func(w *World) { w.Start = w.Start.Add(3 * time.Hour) }},
 	{Name: "sound-bounded-range", What: "nothing; the range ends in mid-life, in an hour's middle",
 		Then: func(w *World) { w.Query.Until = w.Start.Add(150 * time.Minute) }},
+	{Name: "sound-digest-written-over", What: "digest d5 is written over with the same bytes while it is validated",
+		Then: func(w *World) {
+			o := w.Bucket.Objects[w.KeyOf("d5")]
+			o.Stored = w.Bucket.Now
+			w.Bucket.Objects[w.KeyOf("d5")] = o
+		}},
 	{Name: "sound-log-packed-anew", What: "a log file is compressed anew: its bytes are others, what it holds is not",
 		Then: func(w *World) {
 			w.Change("l3a", func(b []byte) []byte {
