@@ -29,7 +29,8 @@ type chain struct {
 	birth   bool      // the first one starts the chain, and there is none before it
 	named   string    // the last one that a digest names and that is missing
 	holes   []hole
-	result  Result
+	result  Result // its findings are written under folder.mu, as is logs
+	logs    Counts // of the log files that were read
 	keys    map[string]bool
 	newest  *Link // the last one verified: the next head
 	path    []Link
@@ -503,9 +504,7 @@ func (c *chain) accept(ctx context.Context, r *reading, again bool) {
 			continue
 		}
 		if q.OnlyWanted && !wanted {
-			c.f.mu.Lock()
 			c.result.Counts.LogsNotAsked++
-			c.f.mu.Unlock()
 			continue
 		}
 		c.f.v.reading(&c.f.reads, func() { c.check(ctx, l) })
@@ -519,7 +518,7 @@ func (c *chain) check(ctx context.Context, l LogFile) {
 	c.f.v.checked(Checked{c.Chain, at, false, status, kind, detail})
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
-	counts := &c.result.Counts
+	counts := &c.logs
 	counts.Bytes += n
 	switch {
 	case status == Valid:
@@ -578,6 +577,8 @@ func (c *chain) finish(ctx context.Context) {
 		return
 	}
 	c.settle()
+	n := &c.result.Counts
+	n.Logs, n.LogsInvalid, n.LogsMissing, n.LogsUnknown, n.Bytes = c.logs.Logs, c.logs.LogsInvalid, c.logs.LogsMissing, c.logs.LogsUnknown, n.Bytes+c.logs.Bytes
 	c.checkHead(ctx)
 	c.checkAge()
 	c.breakPath()

@@ -346,13 +346,23 @@ func (f *folder) stray(key string, err error) {
 	f.out.find(Finding{Kind: Stray, Status: Inconclusive, Object: f.v.object(key), Detail: "CloudTrail gives no such name, so that it was not read: " + err.Error()})
 }
 
-// find keeps a finding.
+// find keeps a finding; of more than maxFindings rather what has failed.
 func (r *Result) find(f Finding) {
-	if len(r.Findings) >= maxFindings {
-		r.More++
+	if f.Status != Fail {
+		r.milder++
+	}
+	if len(r.Findings) < maxFindings {
+		r.Findings = append(r.Findings, f)
 		return
 	}
-	r.Findings = append(r.Findings, f)
+	if f.Status == Fail && r.milder > r.More[Inconclusive]+r.More[Pending] {
+		i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Status != Fail })
+		r.Findings[i], f = f, r.Findings[i]
+	}
+	if r.More == nil {
+		r.More = map[Status]int{}
+	}
+	r.More[f.Status]++
 }
 
 // finish says what only shows in the end, and delivers the results.

@@ -203,9 +203,10 @@ type Result struct {
 	First, Last time.Time
 	// Head to keep for the next validation; nil if there is none.
 	Head *Head
-	// Findings by time and object, More of them not kept.
+	// Findings by time and object. There may be More, by status, that are not kept.
 	Findings []Finding
-	More     int
+	More     map[Status]int
+	milder   int // findings that are no fail, kept or not
 	// Keys that digests were verified with: worth archiving, as nobody promises for
 	// how long CloudTrail lists them.
 	Keys []PublicKey

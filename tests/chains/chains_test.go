@@ -54,8 +54,8 @@ func ask(t *testing.T, w *World) said {
 			detail = strings.ReplaceAll(noise.ReplaceAllString(detail, "<hex>"), w.Account, "<account>")
 			lines[fmt.Sprintf("%-8s %s %s: %s", name, strings.ToUpper(string(f.Status)), f.Kind, detail)] = true
 		}
-		if r.More > 0 {
-			t.Errorf("%d more findings", r.More)
+		if len(r.More) > 0 {
+			t.Errorf("more findings: %v", r.More)
 		}
 	}
 	slices.Sort(out.findings)
