@@ -45,6 +45,9 @@ type Config struct {
 	Adequacy []Adequacy `yaml:"adequacy"`
 	// Scope is what `auditcanary scope` cannot know. All of it may be left out, and is then "not stated".
 	Scope Scope `yaml:"scope"`
+	// Inspection is how the settings of accounts are read (`auditcanary sources` and
+	// `auditcanary access`). May be left out; then nobody reads them.
+	Inspection Inspection `yaml:"inspection"`
 
 	file string
 	dir  string
@@ -223,6 +226,30 @@ type Actor struct {
 type OutOfScope struct {
 	What string `yaml:"what"`
 	Why  string `yaml:"why"`
+}
+
+// Inspection is how the settings of accounts are read: through one role of the
+// same name in every account, which may read and change nothing.
+type Inspection struct {
+	// Role is the path and name of that role: auditcanary/auditcanary-inspector.
+	Role string `yaml:"role"`
+	// ExternalIDEnv names the environment variable that holds the roles' external id, if they want one.
+	ExternalIDEnv string `yaml:"external_id_env"`
+	// Organization lists the accounts. Optional.
+	Organization *Organization `yaml:"organization"`
+	// Accounts lists them where no organization does. Left out: those of the targets
+	// and of the log store's reader role.
+	Accounts []string `yaml:"accounts"`
+	// Regions that are looked into. Left out: those of the targets and the log store's.
+	Regions []string `yaml:"regions"`
+}
+
+// Organization is where an organisation's accounts are listed.
+type Organization struct {
+	// ManagementAccount (or one that may list accounts in its place), twelve digits, in quotes.
+	ManagementAccount string `yaml:"management_account"`
+	// Region in which the organisation's service is asked (default: where the provider records it).
+	Region string `yaml:"region"`
 }
 
 // Date is a day, written like 2026-11-22.
@@ -445,6 +472,7 @@ func (c *Config) check(root *yaml.Node) error {
 	}
 	c.checkAdequacy(bad)
 	c.checkScope(bad)
+	c.checkInspection(bad)
 	return errors.Join(errs...)
 }
 

@@ -102,6 +102,10 @@ signing:
   key_file: signing.key
 slo: {pass: 15m, late: 60m, amend: 24h, poll: 1s}
 scenarios: {dirs: [], include: ["aws/*"], exclude: []}
-`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin)
+inspection:
+  role: %s
+  organization: {management_account: %q, region: %s}
+`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
+		cloud.InspectorRole, cloud.ManagementAccount, homeRegion)
 	return b.String()
 }

@@ -188,6 +188,7 @@ func World(clock Clock) *Seed {
 			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, Things: map[string]map[string]*Thing{}}
 		}
 		w.Accounts[id] = a
+		w.role(id, Role{Path: "/auditcanary/", Name: "auditcanary-inspector", Trust: trustRunner, Created: now, Tags: map[string]string{"auditcanary": "fixture"}}, inspectorPolicy)
 	}
 
 	w.Accounts[ManagementAccount].Regions["us-east-1"].Trails[TrailName] = &Trail{
@@ -247,7 +248,7 @@ const archivePolicy = `{"Version":"2012-10-17","Statement":[
  {"Sid":"ManagementReads","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::100000000001:root"},
   "Action":["s3:GetBucketLocation","s3:ListBucket","s3:GetObject"],"Resource":["arn:aws:s3:::org-trail-archive","arn:aws:s3:::org-trail-archive/*"]}]}`
 
-// The injector and the reader trust the runner, under the tool's session names only.
+// The injector, the reader and the inspectors trust the runner, under the tool's session names only.
 const trustRunner = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:user/auditcanary-runner"},"Action":"sts:AssumeRole",
   "Condition":{"StringLike":{"sts:RoleSessionName":"auditcanary*"}}},

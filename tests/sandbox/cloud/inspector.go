@@ -1,0 +1,11 @@
+package cloud
+
+// InspectorRole is the path and name of the role that may read the settings of
+// any account of the organisation.
+const InspectorRole = "auditcanary/auditcanary-inspector"
+
+// What the inspector may do, in every account alike: look at settings. Nothing
+// here changes anything, and nothing reads what is in an object, a log or a secret.
+const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
+ {"Sid":"Organization","Effect":"Allow","Action":["organizations:ListAccounts","organizations:DescribeOrganization"],"Resource":"*"},
+ {"Sid":"Trails","Effect":"Allow","Action":["cloudtrail:DescribeTrails","cloudtrail:GetTrail","cloudtrail:GetTrailStatus","cloudtrail:GetEventSelectors"],"Resource":"*"}]}`
