@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
 )
 
 // Config is auditcanary.yaml: what runs where, where its records must arrive,
@@ -118,6 +121,56 @@ type LogStore struct {
 	OrganizationID string `yaml:"organization_id"`
 	// RoleARN of the reader role in the archive's account. Empty: the base credentials read.
 	RoleARN string `yaml:"role_arn"`
+	// Trail is the name of the trail that delivers there, HomeRegion its home region.
+	// Left out, every chain of digests that lies there counts, whichever trail's it is.
+	Trail      string `yaml:"trail"`
+	HomeRegion string `yaml:"home_region"`
+	// Protection is what must keep each record from being taken away.
+	Protection Protection `yaml:"protection"`
+}
+
+// Protection is what is demanded of the object that holds a record.
+type Protection struct {
+	// Mode of S3 Object Lock: COMPLIANCE (default), GOVERNANCE (it can be lifted: an
+	// accepted weakness), or none, which leaves "immutable" not run.
+	Mode string `yaml:"mode"`
+	// Days that an object must be retained for after it arrived (default 365).
+	Days int `yaml:"days"`
+	// Digested: within what time after it arrived a signed digest must name an object
+	// (default 2h15m: digests are hourly and come a little after their hour).
+	Digested Duration `yaml:"digested"`
+	// Overdue: after what time no digest is expected any more, a backfill digest
+	// neither (default 24h).
+	Overdue Duration `yaml:"overdue"`
+}
+
+// Keeping is that in the judge's terms.
+func (p Protection) Keeping() canary.Keeping {
+	k := canary.Keeping{Mode: p.Mode, Days: p.Days, Digested: p.Digested.Duration, Overdue: p.Overdue.Duration}
+	if k.Mode == noRetention {
+		k.Mode, k.Days = "", 0
+	}
+	return k
+}
+
+const noRetention = "none"
+
+func (p *Protection) defaults() {
+	p.Mode, p.Days = cmp.Or(p.Mode, canary.Compliance), cmp.Or(p.Days, 365)
+	p.Digested.Duration = cmp.Or(p.Digested.Duration, 2*time.Hour+15*time.Minute)
+	p.Overdue.Duration = cmp.Or(p.Overdue.Duration, 24*time.Hour)
+}
+
+func (p Protection) check(bad func(field, format string, args ...any)) {
+	if !slices.Contains([]string{canary.Compliance, canary.Governance, noRetention}, p.Mode) {
+		bad("mode", "protection mode %q is not known; known: COMPLIANCE, GOVERNANCE, none", p.Mode)
+	}
+	if p.Days < 1 {
+		bad("days", "protection of %d days: at least 1, or mode: none", p.Days)
+	}
+	if p.Digested.Duration >= p.Overdue.Duration {
+		bad("digested", "protection.digested (%s) must be shorter than protection.overdue (%s)", p.Digested, p.Overdue)
+	}
 }
 
 // Ledger is where the signed log is kept: in a directory or in S3.
@@ -357,6 +410,9 @@ func yamlErrors(file string, err error) error {
 }
 
 func (c *Config) defaults() {
+	for i := range c.LogStores {
+		c.LogStores[i].Protection.defaults()
+	}
 	for _, d := range []struct {
 		d *Duration
 		v time.Duration
@@ -451,6 +507,10 @@ func (c *Config) check(root *yaml.Node) error {
 		if s.RoleARN != "" && !roleARN.MatchString(s.RoleARN) {
 			bad(at+".role_arn", "role_arn %q is not the ARN of a role", s.RoleARN)
 		}
+		if s.HomeRegion != "" && !regionID.MatchString(s.HomeRegion) {
+			bad(at+".home_region", "log store %q: %q is not a region", s.Name, s.HomeRegion)
+		}
+		s.Protection.check(func(field, format string, args ...any) { bad(at+".protection."+field, format, args...) })
 	}
 	if c.Ledger.Origin == "" || strings.ContainsAny(c.Ledger.Origin, " \n+") {
 		bad("ledger.origin", "the ledger needs an origin without spaces or '+', such as auditcanary.example.com/prod")
