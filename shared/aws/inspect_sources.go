@@ -49,7 +49,11 @@ func (i *Inspector) Sources(ctx context.Context, q SourcesQuery) (inventory.Snap
 			r.start(func() { r.list(inventory.Place{Account: a.ID, Region: region}) })
 		}
 	}
-	r.start(func() { r.bucket(q.At, q.Bucket) })
+	if q.At.Account == "" {
+		r.out.Unread = append(r.out.Unread, inventory.Unread{Place: q.At, What: "bucket " + q.Bucket, Why: "its account is not known: name the reader role of that account, log_stores.role_arn in the configuration"})
+	} else {
+		r.start(func() { r.bucket(q.At, q.Bucket) })
+	}
 	r.alerts(q.Alerts)
 	r.wait()
 	for _, arn := range slices.Sorted(maps.Keys(r.trails)) {
@@ -68,7 +72,10 @@ func (i *Inspector) Sources(ctx context.Context, q SourcesQuery) (inventory.Snap
 
 // accounts are all in which anything is to be read.
 func (q SourcesQuery) accounts() []string {
-	ids := []string{q.At.Account}
+	var ids []string
+	if q.At.Account != "" {
+		ids = append(ids, q.At.Account)
+	}
 	for _, a := range q.Accounts {
 		ids = append(ids, a.ID)
 	}
@@ -397,7 +404,7 @@ func newLifecycle(rules []s3types.LifecycleRule) *[]inventory.LifecycleRule {
 		if r.Status == s3types.ExpirationStatusDisabled {
 			continue
 		}
-		one := inventory.LifecycleRule{ID: aws.ToString(r.ID)}
+		one := inventory.LifecycleRule{ID: aws.ToString(r.ID), Prefix: aws.ToString(r.Prefix)}
 		if f := r.Filter; f != nil {
 			one.Prefix = aws.ToString(f.Prefix)
 			if f.And != nil {

@@ -49,12 +49,12 @@ func (j *judge) bucket(b Bucket) {
 	want := j.in.Archive
 	need := fmt.Sprintf("default retention %s of at least %d days", want.Mode, want.Days)
 	switch l := b.Lock; {
-	case l == nil:
+	case l == nil || want.Mode == "":
 	case !l.Enabled:
 		add(BucketUnlocked, "it has no Object Lock", need)
 	case l.Mode == "":
 		add(BucketRetention, "new objects get no retention", need)
-	case l.Mode != want.Mode && l.Mode != "COMPLIANCE", l.Days < want.Days:
+	case l.Mode != want.Mode && l.Mode != "COMPLIANCE" || l.Days < want.Days:
 		add(BucketRetention, fmt.Sprintf("default retention %s of %d days", l.Mode, l.Days), need)
 	}
 	if b.Lifecycle != nil {
@@ -79,6 +79,7 @@ func (j *judge) bucket(b Bucket) {
 // removes says what a rule removes too early, "" if nothing.
 func (r LifecycleRule) removes(days int) string {
 	switch {
+	case days == 0: // nobody asks for any retention
 	case !r.ExpireOn.IsZero():
 		return "removes everything on " + r.ExpireOn.UTC().Format(time.DateOnly)
 	case r.ExpireDays > 0 && r.ExpireDays < days:

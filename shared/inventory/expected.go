@@ -33,7 +33,7 @@ type Archive struct {
 	// Name by which verdicts call it.
 	Name           string
 	Bucket, Prefix string
-	// Mode and Days of the retention that new objects must have.
+	// Mode and Days of the retention that new objects must have; "" and 0 = none.
 	Mode string
 	Days int
 }

@@ -41,7 +41,7 @@ func Take(in Input) Report {
 		}
 	}
 	for _, s := range coverage.Sources() {
-		if !slices.Contains([]string{ManagementEvents, DataEvents, NetworkActivity, SignIn}, s.ID) {
+		if !slices.Contains(Classes(), s.ID) {
 			row := j.row(Place{}, s.ID)
 			row.Status, row.Detail = canary.NotRun, "no setting of the provider tells of it: "+s.Limits
 			r.Rows = append(r.Rows, row)

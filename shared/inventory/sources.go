@@ -18,6 +18,9 @@ const (
 	SignIn           = "console-sign-in"
 )
 
+// Classes lists them.
+func Classes() []string { return []string{ManagementEvents, DataEvents, NetworkActivity, SignIn} }
+
 // Row is one class of sources in one account and region.
 type Row struct {
 	Account string `json:"account"`
@@ -74,7 +77,7 @@ func (j *judge) recorders(p Place) (all []recorder) {
 func (j *judge) sources(p Place) []Row {
 	if !slices.Contains(j.in.Snapshot.Listed, p) {
 		var rows []Row
-		for _, class := range []string{ManagementEvents, DataEvents, NetworkActivity, SignIn} {
+		for _, class := range Classes() {
 			r := j.row(p, class)
 			r.Status, r.Detail, r.Findings = canary.Inconclusive, "the trails seen here could not be listed", []Kind{NotRead}
 			rows = append(rows, r)
