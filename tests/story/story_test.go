@@ -8,6 +8,8 @@
 //	config OLD NEW                          replace text in the configuration; OLD must be there
 //	unproven FILE                           print what a summary does not prove, a line each
 //	calls                                   print the mutating calls the cloud saw, with counts
+//	root ACCOUNT/REGION SERVICE OPERATION   make a call as the root user, see rootCmd
+//	advance DURATION                        put the sandbox's clock forward
 //	leftovers                               print what canaries left in the cloud, by its own account
 package story
 
@@ -91,6 +93,8 @@ func TestStories(t *testing.T) {
 			"unproven":  unprovenCmd,
 			"calls":     callsCmd,
 			"leftovers": leftoversCmd,
+			"root":      rootCmd,
+			"advance":   advanceCmd,
 		},
 	})
 }
