@@ -404,7 +404,9 @@ func newLifecycle(rules []s3types.LifecycleRule) *[]inventory.LifecycleRule {
 		if r.Status == s3types.ExpirationStatusDisabled {
 			continue
 		}
-		one := inventory.LifecycleRule{ID: aws.ToString(r.ID), Prefix: aws.ToString(r.Prefix)}
+		one := inventory.LifecycleRule{ID: aws.ToString(r.ID)}
+		//lint:ignore SA1019 rules that were made long ago have it here
+		one.Prefix = aws.ToString(r.Prefix)
 		if f := r.Filter; f != nil {
 			one.Prefix = aws.ToString(f.Prefix)
 			if f.And != nil {
