@@ -44,7 +44,7 @@ func clean() Input {
 			Listed: []Place{east, west},
 			Trails: []Trail{{
 				ARN: org, Name: "org-trail", Account: "100000000001", Home: "us-east-1", MultiRegion: true, Organization: true, GlobalEvents: true, Validation: true,
-				Bucket: "archive", Selectors: everything(),
+				Bucket: "archive", Selectors: everything(), LogGroup: "arn:aws:logs:us-east-1:100000000001:log-group:trail:*",
 			}},
 			Recordings: []Recording{{east, org, fine()}, {west, org, fine()}},
 			Buckets: []Bucket{{
@@ -299,6 +299,13 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"the log group may be deleted", func(in *Input) { in.Snapshot.LogGroups[0].Protected = false }, []string{"log-group-unprotected 100000000001/us-east-1"}, ""},
 		{"the log group may be deleted, as nobody minds", func(in *Input) { in.Snapshot.LogGroups[0].Protected = false; in.Alerts.LogGroups[0].Protected = false }, nil, LogGroupUnprotected},
 
+		{"the trail cannot write to the group", func(in *Input) { in.status(1).LogGroupError = "AccessDenied" }, []string{"log-group-not-fed 111122223333/eu-west-1"}, ""},
+		{"the trail cannot write to a group that nobody relies on", func(in *Input) {
+			in.status(1).LogGroupError = "AccessDenied"
+			in.trail().LogGroup = "arn:aws:logs:us-east-1:100000000001:log-group:other:*"
+		}, nil, LogGroupNotFed},
+		{"only the group's filter is relied on", func(in *Input) { in.status(1).LogGroupError = "AccessDenied"; in.Alerts.LogGroups = nil }, []string{"log-group-not-fed 111122223333/eu-west-1"}, ""},
+
 		{"something could not be read", func(in *Input) { in.Snapshot.Unread = []Unread{{east, "kms:DescribeKey", "refused"}} }, []string{"not-read 111122223333/us-east-1"}, ""},
 		{"everything was read", func(*Input) {}, nil, NotRead},
 	}
@@ -443,7 +450,7 @@ func TestProofsAreTheLastOfACategoryInAPlace(t *testing.T) {
 		{"elsewhere", []coverage.Test{{Account: west.Account, Region: "us-east-1", Category: "keys", Scenario: "aws/key", Canary: "c1", At: now, Status: canary.Pass}}, "unproven configured, and never proven"},
 	} {
 		in.Tests = tc.tests
-		p := in.proof(west, "keys")
+		p := newJudge(in).proof(west, "keys")
 		got := string(p.State) + " "
 		if p.Canary != "" {
 			got += p.Canary + " "
@@ -460,7 +467,7 @@ func TestProofsAreTheLastOfACategoryInAPlace(t *testing.T) {
 	}{
 		{west, "roles", Missing}, {east, "roles", Unproven}, {east, "keys", Missing}, {west, "saas", Missing}, {Place{"999999999999", "us-east-1"}, "keys", Missing},
 	} {
-		if p := in.proof(tc.place, tc.category); p.State != tc.want || p.Reason == "" {
+		if p := newJudge(in).proof(tc.place, tc.category); p.State != tc.want || p.Reason == "" {
 			t.Errorf("%s at %s: %s (%s), want %s", tc.category, tc.place, p.State, p.Reason, tc.want)
 		}
 	}

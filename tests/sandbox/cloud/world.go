@@ -147,8 +147,8 @@ type Trail struct {
 	Logging                               bool
 	Started, Stopped                      time.Time
 	CustomSelectors                       bool
-	// Prefix in the bucket, ARN of the key, "" = none.
-	Prefix, Key string
+	// Prefix in the bucket, ARNs of the key and the log group, "" = none.
+	Prefix, Key, LogGroup string
 	// NoGlobalEvents: the services without a region are left out.
 	NoGlobalEvents bool
 }
