@@ -143,7 +143,7 @@ func (j *judge) management(p Place, all []recorder) Row {
 			row.by(t)
 			if len(j.flow(t)) == 0 {
 				working = working.or(t.reach)
-				if t.Validation && len(j.digests(t)) == 0 {
+				if len(j.digests(t)) == 0 {
 					validated = validated.or(t.reach)
 				}
 			}
