@@ -43,7 +43,14 @@ func (o operations) CheckCall(op string, params map[string]any) error {
 	return errors.Join(errs...)
 }
 
+func (o operations) CheckAttempt(op string, params map[string]any) error {
+	return o.CheckCall(op, params)
+}
+func (o operations) CheckLook(op string, params map[string]any) error { return o.CheckCall(op, params) }
+
 var allowed = operations{
+	"cloudtrail:GetTrailStatus":         {"Name"},
+	"s3:GetBucketPolicy":                {"Bucket"},
 	"iam:CreateRole":                    {"RoleName", "Path", "Description", "AssumeRolePolicyDocument", "PermissionsBoundary", "Tags"},
 	"iam:DeleteRole":                    {"RoleName"},
 	"iam:AttachRolePolicy":              {"RoleName", "PolicyArn"},
@@ -86,6 +93,9 @@ func TestEveryBuiltInScenarioIsCleanAndInTheCatalogue(t *testing.T) {
 				undo = st.Undo.Call
 			}
 			fmt.Fprintf(&list, "  - %s: %s, undo %s\n", st.ID, st.Call, undo)
+			for _, p := range st.Protection {
+				fmt.Fprintf(&list, "    looks %s, requires %q, expects %q\n", p.Read, p.Requires, p.Expect)
+			}
 		}
 		for _, r := range s.Rules {
 			fmt.Fprintf(&list, "  expect %s\n", r.Text)

@@ -25,6 +25,8 @@ type scene struct {
 	// name of the canary, "auditcanary-<id>"; in a sweep only "auditcanary".
 	name     string
 	fixtures map[string]string
+	// seen is what was read of a protection; nil until then.
+	seen []canary.Reading
 }
 
 func (g guards) check(s scene, operation string, params map[string]any) error {

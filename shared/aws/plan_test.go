@@ -62,6 +62,9 @@ type check func(string, map[string]any) error
 
 func (c check) CheckCall(op string, params map[string]any) error { return c(op, params) }
 
+func (c check) CheckAttempt(op string, params map[string]any) error { return CheckAttempt(op, params) }
+func (c check) CheckLook(op string, params map[string]any) error    { return CheckLook(op, params) }
+
 // loaded is the catalogue, read once; nobody changes it (see scenario).
 var loaded = sync.OnceValues(func() ([]canary.Scenario, error) {
 	return scenarios.Load(scenarios.Options{Check: check(CheckCall)})

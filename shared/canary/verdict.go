@@ -237,7 +237,9 @@ type Evidence struct {
 	Intents []Intent
 	// Receipts in order, undo attempts among them.
 	Receipts []Receipt
-	Cleanup  Cleanup
+	// Inspections of what protects the things that steps attempt to take away.
+	Inspections []Inspection
+	Cleanup     Cleanup
 }
 
 // Intent is written to the ledger before the call it announces.

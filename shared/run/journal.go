@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 )
 
@@ -23,18 +24,19 @@ type Entry struct {
 	Run    string    `json:"run"`
 	Canary string    `json:"canary,omitempty"`
 
-	Begun    *Begun          `json:"begun,omitempty"`
-	Planned  *Plan           `json:"planned,omitempty"`
-	Blocked  *Blocked        `json:"blocked,omitempty"`
-	Intent   *canary.Intent  `json:"intent,omitempty"`
-	Receipt  *canary.Receipt `json:"receipt,omitempty"`
-	Injected *Injected       `json:"injected,omitempty"`
-	Sighted  *Sighted        `json:"sighted,omitempty"`
-	Verdict  *canary.Verdict `json:"verdict,omitempty"`
-	Forged   *Sighted        `json:"forged,omitempty"`
-	Listed   *Listed         `json:"listed,omitempty"`
-	Swept    *Swept          `json:"swept,omitempty"`
-	Own      *Own            `json:"own,omitempty"`
+	Begun     *Begun             `json:"begun,omitempty"`
+	Planned   *Plan              `json:"planned,omitempty"`
+	Blocked   *Blocked           `json:"blocked,omitempty"`
+	Inspected *canary.Inspection `json:"inspected,omitempty"`
+	Intent    *canary.Intent     `json:"intent,omitempty"`
+	Receipt   *canary.Receipt    `json:"receipt,omitempty"`
+	Injected  *Injected          `json:"injected,omitempty"`
+	Sighted   *Sighted           `json:"sighted,omitempty"`
+	Verdict   *canary.Verdict    `json:"verdict,omitempty"`
+	Forged    *Sighted           `json:"forged,omitempty"`
+	Listed    *Listed            `json:"listed,omitempty"`
+	Swept     *Swept             `json:"swept,omitempty"`
+	Own       *Own               `json:"own,omitempty"`
 }
 
 // Begun opens a run.
@@ -262,6 +264,26 @@ func (s *State) unanswered(si canary.Sighting) bool {
 			return true
 		}
 	}
+	return cs.mayLook(si)
+}
+
+// mayLook reports whether a record may be that of a look at a protection which the
+// ledger has not got: the process died between the look and its entry.
+func (c *CanaryState) mayLook(si canary.Sighting) bool {
+	ev := c.Evidence
+	for _, ps := range c.Plan.Steps {
+		attempted := slices.ContainsFunc(ev.Intents, func(in canary.Intent) bool { return in.Step == ps.Step && in.Phase == canary.PhaseDo })
+		if ev.Inspected(ps.Step, canary.Before) && (!attempted || ev.Inspected(ps.Step, canary.After)) {
+			continue
+		}
+		for _, look := range ps.Looks {
+			service, operation, _ := strings.Cut(look.Operation, ":")
+			recorded := event.RecordedOperation(service+".amazonaws.com", operation)
+			if found := si.Event.API.Operation; found == operation || found == recorded {
+				return true
+			}
+		}
+	}
 	return false
 }
 
@@ -341,6 +363,13 @@ func (s *State) Apply(leaf []byte) error {
 	switch {
 	case e.Type == "blocked" && e.Blocked != nil:
 		cs.Evidence.Blocked = e.Blocked.Reason
+	case e.Type == "inspected" && e.Inspected != nil:
+		cs.Evidence.Inspections = append(cs.Evidence.Inspections, *e.Inspected)
+		for _, r := range e.Inspected.Readings {
+			for _, id := range r.RequestIDs {
+				s.ours[id] = true
+			}
+		}
 	case e.Type == "intent" && e.Intent != nil:
 		cs.Evidence.Intents = append(cs.Evidence.Intents, *e.Intent)
 		cs.Evidence.Cleanup = canary.Cleanup{} // what was listed before says nothing now
