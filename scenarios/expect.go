@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
@@ -56,18 +57,18 @@ func CompileExpect(expr string) (Expectation, error) {
 }
 
 // ReplyExpectation says whether the reply of a look at a protection, as far as it is
-// kept, is as a scenario wants it; params are those it was asked for with. Errors and
-// bounds are an Expectation's.
-type ReplyExpectation func(reply, params map[string]any) (bool, error)
+// kept, is as a scenario wants it; params are those it was asked for with, and now when
+// it was given. Errors and bounds are an Expectation's.
+type ReplyExpectation func(reply, params map[string]any, now time.Time) (bool, error)
 
-// CompileReply compiles a CEL expression over `reply` and `params`.
+// CompileReply compiles a CEL expression over `reply`, `params` and `now`.
 func CompileReply(expr string) (ReplyExpectation, error) {
-	eval, err := compile(expr, []string{"reply", "params"}, func(*ast.AST) error { return nil })
+	eval, err := compile(expr, []string{"reply", "params", "now"}, func(*ast.AST) error { return nil })
 	if err != nil {
 		return nil, err
 	}
-	return func(reply, params map[string]any) (bool, error) {
-		return eval(map[string]any{"reply": reply, "params": params})
+	return func(reply, params map[string]any, now time.Time) (bool, error) {
+		return eval(map[string]any{"reply": reply, "params": params, "now": now})
 	}, nil
 }
 

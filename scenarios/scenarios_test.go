@@ -394,8 +394,8 @@ func TestLoadChooses(t *testing.T) {
 		include, exclude []string
 		want             []string
 	}{
-		{[]string{"aws/cloudtrail-stop-*"}, nil, []string{"aws/cloudtrail-stop-logging-decoy", "aws/cloudtrail-stop-logging-denied"}},
-		{[]string{"aws/cloudtrail-stop-*", "aws/kms-disable-*"}, []string{"*/*-denied"}, []string{"aws/cloudtrail-stop-logging-decoy", "aws/kms-disable-key"}},
+		{[]string{"aws/cloudtrail-stop-logging-d*"}, nil, []string{"aws/cloudtrail-stop-logging-decoy", "aws/cloudtrail-stop-logging-denied"}},
+		{[]string{"aws/cloudtrail-stop-logging-d*", "aws/kms-disable-*"}, []string{"*/*-denied"}, []string{"aws/cloudtrail-stop-logging-decoy", "aws/kms-disable-key"}},
 		{nil, []string{"aws/*"}, nil},
 	}
 	for _, tt := range tests {

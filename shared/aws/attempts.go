@@ -44,15 +44,14 @@ const (
 // what makes the attempt harmless should it succeed. Which of several ways is meant
 // is told by the parameter: anyOf.
 //
-// An undo is what restores the fixture should the attempt succeed; where a scenario
-// gives none, it says why.
+// An undo is what restores the fixture should the attempt succeed.
 var attempts = map[string]operation{
 	// The event selectors are those the trail has; the trails record nothing, or are
 	// named where the call cannot succeed: a trail is changed in its home region only,
 	// and that of the organisation by its management account only (CloudTrail API
 	// reference, InvalidHomeRegionException; user guide, organization trails).
 	"cloudtrail:StopLogging": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StopLogging), subject: on("Name"), undo: "cloudtrail:StartLogging", guards: guards{only("", "Name"),
-		oneOf(guards{markedName("Name"), isFixture("Name", fixtureLockedTrail)}, guards{isFixture("Name", fixtureMultiRegionTrail), elsewhere("Name")}, guards{isFixture("Name", fixtureOrganizationTrail), foreign("Name")})},
+		oneOf(guards{markedName("Name"), isFixture("Name", fixtureLockedTrail)}, guards{outOfReach("Name")})}, idle: guards{outOfReach("Name")},
 		grants: grants{allow(trail, nil, "cloudtrail:StopLogging")}},
 	"cloudtrail:DeleteTrail":       {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).DeleteTrail), guards: guards{only("", "Name"), isFixture("Name", fixtureMultiRegionTrail), elsewhere("Name")}, grants: grants{allow(trail, nil, "cloudtrail:DeleteTrail")}},
 	"cloudtrail:PutEventSelectors": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).PutEventSelectors), guards: guards{markedName("TrailName"), isFixture("TrailName", fixtureLockedTrail), only("", "TrailName", "AdvancedEventSelectors"), asRead("AdvancedEventSelectors", "AdvancedEventSelectors")}, grants: grants{allow(selectorTrail, nil, "cloudtrail:PutEventSelectors")}},
@@ -190,6 +189,11 @@ func foreign(param string) guard {
 		}
 		return nil
 	}
+}
+
+// outOfReach: a trail that cannot be stopped from here, whatever one may.
+func outOfReach(param string) guard {
+	return oneOf(guards{isFixture(param, fixtureMultiRegionTrail), elsewhere(param)}, guards{isFixture(param, fixtureOrganizationTrail), foreign(param)})
 }
 
 // asRead: the parameter is what was read before the attempt: in a plan the reference

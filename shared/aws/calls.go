@@ -100,6 +100,9 @@ type operation struct {
 	// guards refuse parameters that are not provably harmless; undone those of an
 	// undo, beyond its own guards, that would not bring back what was.
 	guards, undone guards
+	// idle are guards of an attempt: where they agree, it would come to nothing even if
+	// nobody denied it, and needs no undo.
+	idle guards
 	// grants are what the caller must be allowed, and no more.
 	grants grants
 }

@@ -103,7 +103,7 @@ func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedS
 	switch {
 	case st.Undo != nil && st.NoUndo != "":
 		return out, fmt.Errorf("%s has an undo and a reason why none is needed", st.Call)
-	case st.Undo == nil && op.undo != "" && kind != canary.DryRun && len(seen) == 0:
+	case st.Undo == nil && op.undo != "" && kind != canary.DryRun && (op.idle == nil || op.idle.check(s, st.Call, do.Params) != nil):
 		return out, fmt.Errorf("%s has no undo: it must be undone by %s", st.Call, op.undo)
 	case st.Undo == nil && st.NoUndo == "":
 		return out, fmt.Errorf("%s has no undo, and no reason (no_undo) why none is needed", st.Call)

@@ -39,6 +39,10 @@ func testTarget() Target {
 				"vpc": "vpc-0123456789abcdef0", "snapshot": "snap-0123456789abcdef0",
 				"guardduty_detector": "0123456789abcdef0123456789abcdef", "security_hub": "arn:aws:securityhub:eu-west-1:111122223333:hub/default",
 				"selector_trail": "auditcanary-selector", "log_group": "auditcanary-retention", "locked_rule": "auditcanary-locked",
+				"locked_bucket": "auditcanary-111122223333-eu-west-1-locked", "locked_object": "auditcanary-object",
+				"pending_key": "1f0a4f3c-0000-4000-8000-000000000004", "protected_log_group": "auditcanary-protected",
+				"locked_vault": "auditcanary-locked", "locked_recovery_point": "arn:aws:backup:eu-west-1:111122223333:recovery-point:1f0a4f3c-0000-4000-8000-000000000005",
+				"multi_region_trail_arn": "arn:aws:cloudtrail:us-east-1:111122223333:trail/auditcanary-multi", "organization_trail_arn": "arn:aws:cloudtrail:us-east-1:100000000001:trail/org-trail",
 			},
 		},
 	}

@@ -121,18 +121,19 @@ type Protection struct {
 	// Requires are CEL expressions over the reply that must hold, or else the attempt
 	// would not be harmless: it is not made, and nothing is found out.
 	Requires []string `json:"requires,omitempty"`
-	// Expect are CEL expressions over the reply (and params, with which it was asked for)
-	// that say that the protection is there. If one does not hold, that is the failure:
+	// Expect are CEL expressions over the reply (and params, with which it was asked for,
+	// and now, when it was given) that say that the protection is there. If one does not hold, that is the failure:
 	// nothing is attempted.
 	Expect []string `json:"expect,omitempty"`
 	// Rules are the same, compiled by whoever read the file: first Requires, then Expect.
 	Rules []ReplyRule `json:"-"`
 }
 
-// ReplyRule is one compiled expression over a reply and the parameters it was asked for with.
+// ReplyRule is one compiled expression over a reply, the parameters it was asked for
+// with, and the time at which it was given.
 type ReplyRule struct {
 	Text  string
-	Holds func(reply, params map[string]any) (bool, error)
+	Holds func(reply, params map[string]any, now time.Time) (bool, error)
 }
 
 // Undo is the call that reverses a step. It must be idempotent: gone already is done.

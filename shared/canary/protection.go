@@ -73,7 +73,7 @@ func (p Protection) Weigh(r *Reading) {
 		return
 	}
 	for i, rule := range p.Rules {
-		holds, err := rule.Holds(reply, r.Call.Params)
+		holds, err := rule.Holds(reply, r.Call.Params, r.Ended)
 		switch {
 		case err != nil:
 			r.Err = err.Error()

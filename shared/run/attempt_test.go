@@ -85,8 +85,8 @@ func (s session) recorded(operation, id string) canary.Sighting {
 
 // probe is a scenario that attempts to take the vault's lock away.
 func probe(step canary.Step) canary.Scenario {
-	field := func(name string) func(reply, _ map[string]any) (bool, error) {
-		return func(reply, _ map[string]any) (bool, error) { return reply[name] == true, nil }
+	field := func(name string) func(reply, _ map[string]any, _ time.Time) (bool, error) {
+		return func(reply, _ map[string]any, _ time.Time) (bool, error) { return reply[name] == true, nil }
 	}
 	step.ID, step.Call, step.NoUndo = "try", "test:Unlock", "the value that is put is the one that is there"
 	step.Params = map[string]any{"Value": "${protection.Value}"}

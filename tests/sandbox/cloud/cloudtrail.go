@@ -14,6 +14,7 @@ func cloudtrailService() service {
 		ops: map[string]operation{
 			"StopLogging":       {needs: onTrail("cloudtrail:StopLogging", "Name"), do: setLogging(false)},
 			"StartLogging":      {needs: onTrail("cloudtrail:StartLogging", "Name"), do: setLogging(true)},
+			"DeleteTrail":       {needs: onTrail("cloudtrail:DeleteTrail", "Name"), do: deleteTrail},
 			"PutEventSelectors": {needs: onTrail("cloudtrail:PutEventSelectors", "TrailName"), do: putEventSelectors},
 			"GetEventSelectors": {readOnly: true, needs: onTrail("cloudtrail:GetEventSelectors", "TrailName"), do: getEventSelectors},
 			"GetTrailStatus":    {readOnly: true, needs: onTrail("cloudtrail:GetTrailStatus", "Name"), do: getTrailStatus},
@@ -23,11 +24,11 @@ func cloudtrailService() service {
 			"LookupEvents":      {readOnly: true, needs: anyOf("cloudtrail:LookupEvents"), do: lookupEvents},
 		},
 		seed: seedSelectors,
-		fixtures: func(_, region string) map[string]string {
+		fixtures: func(account, region string) map[string]string {
 			if region == "*" {
-				return nil
+				return map[string]string{"organization_trail_arn": orgTrailARN}
 			}
-			return map[string]string{"selector_trail": selectorTrail}
+			return map[string]string{"selector_trail": selectorTrail, "multi_region_trail_arn": multiRegionTrailARN(account, region)}
 		},
 	}
 }
@@ -45,6 +46,9 @@ func seedSelectors(w *Seed, account, region string) {
 	decoy := *r.Trails["auditcanary-decoy"]
 	decoy.Name = selectorTrail
 	r.Trails[selectorTrail] = &decoy
+	multi := decoy
+	multi.Name, multi.MultiRegion = multiRegionTrail+region, true
+	r.Trails[multi.Name] = &multi
 	for name := range r.Trails {
 		r.Put(eventSelectors, &Thing{ID: name, Attr: map[string]any{"AdvancedEventSelectors": []any{
 			map[string]any{"Name": "auditcanary-nothing", "FieldSelectors": []any{
