@@ -200,9 +200,6 @@ func (k *call) vaultMember(v *Thing) map[string]any {
 		"BackupVaultName": v.ID, "BackupVaultArn": v.ARN, "CreationDate": v.Attr["created"], "EncryptionKeyArn": k.backupKey(),
 		"NumberOfRecoveryPoints": len(k.recoveryPoints(v.ID)), "Locked": v.Attr["locked"] == true,
 	}
-	if v.Attr["final"] == true {
-		m["LockDate"] = lockDate
-	}
 	for attr, name := range map[string]string{"min": "MinRetentionDays", "max": "MaxRetentionDays"} {
 		if v.Attr[attr] != nil {
 			m[name] = v.Attr[attr]

@@ -16,6 +16,9 @@ const protectFixtures = `{"Sid":"ProtectLockedBuckets","Effect":"Deny","Action":
  {"Sid":"ProtectKeys","Effect":"Deny","Action":["kms:ScheduleKeyDeletion","kms:DisableKey"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/protected":"yes"}}},
  {"Sid":"ProtectRecoveryPoints","Effect":"Deny","Action":"backup:DeleteRecoveryPoint","Resource":"*"},`
 
+// WorldRootKey is the root user's access key of an account in every world.
+func WorldRootKey(account string) Key { return key(account, "root") }
+
 // LiftProtection takes the statement with that Sid out of the organisation's service
 // control policies, as somebody does who should not, and reports whether it was there.
 func (c *Cloud) LiftProtection(sid string) bool {
@@ -210,9 +213,6 @@ const (
 	lockedVault    = "auditcanary-locked"
 )
 
-// lockDate is the day since which the locked vault's lock is final.
-var lockDate = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC).Unix()
-
 func recoveryPointARN(account, region string) string {
 	return "arn:aws:backup:" + region + ":" + account + ":recovery-point:" + keyID(account, region+"/recovery-point")
 }
@@ -222,7 +222,7 @@ func seedLockedVault(w *Seed, account, region string) {
 	fixture := map[string]string{"auditcanary": "fixture"}
 	created := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC).Unix()
 	r.Put(backupVaults, &Thing{ID: lockedVault, ARN: "arn:aws:backup:" + region + ":" + account + ":backup-vault:" + lockedVault, Tags: fixture,
-		Attr: map[string]any{"created": created, "locked": true, "final": true, "min": 365.0}})
+		Attr: map[string]any{"created": created, "locked": true, "min": 365.0}})
 	arn := recoveryPointARN(account, region)
 	r.Put(recoveryPoints, &Thing{ID: arn, ARN: arn, Tags: fixture, Attr: map[string]any{"vault": lockedVault, "created": created}})
 }
