@@ -42,7 +42,7 @@ const (
 // protection has been seen to stand (run.Prober). What is on it need not be on the
 // list of operations: the guards here name the one fixture each is for, and demand
 // what makes the attempt harmless should it succeed. Which of several ways is meant
-// is told by the parameter: anyOf.
+// is told by the parameter: oneOf.
 //
 // An undo is what restores the fixture should the attempt succeed.
 var attempts = map[string]operation{
@@ -134,16 +134,18 @@ func isFixture(param, fixture string) guard {
 	}
 }
 
-// oneOf: all guards of one of the ways agree. The refusal is that of the last.
+// oneOf: all guards of one of the ways agree.
 func oneOf(ways ...guards) guard {
 	return func(s scene, p map[string]any) error {
-		var refused error
+		var refusals []string
 		for _, way := range ways {
-			if refused = way.check(s, "", p); refused == nil {
+			err := way.all(s, p)
+			if err == nil {
 				return nil
 			}
+			refusals = append(refusals, err.Error())
 		}
-		return errors.New(strings.TrimPrefix(refused.Error(), ": "))
+		return errors.New(strings.Join(refusals, "; or "))
 	}
 }
 
@@ -154,13 +156,13 @@ func fixtureTrail(param string) guard {
 
 func lockedBucket() guard {
 	return func(s scene, p map[string]any) error {
-		return guards{markedName("Bucket"), isFixture("Bucket", fixtureLockedBucket)}.check(s, "", p)
+		return guards{markedName("Bucket"), isFixture("Bucket", fixtureLockedBucket)}.all(s, p)
 	}
 }
 
 func lockedObject() guard {
 	return func(s scene, p map[string]any) error {
-		return guards{markedName("Bucket"), isFixture("Bucket", fixtureLockedBucket), isFixture("Key", fixtureLockedObject)}.check(s, "", p)
+		return guards{markedName("Bucket"), isFixture("Bucket", fixtureLockedBucket), isFixture("Key", fixtureLockedObject)}.all(s, p)
 	}
 }
 

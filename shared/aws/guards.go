@@ -30,9 +30,17 @@ type scene struct {
 }
 
 func (g guards) check(s scene, operation string, params map[string]any) error {
+	if err := g.all(s, params); err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	return nil
+}
+
+// all is the first refusal.
+func (g guards) all(s scene, p map[string]any) error {
 	for _, refuse := range g {
-		if err := refuse(s, params); err != nil {
-			return fmt.Errorf("%s: %w", operation, err)
+		if err := refuse(s, p); err != nil {
+			return err
 		}
 	}
 	return nil
