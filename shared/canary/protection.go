@@ -140,13 +140,13 @@ func (p Inspection) Kept(step Step, after Inspection) Answer {
 
 func kept(before, after Reading) Answer {
 	if after.Gone {
-		return Answer{Status: Fail, Detail: fmt.Sprintf("changed by the attempt: after it, %s says that there is none (%s)", after.Call.Operation, after.Outcome.Code)}
+		return Answer{Status: Fail, Detail: fmt.Sprintf("changed between the two looks: after the attempt, %s says that there is none (%s)", after.Call.Operation, after.Outcome.Code)}
 	}
 	was, err1 := before.reply()
 	is, err2 := after.reply()
 	switch {
 	case after.Outcome.Result == Succeeded && err1 == nil && err2 == nil && !reflect.DeepEqual(was, is):
-		return Answer{Status: Fail, Detail: fmt.Sprintf("changed by the attempt: of the reply of %s, %s", after.Call.Operation, change(was, is, ""))}
+		return Answer{Status: Fail, Detail: fmt.Sprintf("changed between the two looks: of the reply of %s, %s", after.Call.Operation, change(was, is, ""))}
 	case after.Err != "":
 		return Answer{Status: Inconclusive, Detail: "whether the attempt changed anything could not be read: " + after.Err}
 	case err1 != nil || err2 != nil:

@@ -157,10 +157,10 @@ func TestALiftedProtectionFailsAndNothingIsHarmed(t *testing.T) {
 		"backup-delete-recovery-point-denied":       {canary.Pass, ""}, // by the vault's lock
 		"cloudtrail-delete-trail-elsewhere-denied":  {canary.Fail, nothing + " (InvalidHomeRegionException"},
 		"cloudtrail-put-event-selectors-denied":     {canary.Fail, allowed},
-		"cloudtrail-stop-logging-denied":            {canary.Fail, allowed + ": the protection is missing; changed by the attempt: of the reply of cloudtrail:GetTrailStatus, IsLogging was true and is false"},
+		"cloudtrail-stop-logging-denied":            {canary.Fail, allowed + ": the protection is missing; changed between the two looks: of the reply of cloudtrail:GetTrailStatus, IsLogging was true and is false"},
 		"cloudtrail-stop-logging-elsewhere-denied":  {canary.Fail, nothing + " (InvalidHomeRegionException"},
 		"cloudtrail-stop-organization-trail-denied": {canary.Pass, ""}, // by being another account's
-		"events-disable-rule-denied":                {canary.Fail, "changed by the attempt: of the reply of events:DescribeRule, State was \"ENABLED\" and is \"DISABLED\""},
+		"events-disable-rule-denied":                {canary.Fail, "changed between the two looks: of the reply of events:DescribeRule, State was \"ENABLED\" and is \"DISABLED\""},
 		"iam-boundary-removal-denied":               {canary.Fail, "Role.PermissionsBoundary was {"},
 		"kms-schedule-pending-deletion-denied":      {canary.Fail, nothing + " (KMSInvalidStateException"},
 		"logs-delete-protected-group-denied":        {canary.Pass, ""}, // by its deletion protection
