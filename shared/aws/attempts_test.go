@@ -94,7 +94,7 @@ func TestATrailInReachIsNotAttempted(t *testing.T) {
 func opened(t *testing.T, w *wire) run.Prober {
 	t.Helper()
 	c := testCloud(t, w.config())
-	i := slices.IndexFunc(catalogue(t), func(s canary.Scenario) bool { return s.ID == "aws/s3-locked-bucket-policy-denied" })
+	i := slices.IndexFunc(catalogue(t), func(s canary.Scenario) bool { return s.ID == "aws/s3-bucket-policy-denied" })
 	p, err := c.Plan(catalogue(t)[i], testCanary("eu-west-1"))
 	if err != nil {
 		t.Fatal(err)

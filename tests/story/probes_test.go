@@ -138,10 +138,10 @@ func (p *prober) hold(lines map[string]run.Line, want map[string]claim) {
 }
 
 var probes = []string{
-	"backup-delete-recovery-point-denied", "cloudtrail-delete-trail-elsewhere-denied", "cloudtrail-put-event-selectors-denied", "cloudtrail-stop-logging-denied",
-	"cloudtrail-stop-logging-elsewhere-denied", "cloudtrail-stop-organization-trail-denied", "events-disable-rule-denied", "kms-schedule-pending-deletion-denied",
-	"logs-delete-protected-group-denied", "s3-delete-locked-object-denied", "s3-locked-bucket-lifecycle-denied", "s3-locked-bucket-policy-denied",
-	"s3-object-lock-configuration-denied", "s3-shorten-retention-denied", "iam-boundary-removal-denied",
+	"backup-recovery-point-denied", "cloudtrail-remote-delete-denied", "cloudtrail-put-event-selectors-denied", "cloudtrail-stop-logging-denied",
+	"cloudtrail-remote-stop-denied", "cloudtrail-organization-stop-denied", "events-disable-rule-denied", "kms-pending-deletion-denied",
+	"logs-delete-group-denied", "s3-locked-delete-denied", "s3-lifecycle-denied", "s3-bucket-policy-denied",
+	"s3-object-lock-denied", "s3-retention-denied", "iam-boundary-removal-denied",
 }
 
 // TestALiftedProtectionFailsAndNothingIsHarmed: nothing denies the calls any more.
@@ -154,21 +154,21 @@ func TestALiftedProtectionFailsAndNothingIsHarmed(t *testing.T) {
 	lines := p.inject(false, probes...)
 	const allowed, nothing = "was allowed, and had to be denied", "was not denied, it only came to nothing"
 	p.hold(lines, map[string]claim{
-		"backup-delete-recovery-point-denied":       {canary.Pass, ""}, // by the vault's lock
-		"cloudtrail-delete-trail-elsewhere-denied":  {canary.Fail, nothing + " (InvalidHomeRegionException"},
-		"cloudtrail-put-event-selectors-denied":     {canary.Fail, allowed},
-		"cloudtrail-stop-logging-denied":            {canary.Fail, allowed + ": the protection is missing; changed between the two looks: of the reply of cloudtrail:GetTrailStatus, IsLogging was true and is false"},
-		"cloudtrail-stop-logging-elsewhere-denied":  {canary.Fail, nothing + " (InvalidHomeRegionException"},
-		"cloudtrail-stop-organization-trail-denied": {canary.Pass, ""}, // by being another account's
-		"events-disable-rule-denied":                {canary.Fail, "changed between the two looks: of the reply of events:DescribeRule, State was \"ENABLED\" and is \"DISABLED\""},
-		"iam-boundary-removal-denied":               {canary.Fail, "Role.PermissionsBoundary was {"},
-		"kms-schedule-pending-deletion-denied":      {canary.Fail, nothing + " (KMSInvalidStateException"},
-		"logs-delete-protected-group-denied":        {canary.Pass, ""}, // by its deletion protection
-		"s3-delete-locked-object-denied":            {canary.Pass, ""}, // by Object Lock
-		"s3-locked-bucket-lifecycle-denied":         {canary.Fail, allowed},
-		"s3-locked-bucket-policy-denied":            {canary.Fail, allowed},
-		"s3-object-lock-configuration-denied":       {canary.Fail, allowed},
-		"s3-shorten-retention-denied":               {canary.Pass, ""}, // by Object Lock
+		"backup-recovery-point-denied":          {canary.Pass, ""}, // by the vault's lock
+		"cloudtrail-remote-delete-denied":       {canary.Fail, nothing + " (InvalidHomeRegionException"},
+		"cloudtrail-put-event-selectors-denied": {canary.Fail, allowed},
+		"cloudtrail-stop-logging-denied":        {canary.Fail, allowed + ": the protection is missing; changed between the two looks: of the reply of cloudtrail:GetTrailStatus, IsLogging was true and is false"},
+		"cloudtrail-remote-stop-denied":         {canary.Fail, nothing + " (InvalidHomeRegionException"},
+		"cloudtrail-organization-stop-denied":   {canary.Pass, ""}, // by being another account's
+		"events-disable-rule-denied":            {canary.Fail, "changed between the two looks: of the reply of events:DescribeRule, State was \"ENABLED\" and is \"DISABLED\""},
+		"iam-boundary-removal-denied":           {canary.Fail, "Role.PermissionsBoundary was {"},
+		"kms-pending-deletion-denied":           {canary.Fail, nothing + " (KMSInvalidStateException"},
+		"logs-delete-group-denied":              {canary.Pass, ""}, // by its deletion protection
+		"s3-locked-delete-denied":               {canary.Pass, ""}, // by Object Lock
+		"s3-lifecycle-denied":                   {canary.Fail, allowed},
+		"s3-bucket-policy-denied":               {canary.Fail, allowed},
+		"s3-object-lock-denied":                 {canary.Fail, allowed},
+		"s3-retention-denied":                   {canary.Pass, ""}, // by Object Lock
 	})
 	if left := p.changes(); len(left) != 0 {
 		t.Errorf("harmed: %+v", left)
@@ -191,8 +191,8 @@ func TestWhatIsNotProtectedIsNotAttempted(t *testing.T) {
 
 	// A delete marker is no deletion: the locked version is still there, and still locked.
 	p.must(p.s3().DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: aws.String(key)}))
-	p.hold(p.inject(false, "s3-delete-locked-object-denied", "s3-shorten-retention-denied"), map[string]claim{
-		"s3-delete-locked-object-denied": {canary.Pass, ""}, "s3-shorten-retention-denied": {canary.Pass, ""},
+	p.hold(p.inject(false, "s3-locked-delete-denied", "s3-retention-denied"), map[string]claim{
+		"s3-locked-delete-denied": {canary.Pass, ""}, "s3-retention-denied": {canary.Pass, ""},
 	})
 
 	p.lift("ProtectTrails", "ProtectLockedBuckets", "ProtectKeys", "ProtectRecoveryPoints", "ProtectRules", "ProtectBoundaries")
@@ -211,23 +211,23 @@ func TestWhatIsNotProtectedIsNotAttempted(t *testing.T) {
 	p.must(cloudtrail.NewFromConfig(p.root(cloud.ManagementAccount, "us-east-1")).StopLogging(ctx, &cloudtrail.StopLoggingInput{Name: aws.String(cloud.TrailName)}))
 
 	still := slices.DeleteFunc(slices.Clone(probes), func(s string) bool { // their documents are there, and the same
-		return s == "s3-locked-bucket-lifecycle-denied" || s == "cloudtrail-put-event-selectors-denied"
+		return s == "s3-lifecycle-denied" || s == "cloudtrail-put-event-selectors-denied"
 	})
 	const absent = "the protection is absent: "
 	p.hold(p.inject(false, still...), map[string]claim{
-		"backup-delete-recovery-point-denied":       {canary.Fail, absent + "of the reply of backup:DescribeBackupVault, reply.Locked does not hold"},
-		"cloudtrail-delete-trail-elsewhere-denied":  {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
-		"cloudtrail-stop-logging-denied":            {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
-		"cloudtrail-stop-logging-elsewhere-denied":  {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
-		"cloudtrail-stop-organization-trail-denied": {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
-		"events-disable-rule-denied":                {canary.Fail, absent + "of the reply of events:DescribeRule"},
-		"iam-boundary-removal-denied":               {canary.Fail, absent + "of the reply of iam:GetRole"},
-		"kms-schedule-pending-deletion-denied":      {canary.Inconclusive, "the attempt would not be harmless: of the reply of kms:DescribeKey"},
-		"logs-delete-protected-group-denied":        {canary.Fail, absent + "of the reply of logs:DescribeLogGroups"},
-		"s3-delete-locked-object-denied":            {canary.Fail, absent + "s3:GetObjectRetention says that there is none (NoSuchObjectLockConfiguration); s3:DeleteObject was not attempted"},
-		"s3-locked-bucket-policy-denied":            {canary.Inconclusive, "s3:GetBucketPolicy says that there is none (NoSuchBucketPolicy)"},
-		"s3-object-lock-configuration-denied":       {canary.Fail, absent + "of the reply of s3:GetObjectLockConfiguration"},
-		"s3-shorten-retention-denied":               {canary.Fail, absent + "s3:GetObjectRetention says that there is none"},
+		"backup-recovery-point-denied":        {canary.Fail, absent + "of the reply of backup:DescribeBackupVault, reply.Locked does not hold"},
+		"cloudtrail-remote-delete-denied":     {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
+		"cloudtrail-stop-logging-denied":      {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
+		"cloudtrail-remote-stop-denied":       {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
+		"cloudtrail-organization-stop-denied": {canary.Fail, absent + "of the reply of cloudtrail:GetTrailStatus"},
+		"events-disable-rule-denied":          {canary.Fail, absent + "of the reply of events:DescribeRule"},
+		"iam-boundary-removal-denied":         {canary.Fail, absent + "of the reply of iam:GetRole"},
+		"kms-pending-deletion-denied":         {canary.Inconclusive, "the attempt would not be harmless: of the reply of kms:DescribeKey"},
+		"logs-delete-group-denied":            {canary.Fail, absent + "of the reply of logs:DescribeLogGroups"},
+		"s3-locked-delete-denied":             {canary.Fail, absent + "s3:GetObjectRetention says that there is none (NoSuchObjectLockConfiguration); s3:DeleteObject was not attempted"},
+		"s3-bucket-policy-denied":             {canary.Inconclusive, "s3:GetBucketPolicy says that there is none (NoSuchBucketPolicy)"},
+		"s3-object-lock-denied":               {canary.Fail, absent + "of the reply of s3:GetObjectLockConfiguration"},
+		"s3-retention-denied":                 {canary.Fail, absent + "s3:GetObjectRetention says that there is none"},
 	})
 	if did := p.attempted(); len(did) != 0 {
 		t.Errorf("attempted all the same: %v", did)
@@ -244,11 +244,11 @@ func TestADataEventThatNoTrailSelectsIsMissingAndNobodyClaimsToKnowWhy(t *testin
 			FieldSelectors: []cttypes.AdvancedFieldSelector{{Field: aws.String("eventCategory"), Equals: []string{"Management"}}},
 		}},
 	}))
-	lines := p.inject(true, "s3-delete-locked-object-denied", "s3-locked-bucket-policy-denied")
-	if a := lines["s3-locked-bucket-policy-denied"].Checks[canary.Surfaced]; a.Status != canary.Pass {
+	lines := p.inject(true, "s3-locked-delete-denied", "s3-bucket-policy-denied")
+	if a := lines["s3-bucket-policy-denied"].Checks[canary.Surfaced]; a.Status != canary.Pass {
 		t.Errorf("the record of a management event: %+v", a)
 	}
-	a := lines["s3-delete-locked-object-denied"].Checks[canary.Surfaced]
+	a := lines["s3-locked-delete-denied"].Checks[canary.Surfaced]
 	if a.Status != canary.Fail || a.Hop != "" || !strings.Contains(a.Detail, "where it was lost is unknown: it is a data event") || strings.Contains(a.Detail, "did not emit it") {
 		t.Errorf("surfaced %+v", a)
 	}
