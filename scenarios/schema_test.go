@@ -96,7 +96,7 @@ func generateSchema(t *testing.T) []byte {
 	codes := `^[A-Za-z][A-Za-z0-9._]*$`
 	part(step, "unprotected").Items.Pattern = codes
 	part(step, "unprotected").MinItems, part(step, "unprotected").MaxItems, part(step, "unprotected").UniqueItems = one, few, true
-	part(step, "protection").MinItems, part(step, "protection").MaxItems = one, ptr(5)
+	part(step, "protection").MinItems, part(step, "protection").MaxItems = one, ptr(4)
 	part(step, "by_state").MinLength, part(step, "by_state").MaxLength = one, text
 	part(step, "refused_with").Items.Pattern = codes
 	part(step, "refused_with").MinItems, part(step, "refused_with").MaxItems, part(step, "refused_with").UniqueItems = one, few, true

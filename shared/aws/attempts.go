@@ -321,22 +321,31 @@ var ofItsOwn = regexp.MustCompile(`is not authorized to perform`)
 // mayAttempt says why nothing that must be denied may be attempted in an account:
 // service control policies do not bind the organisation's management account, and a
 // delegated administrator may do to others what a member may not. What cannot be
-// found out is a reason too. What was found out once is not asked again.
+// found out is a reason too. What was found out holds for a while; that it could not be,
+// for a shorter one.
 func (c *Cloud) mayAttempt(ctx context.Context, t Target) error {
 	c.asking.Lock()
 	defer c.asking.Unlock()
-	if err, known := c.attemptable[t.Account]; known {
-		return err
+	now := c.clock()
+	if s, known := c.attemptable[t.Account]; known && now.Before(s.until) {
+		return s.err
 	}
+	s := standing{until: now.Add(sessionLife)}
 	why, err := c.special(ctx, t)
-	if err != nil {
-		return fmt.Errorf("is it the organisation's management account or a delegated administrator? %w", err)
-	}
 	if why != "" {
-		err = fmt.Errorf("account %s is %s: nothing that must be denied is attempted there", t.Account, why)
+		s.err = fmt.Errorf("account %s is %s: nothing that must be denied is attempted there", t.Account, why)
 	}
-	c.attemptable[t.Account] = err
-	return err
+	if err != nil {
+		s.err, s.until = fmt.Errorf("is it the organisation's management account or a delegated administrator? %w", err), now.Add(time.Minute)
+	}
+	c.attemptable[t.Account] = s
+	return s.err
+}
+
+// standing is what was found out of an account, and until when that holds.
+type standing struct {
+	err   error
+	until time.Time
 }
 
 // special says what distinguishes an account in its organisation, "" if nothing does.

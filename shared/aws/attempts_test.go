@@ -213,10 +213,15 @@ func TestALookKeepsWhatDoesNotChangeByItself(t *testing.T) {
 	}
 	w := newWire(t)
 	ordinary(w)
-	w.answer["cloudtrail:GetEventSelectors"] = jsonReply(map[string]any{"AdvancedEventSelectors": []any{map[string]any{"Name": strings.Repeat("x", canary.MaxReply)}}})
-	r := opened(t, w).Look(t.Context(), canary.Call{Operation: "cloudtrail:GetEventSelectors", Region: "eu-west-1", Params: map[string]any{"TrailName": "auditcanary-locked"}})
-	if r.Reply != nil || !strings.Contains(r.Err, "more than the 12288 that are kept") {
-		t.Errorf("a huge reply: %q, %d bytes", r.Err, len(r.Reply))
+	for claim, name := range map[string]string{
+		"a huge reply":                            strings.Repeat("x", canary.MaxReply),
+		"one that is huge as the ledger holds it": strings.Repeat("<", canary.MaxReply/4),
+	} {
+		w.answer["cloudtrail:GetEventSelectors"] = jsonReply(map[string]any{"AdvancedEventSelectors": []any{map[string]any{"Name": name}}})
+		r := opened(t, w).Look(t.Context(), canary.Call{Operation: "cloudtrail:GetEventSelectors", Region: "eu-west-1", Params: map[string]any{"TrailName": "auditcanary-locked"}})
+		if r.Reply != nil || !strings.Contains(r.Err, "more than the 12288 that are kept") {
+			t.Errorf("%s: %q, %d bytes", claim, r.Err, len(r.Reply))
+		}
 	}
 	for _, call := range []canary.Call{
 		{Operation: "cloudtrail:GetTrailStatus", Region: "eu-west-1", Params: map[string]any{"Name": "org-trail"}},

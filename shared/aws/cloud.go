@@ -55,7 +55,7 @@ type Cloud struct {
 	history map[canary.Target]*rate.Limiter
 
 	asking      sync.Mutex
-	attemptable map[string]error // by account; see mayAttempt
+	attemptable map[string]standing // by account; see mayAttempt
 }
 
 var (
@@ -73,7 +73,7 @@ func New(o Options) (*Cloud, error) {
 		base: o.Base, clock: o.Clock, timeout: o.CallTimeout,
 		targets: map[string]Target{},
 		readers: map[reader]aws.CredentialsProvider{},
-		history: map[canary.Target]*rate.Limiter{}, attemptable: map[string]error{},
+		history: map[canary.Target]*rate.Limiter{}, attemptable: map[string]standing{},
 	}
 	if c.timeout <= 0 {
 		c.timeout = 30 * time.Second

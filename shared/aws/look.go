@@ -2,17 +2,16 @@ package aws
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/go-json-experiment/json"
-
-	"github.com/auditcanary/auditcanary/shared/canary"
 )
 
 // Look implements run.Prober.
@@ -98,7 +97,7 @@ func kept(out any, parts []string) ([]byte, error) {
 	if some == nil {
 		some = map[string]any{}
 	}
-	text, err := json.Marshal(some, json.Deterministic(true))
+	text, err := json.Marshal(some) // as the ledger will have it, which it must fit
 	if err != nil {
 		return nil, fmt.Errorf("encode the reply: %w", err)
 	}

@@ -51,7 +51,7 @@ type Reading struct {
 }
 
 // MaxReply bounds the reply of a reading, in bytes: the parameters of an attempt may
-// repeat it, and an entry of the ledger holds them three times.
+// repeat it, and an entry of the ledger holds them twice, or the replies of four looks.
 const MaxReply = 12 << 10
 
 // Weigh holds the reading's reply against what the look says must hold.
