@@ -214,7 +214,7 @@ func TestALookKeepsWhatDoesNotChangeByItself(t *testing.T) {
 	w := newWire(t)
 	ordinary(w)
 	for claim, name := range map[string]string{
-		"a huge reply":                            strings.Repeat("x", canary.MaxReply),
+		"a huge reply": strings.Repeat("x", canary.MaxReply),
 		"one that is huge as the ledger holds it": strings.Repeat("<", canary.MaxReply/4),
 	} {
 		w.answer["cloudtrail:GetEventSelectors"] = jsonReply(map[string]any{"AdvancedEventSelectors": []any{map[string]any{"Name": name}}})
