@@ -287,12 +287,8 @@ func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string][]j
 				return fmt.Errorf("plan %s step %s: %w", s.ID, ps.Step, err)
 			}
 			fmt.Fprintf(w, "  %-8s %s %s in %s\n", ps.Step, ps.Call.Operation, printable(string(params)), ps.Call.Region)
-			for _, look := range ps.Looks {
-				params, err := json.Marshal(look.Params)
-				if err != nil {
-					return fmt.Errorf("plan %s step %s look: %w", s.ID, ps.Step, err)
-				}
-				fmt.Fprintf(w, "    looks before and after at %s %s in %s\n", look.Operation, printable(string(params)), look.Region)
+			if err := printLooks(w, s, ps); err != nil {
+				return err
 			}
 			if ps.Undo != nil {
 				params, err := json.Marshal(ps.Undo.Params)
