@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
@@ -438,6 +439,39 @@ func TestControlsAndCategoriesAreSound(t *testing.T) {
 	}
 	if n := len(Categories()); n != 16 {
 		t.Errorf("%d categories, want 16", n)
+	}
+}
+
+func TestReplyExpectations(t *testing.T) {
+	reply := map[string]any{"Locked": true, "Until": "2027-01-01T00:00:00Z", "Versions": []any{map[string]any{"Key": "k"}}}
+	params := map[string]any{"Prefix": "k"}
+	now := time.Date(2026, 12, 31, 23, 30, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		expr    string
+		want    bool
+		wantErr string
+	}{
+		{"reply.Locked", true, ""},
+		{"!reply.Locked", false, ""},
+		{"reply.Versions[0].Key == params.Prefix", true, ""},
+		{"timestamp(reply.Until) > now", true, ""},
+		{"timestamp(reply.Until) > now + duration('1h')", false, ""},
+		{"has(reply.Rule) && reply.Rule.Mode == 'COMPLIANCE'", false, ""},
+		{"reply.Rule.Mode == 'COMPLIANCE'", false, "no such key: Rule"},
+		{"reply.Until", false, "not a boolean"},
+		{"reply.Versions[1].Key == 'k'", false, "index out of bounds"},
+	} {
+		x, err := CompileReply(tt.expr)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.expr, err)
+		}
+		got, err := x(reply, params, now)
+		if got != tt.want || (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
+			t.Errorf("%s: %v, %v; want %v %s", tt.expr, got, err, tt.want, tt.wantErr)
+		}
+	}
+	if _, err := CompileReply("event.api.operation == 'x'"); err == nil {
+		t.Error("an event is no reply")
 	}
 }
 
