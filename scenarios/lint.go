@@ -277,7 +277,11 @@ func (l *linter) refer(path []string, s string, last int, read bool) {
 				l.at(path, "%s must say which part of what was read, as in ${protection.Policy}; only -1s or the like, off a time, may follow", quote("${"+name+"}"))
 			}
 		} else if !fixtureName.MatchString(name) {
-			l.at(path, "unknown reference %s; known: account, canary, fixture.<name>, name, partition, region, run, steps.<step>.<path>", quote("${"+name+"}"))
+			known := "account, canary, fixture.<name>, name, partition, "
+			if read {
+				known += "protection.<path>, "
+			}
+			l.at(path, "unknown reference %s; known: %sregion, run, steps.<step>.<path>", quote("${"+name+"}"), known)
 		}
 	}
 }

@@ -76,6 +76,9 @@ func (s session) Attempt(_ context.Context, call canary.Call, seen []canary.Read
 func (s session) recorded(operation, id string) canary.Sighting {
 	w := s.w
 	_, name, _ := strings.Cut(operation, ":")
+	if older := map[string]string{"PutObjectRetention": "PutObjectLockRetention"}[name]; older != "" {
+		name = older
+	}
 	return canary.Sighting{At: canary.Location{Store: "s", Key: id}, Raw: []byte(`{"r":"` + id + `"}`), Stored: w.now.Add(5 * time.Minute), Event: event.Event{
 		Time: w.now, Metadata: event.Metadata{UID: "event-" + id}, Cloud: event.Cloud{Account: s.c.Target.Account, Region: s.c.Target.Region},
 		Actor: event.Actor{UID: "arn:canary", Session: event.Session{Name: s.c.Name()}},
@@ -88,7 +91,7 @@ func probe(step canary.Step) canary.Scenario {
 	field := func(name string) func(reply, _ map[string]any, _ time.Time) (bool, error) {
 		return func(reply, _ map[string]any, _ time.Time) (bool, error) { return reply[name] == true, nil }
 	}
-	step.ID, step.Call, step.NoUndo = "try", "test:Unlock", "the value that is put is the one that is there"
+	step.ID, step.Call, step.NoUndo = "try", "s3:PutObjectRetention", "the value that is put is the one that is there"
 	step.Params = map[string]any{"Value": "${protection.Value}"}
 	step.Protection = []canary.Protection{{Read: "test:GetVault", Expect: []string{"locked"}, Rules: []canary.ReplyRule{{Text: "locked", Holds: field("Locked")}}}}
 	return canary.Scenario{ID: "test/probe", Kind: canary.MustBeDenied, Scope: "region", Steps: []canary.Step{step}}
@@ -107,7 +110,7 @@ func TestAnAttemptIsMadeOnlyWhileTheProtectionStands(t *testing.T) {
 		detail    string
 	}{
 		{"refused", vault{locked: true, answer: denied}, canary.Step{}, 1, canary.Pass, ""},
-		{"no lock", vault{answer: denied}, canary.Step{}, 0, canary.Fail, "the protection is absent: of the reply of test:GetVault, locked does not hold (it is {\"Locked\":false,\"Value\":\"is\"}); test:Unlock was not attempted"},
+		{"no lock", vault{answer: denied}, canary.Step{}, 0, canary.Fail, "the protection is absent: of the reply of test:GetVault, locked does not hold (it is {\"Locked\":false,\"Value\":\"is\"}); s3:PutObjectRetention was not attempted"},
 		{"nothing there", vault{locked: true, gone: canary.Before}, canary.Step{}, 0, canary.Fail, "the protection is absent: test:GetVault says that there is none (NotFound)"},
 		{"the look is refused", vault{locked: true, unread: canary.Before}, canary.Step{}, 0, canary.Inconclusive, "could not be read"},
 		{"allowed, and it changed", vault{locked: true, changes: true, answer: success}, canary.Step{}, 1, canary.Fail, `had to be denied: the protection is missing; changed between the two looks: of the reply of test:GetVault, Value was "is" and is "changed"`},

@@ -258,9 +258,8 @@ func (s *State) unanswered(si canary.Sighting) bool {
 		return false
 	}
 	for _, in := range cs.Evidence.Intents {
-		_, operation, _ := strings.Cut(in.Call.Operation, ":")
 		r, answered := cs.Evidence.Receipt(in.Step, in.Phase, in.Attempt)
-		if operation == si.Event.API.Operation && (!answered || r.Outcome.Result == canary.Unknown) {
+		if recordedAs(in.Call, si.Event.API.Operation) && (!answered || r.Outcome.Result == canary.Unknown) {
 			return true
 		}
 	}
@@ -276,15 +275,17 @@ func (c *CanaryState) mayLook(si canary.Sighting) bool {
 		if ev.Inspected(ps.Step, canary.Before) && (!attempted || ev.Inspected(ps.Step, canary.After)) {
 			continue
 		}
-		for _, look := range ps.Looks {
-			service, operation, _ := strings.Cut(look.Operation, ":")
-			recorded := event.RecordedOperation(service+".amazonaws.com", operation)
-			if found := si.Event.API.Operation; found == operation || found == recorded {
-				return true
-			}
+		if slices.ContainsFunc(ps.Looks, func(look canary.Call) bool { return recordedAs(look, si.Event.API.Operation) }) {
+			return true
 		}
 	}
 	return false
+}
+
+// recordedAs reports whether a call may be recorded under that name.
+func recordedAs(call canary.Call, name string) bool {
+	service, operation, _ := strings.Cut(call.Operation, ":")
+	return name == operation || name == event.RecordedOperation(service+".amazonaws.com", operation)
 }
 
 // Run by id, or nil.
