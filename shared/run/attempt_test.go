@@ -156,6 +156,8 @@ func TestAnAttemptIsMadeOnlyWhileTheProtectionStands(t *testing.T) {
 // seen: nothing counts as refused that was not looked at afterwards, nothing is
 // attempted that is not protected, and nothing twice.
 func TestAnAttemptThatDiesAnywhereSaysNoMoreThanItSaw(t *testing.T) {
+	// With it there is always something to look for, so that every record is seen.
+	other := canary.Scenario{ID: "test/one", Kind: canary.Decoy, Scope: "region", Steps: []canary.Step{{ID: "c", Call: "test:MakeC", Undo: &canary.Undo{Call: "test:Unmake"}}}}
 	for _, tt := range []struct {
 		claim string
 		v     vault
@@ -174,7 +176,7 @@ func TestAnAttemptThatDiesAnywhereSaysNoMoreThanItSaw(t *testing.T) {
 				s, v := key(t)
 				files := newMemory()
 				if r, err := process(t, w, files, s, v); err == nil {
-					r.Scenarios = []canary.Scenario{probe(canary.Step{})}
+					r.Scenarios = []canary.Scenario{other, probe(canary.Step{})}
 					_ = r.Inject(t.Context(), "20261122-aaaaaa")
 				}
 				over = !w.dead()
@@ -183,7 +185,7 @@ func TestAnAttemptThatDiesAnywhereSaysNoMoreThanItSaw(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.Scenarios = []canary.Scenario{probe(canary.Step{})}
+				r.Scenarios = []canary.Scenario{other, probe(canary.Step{})}
 				if _, err := r.Sweep(t.Context(), 0); err != nil {
 					t.Fatal(err)
 				}
@@ -198,6 +200,9 @@ func TestAnAttemptThatDiesAnywhereSaysNoMoreThanItSaw(t *testing.T) {
 					t.Errorf("%s, death at %d (after %v): its own calls are called forged: %+v", tt.claim, n, after, sum.Findings)
 				}
 				for _, l := range sum.Canaries {
+					if l.Scenario == other.ID {
+						continue
+					}
 					a := l.Checks[canary.Injected]
 					seen[a.Status]++
 					if a.Open || a.Status != tt.may[0] && a.Status != tt.may[1] {
