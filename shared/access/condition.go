@@ -171,7 +171,7 @@ func literal(g glob) string {
 	var b strings.Builder
 	for _, r := range g {
 		switch r {
-		case anyRun:
+		case anyRun, anyName:
 			r = '*'
 		case anyOne:
 			r = '?'

@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -79,16 +80,26 @@ type Decision struct {
 // is asked whether p may do it on any: first on all of them, then on each part of
 // them that a statement speaks of.
 func (w *World) Decide(p *Principal, action string, r *Resource) Decision {
-	whole := compile(r.ARN)
+	var best Decision
+	for i, form := range r.asked() {
+		d := w.decideForm(p, action, r, form)
+		if i == 0 || d.Outcome > best.Outcome {
+			best = d
+		}
+	}
+	return best
+}
+
+func (w *World) decideForm(p *Principal, action string, r *Resource, whole glob) Decision {
 	best := w.decide(w.ask(p, action, r, whole))
-	if best.Outcome == Allowed || best.Outcome == Denied && best.Denies != nil || !whole.wild() {
+	if best.Outcome == Allowed || best.Denies != nil || !whole.wild() {
 		return best
 	}
 	for _, set := range [][]Policy{p.Policies, r.Policies} {
 		for i := range set {
 			for j := range set[i].Doc.Statements {
 				for _, part := range set[i].Doc.Statements[j].resources {
-					if part.glob == nil || !whole.contains(part.glob) || part.text == r.ARN {
+					if part.glob == nil || !whole.stands(part.glob) {
 						continue
 					}
 					if d := w.decide(w.ask(p, action, r, part.glob)); d.Outcome > best.Outcome {
@@ -99,6 +110,17 @@ func (w *World) Decide(p *Principal, action string, r *Resource) Decision {
 		}
 	}
 	return best
+}
+
+// stands says that what g asks about includes what a pattern names.
+func (g glob) stands(pattern glob) bool {
+	loose := slices.Clone(g)
+	for i := range loose {
+		if loose[i] == anyName {
+			loose[i] = anyRun
+		}
+	}
+	return loose.contains(pattern) && !slices.Equal(loose, pattern)
 }
 
 // layer is a set of policies of which one must allow.

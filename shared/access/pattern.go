@@ -11,6 +11,8 @@ type glob []rune
 const (
 	anyRun rune = -1 // *: any run of characters, also none
 	anyOne rune = -2 // ?: one character
+	// anyName stands in what is asked about: any run of characters but colons.
+	anyName rune = -3
 )
 
 func compile(text string) glob {
@@ -40,7 +42,7 @@ func (g glob) contains(s glob) bool {
 		case p < len(g) && g[p] == anyRun:
 			star, mark = p, i
 			p++
-		case p < len(g) && (g[p] == s[i] || g[p] == anyOne && s[i] != anyRun):
+		case p < len(g) && (g[p] == s[i] || g[p] == anyOne && (s[i] >= 0 || s[i] == anyOne)):
 			p++
 			i++
 		case star >= 0:
@@ -74,6 +76,8 @@ func (g glob) meets(s glob) bool {
 				row[j] = next[j] || !sEnd && row[j+1]
 			case !sEnd && s[j] == anyRun:
 				row[j] = row[j+1] || !gEnd && next[j]
+			case !sEnd && s[j] == anyName:
+				row[j] = row[j+1] || !gEnd && g[i] != ':' && next[j]
 			case gEnd || sEnd:
 				row[j] = false
 			default:
@@ -97,10 +101,10 @@ func (g glob) covers(s glob) truth {
 	return no
 }
 
-// arnCovers is covers for ARNs. Whether a wildcard reaches over the colons that
-// divide an ARN is told in two ways (the resource element speaks of segments, and
-// of incomplete ARNs that are completed); where that makes a difference the
-// answer is maybe.
+// arnCovers is covers for ARNs. The reference of the resource element says that a
+// wildcard stands within a segment, but that one at a segment's end "can" reach
+// over colons, and that incomplete ARNs are completed. Where that makes a
+// difference the answer is maybe.
 func arnCovers(pattern, s glob) truth {
 	if len(pattern) == 1 && pattern[0] == anyRun {
 		return yes

@@ -116,7 +116,9 @@ func (p *Principal) Name() string {
 type Resource struct {
 	Kind string
 	// ARN; wildcards in it stand for every resource of that form.
-	ARN             string
+	ARN string
+	// Forms are the ARNs by which policies speak of it, where it is not that one alone.
+	Forms           []string
 	Account, Region string
 	// Archive: part of where the logs stand or of what writes them there.
 	Archive bool
@@ -128,6 +130,28 @@ type Resource struct {
 	PolicyDecides, NoPolicies bool
 	// RCPs bind it (not every service knows them).
 	RCPs bool
+}
+
+// asked is what the question is asked of: names of S3 objects may have colons,
+// others have none.
+func (r *Resource) asked() []glob {
+	forms := r.Forms
+	if forms == nil {
+		forms = []string{r.ARN}
+	}
+	var out []glob
+	for _, f := range forms {
+		g := compile(f)
+		if r.Kind != "object" {
+			for i := range g {
+				if g[i] == anyRun {
+					g[i] = anyName
+				}
+			}
+		}
+		out = append(out, g)
+	}
+	return out
 }
 
 func (r *Resource) partition() string {
@@ -168,4 +192,10 @@ func accountOf(name string) string {
 		return id
 	}
 	return ""
+}
+
+// LogGroupForms are the ARNs by which policies speak of a log group: itself, and
+// the streams in it.
+func LogGroupForms(arn string) []string {
+	return []string{arn, arn + ":log-stream:*"}
 }
