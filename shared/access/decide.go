@@ -66,7 +66,7 @@ func (c Citation) String() string {
 type Decision struct {
 	Outcome Outcome `json:"outcome"`
 	// On is the part of the resource that was decided upon, where it is not the whole.
-	On string `json:"on,omitempty"`
+	On string `json:"only,omitempty"`
 	// Grants are the statements that allow, and those that may.
 	Grants []Citation `json:"grants,omitempty"`
 	// Doubts are what may deny, or need not allow: why it is only possible.

@@ -38,7 +38,7 @@ type Asked struct {
 type Ability struct {
 	Group     string `json:"group"`
 	Action    string `json:"action"`
-	On        string `json:"on"`
+	On        string `json:"kind"`
 	Resource  string `json:"resource"`
 	Principal string `json:"principal"`
 	Kind      string `json:"principal_kind"`
