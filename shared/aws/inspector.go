@@ -90,6 +90,8 @@ func (i *Inspector) credentials(cfg aws.Config, account string) aws.CredentialsP
 	if c, ok := i.creds[account]; ok {
 		return c
 	}
+	// The base's region is on for everybody; one that is looked into may not be.
+	cfg.Region = cmp.Or(i.o.Base.Region, homeRegion(i.o.Partition))
 	c := aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), i.RoleARN(account), func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName, o.SourceIdentity = canary.Marker, aws.String(sourceIdentity)
 		if i.o.ExternalID != "" {

@@ -265,7 +265,8 @@ const runnerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::auditcanary-ledger/*"}]}`
 
 const readerPolicy = `{"Version":"2012-10-17","Statement":[
- {"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation"],"Resource":"arn:aws:s3:::org-trail-archive"},
+ {"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation","s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration"],"Resource":"arn:aws:s3:::org-trail-archive"},
+ {"Effect":"Allow","Action":"cloudtrail:ListPublicKeys","Resource":"*"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::org-trail-archive/*"}]}`
 
 // PermitInjector replaces what the injector of an account may do by managed
