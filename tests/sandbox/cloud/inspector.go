@@ -8,4 +8,7 @@ const InspectorRole = "auditcanary/auditcanary-inspector"
 // here changes anything, and nothing reads what is in an object, a log or a secret.
 const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
  {"Sid":"Organization","Effect":"Allow","Action":["organizations:ListAccounts","organizations:DescribeOrganization"],"Resource":"*"},
+ {"Sid":"Access","Effect":"Allow","Action":["iam:GetAccountAuthorizationDetails","iam:GetPolicy","iam:GetPolicyVersion","s3:GetBucketPolicy","kms:GetKeyPolicy","sns:GetTopicAttributes",
+  "organizations:ListRoots","organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent","organizations:ListPolicies","organizations:ListTargetsForPolicy",
+  "organizations:DescribePolicy"],"Resource":"*"},
  {"Sid":"Trails","Effect":"Allow","Action":["cloudtrail:DescribeTrails","cloudtrail:GetTrail","cloudtrail:GetTrailStatus","cloudtrail:GetEventSelectors"],"Resource":"*"}]}`
