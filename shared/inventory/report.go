@@ -32,7 +32,7 @@ type Report struct {
 // Take weighs a snapshot.
 func Take(in Input) Report {
 	j := &judge{in: in}
-	r := Report{At: in.Now, Accounts: in.Snapshot.Accounts, Regions: in.Snapshot.Regions, Archive: in.Archive.lands(), Status: canary.Pass}
+	r := Report{At: in.Now, Accounts: in.Snapshot.Accounts, Regions: in.Snapshot.Regions, Archive: in.Archive.lands(), Status: canary.Pass, Proven: []Proof{}}
 	for _, a := range in.Snapshot.Accounts {
 		for _, region := range in.Snapshot.Regions {
 			p := Place{a.ID, region}

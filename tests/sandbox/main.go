@@ -163,7 +163,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	defer closing(delivery.Close)
 
 	plane, err := cloud.New(cloud.Options{
-		Clock: now, World: world, Sink: delivery, Faults: o.faults, S3: store,
+		Clock: now, World: world, Sink: delivery, Faults: o.faults, S3: store, Delivered: delivery.Latest,
 		PublicKeys: func(region string, start, end time.Time) (out []cloud.PublicKey) {
 			for _, k := range delivery.PublicKeys(region, start, end) {
 				out = append(out, cloud.PublicKey(k))

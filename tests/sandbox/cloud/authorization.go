@@ -162,6 +162,20 @@ func getKeyPolicy(k *call) (reply, error) {
 	return reply{body: map[string]any{"Policy": text, "PolicyName": "default"}}, nil
 }
 
+// topicAttributes: every topic here has the policy that a topic gets if nobody
+// gives it another.
+func topicAttributes(k *call) (reply, error) {
+	t, err := k.topic()
+	if err != nil {
+		return reply{}, err
+	}
+	text := `{"Version":"2008-10-17","Id":"__default_policy_ID","Statement":[{"Sid":"__default_statement_ID","Effect":"Allow","Principal":{"AWS":"*"},` +
+		`"Action":["SNS:GetTopicAttributes","SNS:SetTopicAttributes","SNS:AddPermission","SNS:RemovePermission","SNS:DeleteTopic","SNS:Subscribe","SNS:ListSubscriptionsByTopic","SNS:Publish"],` +
+		`"Resource":"` + t.ARN + `","Condition":{"StringEquals":{"AWS:SourceOwner":"` + k.Principal.Account + `"}}}]}`
+	entry := func(key, value string) el { return node("entry", leaf("key", key), leaf("value", value)) }
+	return reply{body: []el{node("Attributes", entry("TopicArn", t.ARN), entry("Owner", k.Principal.Account), entry("Policy", text))}}, nil
+}
+
 // rootID of the organisation; all its accounts are in it directly.
 const rootID = "r-exmp"
 

@@ -11,4 +11,10 @@ const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
  {"Sid":"Access","Effect":"Allow","Action":["iam:GetAccountAuthorizationDetails","iam:GetPolicy","iam:GetPolicyVersion","s3:GetBucketPolicy","kms:GetKeyPolicy","sns:GetTopicAttributes",
   "organizations:ListRoots","organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent","organizations:ListPolicies","organizations:ListTargetsForPolicy",
   "organizations:DescribePolicy"],"Resource":"*"},
- {"Sid":"Trails","Effect":"Allow","Action":["cloudtrail:DescribeTrails","cloudtrail:GetTrail","cloudtrail:GetTrailStatus","cloudtrail:GetEventSelectors"],"Resource":"*"}]}`
+ {"Sid":"Trails","Effect":"Allow","Action":["cloudtrail:DescribeTrails","cloudtrail:GetTrail","cloudtrail:GetTrailStatus","cloudtrail:GetEventSelectors"],"Resource":"*"},
+ {"Sid":"Archive","Effect":"Allow","Action":["s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration","s3:GetReplicationConfiguration",
+  "s3:GetEncryptionConfiguration","s3:GetBucketPolicyStatus"],"Resource":"*"},
+ {"Sid":"Keys","Effect":"Allow","Action":"kms:DescribeKey","Resource":"*"},
+ {"Sid":"AlertPath","Effect":"Allow","Action":["events:DescribeRule","events:ListTargetsByRule","sns:ListSubscriptionsByTopic","sns:GetSubscriptionAttributes",
+  "cloudwatch:DescribeAlarms","cloudwatch:ListAlarmMuteRules","logs:DescribeLogGroups","logs:DescribeMetricFilters",
+  "guardduty:ListDetectors","guardduty:GetDetector","guardduty:ListFilters","guardduty:GetFilter"],"Resource":"*"}]}`

@@ -147,6 +147,10 @@ type Trail struct {
 	Logging                               bool
 	Started, Stopped                      time.Time
 	CustomSelectors                       bool
+	// Prefix in the bucket, ARN of the key, "" = none.
+	Prefix, Key string
+	// NoGlobalEvents: the services without a region are left out.
+	NoGlobalEvents bool
 }
 
 // Bucket is what the control plane knows of an S3 bucket.
@@ -195,6 +199,8 @@ func World(clock Clock) *Seed {
 		Name: TrailName, Bucket: ArchiveBucket, Home: "us-east-1",
 		MultiRegion: true, Organization: true, Validation: true, Logging: true, Started: now,
 	}
+	seedAlertPath(w)
+	seedArchiveKey(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
 
@@ -487,7 +493,7 @@ func things(w *Seed) map[string]string {
 				put(a.ID, name, "kms key", k.ID, map[string]any{"enabled": k.Enabled})
 			}
 			for _, t := range region.Trails {
-				put(a.ID, name, "trail", t.Name, map[string]any{"logging": t.Logging})
+				put(a.ID, name, "trail", t.Name, map[string]any{"logging": t.Logging, "bucket": t.Bucket, "prefix": t.Prefix, "validation": t.Validation, "regions": t.MultiRegion})
 			}
 		}
 	}
