@@ -215,6 +215,13 @@ func TestDecisions(t *testing.T) {
 		{"anybody of the organisation is nobody from outside", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"aws:PrincipalOrgID":"o-ours"}`)))}, Denied, ""},
 		{"anybody of another organisation is", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"aws:PrincipalOrgID":["o-ours","o-theirs"]}`)))}, Possible, ""},
 		{"everybody in the organisation, from inside", scene{resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"aws:PrincipalOrgID":"o-ours"}`)))}, Allowed, ""},
+		{"the default policy of a topic is for nobody from outside", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"AWS:SourceOwner":"111122223333"}`)))}, Denied, ""},
+		{"whether it is for everybody inside is not told", scene{resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"AWS:SourceOwner":"111122223333"}`)))}, Possible, "AWS:SourceOwner"},
+		{"one of another account is for somebody from outside", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"AWS:SourceOwner":"555555555555"}`)))}, Possible, ""},
+		{"anybody of an account of the organisation", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"aws:PrincipalAccount":["111122223333","999999999999"]}`)))}, Denied, ""},
+		{"a session name that the caller chooses", scene{action: "sts:AssumeRole", decides: true, resource: bucket(to("Allow", aws(alice), "sts:AssumeRole", when(`"StringLike":{"sts:RoleSessionName":"x*"}`)))}, Allowed, ""},
+		{"two things asked of it", scene{action: "sts:AssumeRole", decides: true, resource: bucket(to("Allow", aws(alice), "sts:AssumeRole", when(`"StringLike":{"sts:RoleSessionName":"x*"},"StringNotLike":{"sts:RoleSessionName":"x*"}`)))}, Possible, ""},
+		{"a deny of session names", scene{action: "sts:AssumeRole", decides: true, resource: bucket(to("Allow", aws(alice), "sts:AssumeRole"), to("Deny", aws(alice), "sts:AssumeRole", when(`"StringLike":{"sts:RoleSessionName":"x*"}`)))}, Possible, ""},
 		{"a foreign account", scene{kind: Foreigner, resource: bucket(to("Allow", aws("555555555555"), "s3:*"))}, Allowed, ""},
 		{"a foreign account under an RCP for the organisation only", scene{kind: Foreigner, resource: bucket(to("Allow", aws("555555555555"), "s3:*")), rcps: [][]Policy{rcp(everybody, to("Deny", `"*"`, "s3:*", when(`"StringNotEqualsIfExists":{"aws:PrincipalOrgID":"o-ours"}`)))}}, Denied, "resource control policy"},
 

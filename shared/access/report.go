@@ -464,6 +464,12 @@ func (w *World) outsideFindings(r *Report) {
 // acts there.
 func (w *World) actors(tampers []Tamper) map[*Principal]*Ability {
 	out := map[*Principal]*Ability{}
+	for _, arn := range w.Injectors {
+		if p := w.principal(arn); p != nil {
+			d := Decision{Outcome: Allowed, Grants: []Citation{{Policy: "the configuration names it as the injector"}}}
+			out[p] = &Ability{Group: act, Action: "canaries", On: "account", Resource: "account " + p.Account, Principal: p.ARN, Kind: p.Kind, Account: p.Account, Decision: d, who: p, at: &Resource{Account: p.Account}}
+		}
+	}
 	for _, id := range w.Targets {
 		a := w.Accounts[id]
 		if a == nil {

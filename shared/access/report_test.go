@@ -110,6 +110,13 @@ func TestFindings(t *testing.T) {
 		{"a role that acts is admitted by the bucket", func(w *World) {
 			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", aws(deployer), "s3:Delete*")))
 		}, "acts-and-tampers allowed " + deployer, 1},
+		{"the injector, which has no other right, is admitted by the bucket", func(w *World) {
+			p := &Principal{Kind: Role, ARN: "arn:aws:iam::111122223333:role/injector", Account: home}
+			w.Accounts[home].Principals = append(w.Accounts[home].Principals, p)
+			w.Injectors = []string{p.ARN}
+			p.Policies = []Policy{doc("inline policy", `{"Effect":"Allow","Action":"s3:DeleteObject","Resource":"*"}`)}
+			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", aws(p.ARN), "s3:Delete*")))
+		}, "acts-and-tampers allowed arn:aws:iam::111122223333:role/injector: acts in 111122223333 (canaries)", 1},
 		{"it is admitted to read only", func(w *World) {
 			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", aws(deployer), "s3:Get*")))
 		}, "", 0},

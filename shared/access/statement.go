@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -49,6 +50,9 @@ func (s *Statement) applies(q *question, odd []string, byPrincipal func(*Stateme
 	}
 	for i := range s.Conditions {
 		c := &s.Conditions[i]
+		if s.chosen(c) {
+			continue
+		}
 		if !doubt(q.met(c, s.Effect == "Deny"), "condition "+c.String()) {
 			return no, nil
 		}
@@ -142,21 +146,44 @@ func (q *question) met(c *Condition, deny bool) truth {
 
 const tls = "aws:securetransport"
 
-// outsideAsked: an outsider is asked whether it is of this organisation.
+// outsideAsked: an outsider is asked whether it is of this organisation, or of one
+// of its accounts.
 func (q *question) outsideAsked(c *Condition) bool {
-	p, org := q.who, q.world.Organization
-	switch {
-	case p.Kind != Anybody && p.Kind != Foreigner && p.Kind != Unknown, org == "", q.world.Accounts[p.Account] != nil:
-		return false
-	case c.key != "aws:principalorgid" && c.key != "aws:principalorgpaths":
+	p, w := q.who, q.world
+	if !c.known || p.Kind != Anybody && p.Kind != Foreigner && p.Kind != Unknown || w.Accounts[p.Account] != nil {
 		return false
 	}
-	for _, v := range c.Values {
-		if v != org && !strings.HasPrefix(v, org+"/") {
-			return false
+	var ours func(string) bool
+	switch c.key {
+	case "aws:principalorgid", "aws:principalorgpaths":
+		ours = func(v string) bool {
+			return w.Organization != "" && (v == w.Organization || strings.HasPrefix(v, w.Organization+"/"))
+		}
+	case "aws:principalaccount", "kms:calleraccount", "aws:sourceowner":
+		ours = func(v string) bool { return w.Accounts[v] != nil }
+	default:
+		return false
+	}
+	return !slices.ContainsFunc(c.Values, func(v string) bool { return !ours(v) })
+}
+
+// chosen: the name of a role's session is its caller's to choose, so that an Allow
+// that asks for nothing but a certain name is met.
+func (s *Statement) chosen(c *Condition) bool {
+	if s.Effect != "Allow" || c.key != "sts:rolesessionname" || !c.known || c.variables || c.set != "" || len(c.Values) == 0 {
+		return false
+	}
+	name := strings.TrimSuffix(strings.ToLower(c.Operator), "ifexists")
+	if name != "stringequals" && name != "stringlike" && name != "stringequalsignorecase" {
+		return false
+	}
+	same := 0
+	for i := range s.Conditions {
+		if s.Conditions[i].key == c.key {
+			same++
 		}
 	}
-	return c.known
+	return same == 1
 }
 
 // value is what is known of the context of a request that q's principal makes.
@@ -185,8 +212,13 @@ func (q *question) value(key string) ([]string, bool) {
 		}
 		return nil, false
 	}
-	if _, ours := w.Accounts[p.Account]; p.Kind == Foreigner && ours && key == "aws:principalorgid" {
-		return one(w.Organization)
+	if p.Kind == Foreigner {
+		switch _, ours := w.Accounts[p.Account]; {
+		case key == "aws:principalaccount" || key == "kms:calleraccount":
+			return one(p.Account)
+		case key == "aws:principalorgid" && ours:
+			return one(w.Organization)
+		}
 	}
 	if p.Kind != User && p.Kind != Role && p.Kind != Root {
 		return nil, false
@@ -194,7 +226,7 @@ func (q *question) value(key string) ([]string, bool) {
 	switch key {
 	case "aws:principalarn":
 		return one(p.ARN)
-	case "aws:principalaccount", "kms:calleraccount", "aws:sourceowner":
+	case "aws:principalaccount", "kms:calleraccount":
 		return one(p.Account)
 	case "aws:principalorgid":
 		return one(w.Organization)

@@ -16,6 +16,8 @@ type World struct {
 	Resources []*Resource
 	// Targets are the accounts that privileged people and this program act in.
 	Targets []string
+	// Injectors are the roles (ARNs) with which this program acts there.
+	Injectors []string
 	// Gaps are what could not be read.
 	Gaps []Gap
 }

@@ -32,8 +32,9 @@ type AuthorizationQuery struct {
 	Organization, Management, OrganizationRegion string
 	// Bucket of the archive, and the account (may be "") and region it is in.
 	Bucket, BucketAccount, BucketRegion string
-	// Targets are the accounts that people act in.
-	Targets []string
+	// Targets are the accounts that people act in, Injectors the roles with which this
+	// program does.
+	Targets, Injectors []string
 	// Things are what else is asked about (rules, topics, alarms); of topics the
 	// policies are read.
 	Things []*access.Resource
@@ -43,7 +44,7 @@ type AuthorizationQuery struct {
 // cannot be read is in the world, with why; the rest goes on. The error is ctx's.
 func (i *Inspector) Authorization(ctx context.Context, q AuthorizationQuery) (*access.World, error) {
 	r := &authReader{i: i, ctx: ctx, q: q, slots: make(chan struct{}, readers)}
-	r.world = &access.World{Organization: q.Organization, Management: q.Management, Accounts: map[string]*access.Account{}, Targets: q.Targets}
+	r.world = &access.World{Organization: q.Organization, Management: q.Management, Accounts: map[string]*access.Account{}, Targets: q.Targets, Injectors: q.Injectors}
 	var accounts []*access.Account
 	for _, id := range q.Accounts {
 		accounts = append(accounts, &access.Account{ID: id})

@@ -54,7 +54,7 @@ func (c *Config) authorizationQuery() aws.AuthorizationQuery {
 		q.Management, q.OrganizationRegion = o.ManagementAccount, o.Region
 	}
 	for _, t := range c.Targets {
-		q.Targets = append(q.Targets, t.Account)
+		q.Targets, q.Injectors = append(q.Targets, t.Account), append(q.Injectors, t.RoleARN)
 	}
 	q.Things = c.alertThings()
 	return q

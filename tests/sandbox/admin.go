@@ -39,7 +39,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 //	POST /_sandbox/time   puts it forward: {"advance": "10m"}. Answered when everything due until then is delivered
 //	GET /_sandbox/delivery how far delivery is: {latest_delivery, latest_digest, pending}
 //	GET /_sandbox/faults  how often each fault struck: [{name, at, fired, error}]
-//	POST /_sandbox/plant  puts something there past the API: {"role": {account, name, trust, policy}} or {"bucket": {name, policy}}
+//	POST /_sandbox/plant  puts something there past the API: {"role": {account, name, trust, policy}} {"bucket": {name, policy}} or {"archive_key": true}
 //	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n and their windows anew
 func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock) http.Handler {
 	mux := http.NewServeMux()

@@ -7,8 +7,7 @@ import (
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 )
 
-// plant puts a role or a bucket's policy into the world, as if somebody had done so
-// long ago.
+// plant puts something into the world as if somebody had done so long ago.
 func plant(plane *cloud.Cloud) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var p cloud.Planted

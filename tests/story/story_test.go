@@ -8,6 +8,7 @@
 //	config OLD NEW                          replace text in the configuration; OLD must be there
 //	unproven FILE                           print what a summary does not prove, a line each
 //	calls                                   print the mutating calls the cloud saw, with counts
+//	plant FILE ...                          put into the cloud what each file says (POST /_sandbox/plant)
 //	leftovers                               print what canaries left in the cloud, by its own account
 package story
 
@@ -91,6 +92,7 @@ func TestStories(t *testing.T) {
 			"unproven":  unprovenCmd,
 			"calls":     callsCmd,
 			"leftovers": leftoversCmd,
+			"plant":     plantCmd,
 		},
 	})
 }

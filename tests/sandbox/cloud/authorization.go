@@ -290,6 +290,8 @@ func listTargetsForPolicy(k *call) (reply, error) {
 type Planted struct {
 	Role   *PlantedRole   `json:"role,omitempty"`
 	Bucket *PlantedBucket `json:"bucket,omitempty"`
+	// ArchiveKey has the organisation's trail encrypt with the archive's key.
+	ArchiveKey bool `json:"archive_key,omitempty"`
 }
 
 // PlantedRole is added to an account, or replaces its namesake.
@@ -328,7 +330,11 @@ func (c *Cloud) Plant(p Planted) error {
 		b.Policy, b.policy = string(p.Bucket.Policy), doc
 		return nil
 	}
-	return errors.New("want either a role or a bucket")
+	if p.ArchiveKey && p.Role == nil && p.Bucket == nil {
+		c.world.Accounts[c.world.Management].Regions["us-east-1"].Trails[TrailName].Key = "arn:aws:kms:us-east-1:" + ArchiveAccount + ":key/" + keyID(ArchiveAccount, "us-east-1")
+		return nil
+	}
+	return errors.New("want either a role, a bucket or the archive's key")
 }
 
 func (c *Cloud) plantRole(p PlantedRole) error {

@@ -142,7 +142,7 @@ func TestWhatIsPlantedIsThere(t *testing.T) {
 		p    cloud.Planted
 		want string
 	}{
-		{cloud.Planted{}, "either a role or a bucket"},
+		{cloud.Planted{}, "either a role, a bucket"},
 		{cloud.Planted{Role: &cloud.PlantedRole{Account: "1"}}, "no account"},
 		{cloud.Planted{Role: &cloud.PlantedRole{Account: target, Name: "x"}}, "trust policy"},
 		{cloud.Planted{Bucket: &cloud.PlantedBucket{Name: "none"}}, "no bucket"},
