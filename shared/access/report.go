@@ -310,10 +310,8 @@ func (w *World) assumersOf(role *Principal, everybody []*Principal) []Assumer {
 			out = append(out, Assumer{Role: role.ARN, Principal: p.ARN, Kind: p.Kind, Decision: d, who: p, role: role})
 		}
 	}
-	for _, p := range everybody {
-		if p.Kind != Root && w.trusted(role, p) { // no root user can assume a role
-			try(p)
-		}
+	for _, p := range trustOf(role).meant(w, everybody) {
+		try(p)
 	}
 	seen := map[string]bool{}
 	for _, action := range []string{"sts:AssumeRole", "sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity"} {
@@ -327,23 +325,51 @@ func (w *World) assumersOf(role *Principal, everybody []*Principal) []Assumer {
 	return out
 }
 
-// trusted is a quick look whether the trust policy can mean p at all.
-func (w *World) trusted(role, p *Principal) bool {
+// trust is a quick look at a role's trust policy: whom it can mean at all.
+type trust struct {
+	role     *Principal
+	anybody  bool
+	accounts map[string]bool
+	ids      map[string]bool
+}
+
+func trustOf(role *Principal) trust {
+	t := trust{role: role, accounts: map[string]bool{}, ids: map[string]bool{}}
 	if role.Trust == nil {
-		return false
+		return t
 	}
 	for i := range role.Trust.Doc.Statements {
 		s := &role.Trust.Doc.Statements[i]
-		if s.NotPrincipals != nil {
-			return true
-		}
+		t.anybody = t.anybody || s.NotPrincipals != nil
 		for _, who := range s.Principals {
-			if who.Everybody() || accountOf(who.Name) == p.Account || who.Name == p.ID {
-				return true
+			t.anybody = t.anybody || who.Everybody()
+			if id := accountOf(who.Name); id != "" {
+				t.accounts[id] = true
+			} else {
+				t.ids[who.Name] = true
 			}
 		}
 	}
-	return false
+	return t
+}
+
+func (t trust) means(p *Principal) bool {
+	return t.anybody || t.accounts[p.Account] || p.ID != "" && t.ids[p.ID]
+}
+
+// meant are the principals whom the trust policy can mean.
+func (t trust) meant(w *World, everybody []*Principal) []*Principal {
+	var out []*Principal
+	if t.anybody || len(t.ids) > 0 {
+		out = keep(everybody, t.means)
+	} else {
+		for _, id := range slices.Sorted(maps.Keys(t.accounts)) {
+			if a := w.Accounts[id]; a != nil {
+				out = append(out, a.Principals...)
+			}
+		}
+	}
+	return keep(out, func(p *Principal) bool { return p.Kind != Root }) // no root user can assume a role
 }
 
 // findings are drawn from the abilities.
@@ -376,6 +402,13 @@ func (w *World) findings(r *Report, tampers []Tamper) {
 		}
 	}
 	acts := w.actors(tampers)
+	var doors []trust // the roles among them
+	for p := range acts {
+		if p.Kind == Role {
+			doors = append(doors, trustOf(p))
+		}
+	}
+	slices.SortFunc(doors, func(a, b trust) int { return cmp.Compare(a.role.ARN, b.role.ARN) })
 	// A finding for each principal, by the shortest way to tampering and to acting.
 	people := map[*Principal]bool{}
 	for p := range can {
@@ -403,7 +436,7 @@ func (w *World) findings(r *Report, tampers []Tamper) {
 		if tamper == nil {
 			continue
 		}
-		acting, actVia, actOutcome := w.reachAct(p, acts)
+		acting, actVia, actOutcome := w.reachAct(p, acts, doors)
 		if acting == nil {
 			continue
 		}
@@ -503,13 +536,13 @@ func partitionOf(p *Principal) string { return (&Resource{ARN: p.ARN}).partition
 
 // reachAct finds what p can do in a target account, itself or as a role it can
 // assume there.
-func (w *World) reachAct(p *Principal, acts map[*Principal]*Ability) (*Ability, []Assumer, Outcome) {
+func (w *World) reachAct(p *Principal, acts map[*Principal]*Ability, doors []trust) (*Ability, []Assumer, Outcome) {
 	if a := acts[p]; a != nil {
 		return a, nil, a.Outcome
 	}
 	into := map[*Principal][]Assumer{}
-	for _, role := range slices.SortedFunc(maps.Keys(acts), func(a, b *Principal) int { return cmp.Compare(a.ARN, b.ARN) }) {
-		if role.Kind == Role && w.trusted(role, p) {
+	for _, door := range doors {
+		if role := door.role; door.means(p) {
 			if d := w.Decide(p, "sts:AssumeRole", resourceOf(role)); d.Outcome != Denied {
 				into[p] = append(into[p], Assumer{Role: role.ARN, Principal: p.ARN, Kind: p.Kind, Decision: d, who: p, role: role})
 			}

@@ -60,8 +60,7 @@ func (i *Inspector) Authorization(ctx context.Context, q AuthorizationQuery) (*a
 	r.trails()
 	r.wait()
 	for _, t := range r.q.Things {
-		r.add(t)
-		if t.Kind == "topic" {
+		if r.add(t) && t.Kind == "topic" {
 			r.start(func() { r.topic(t) })
 		}
 	}
