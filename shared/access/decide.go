@@ -199,7 +199,7 @@ func (q *question) granted(identity, boundary layer) (truth, []Citation, string)
 	role, roleCites := q.grant(r.Policies, q.namedAsRole)
 	account, accountCites := q.grant(r.Policies, q.namedByAccount)
 
-	if p.Account != r.Account || p.Kind != User && p.Kind != Role && p.Kind != Root {
+	if !r.owned(p.Account) || p.Kind != User && p.Kind != Role && p.Kind != Root {
 		if r.NoPolicies {
 			return no, nil, "it is of another account, and " + r.Kind + "s have no policy of their own"
 		}

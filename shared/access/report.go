@@ -76,8 +76,7 @@ type Finding struct {
 
 // limits are what is known to be left out.
 var limits = []string{
-	"session policies, VPC endpoint policies, KMS grants, S3 access points and access lists are not read",
-	"delegated administrators of CloudTrail, who act on the organisation's trail like its management account, are not told from others",
+	"session policies, VPC endpoint policies, KMS grants, S3 access points and access lists, and policies of event buses are not read",
 	"that a principal could first change its own rights, or another's, and then tamper is not followed; roles that it can assume are, up to 3 hops",
 	"an Object Lock in COMPLIANCE mode refuses what is allowed here: see the check immutable",
 }
@@ -148,10 +147,13 @@ func (w *World) candidates(at *Resource, everybody []*Principal) []*Principal {
 	if !at.NoPolicies {
 		return everybody
 	}
-	if a := w.Accounts[at.Account]; a != nil {
-		return a.Principals
+	var out []*Principal
+	for _, id := range append([]string{at.Account}, at.Delegates...) {
+		if a := w.Accounts[id]; a != nil {
+			out = append(out, a.Principals...)
+		}
 	}
-	return nil
+	return out
 }
 
 func (r *Report) add(w *World, t Tamper, p *Principal, at *Resource) {

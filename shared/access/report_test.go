@@ -101,6 +101,12 @@ func TestFindings(t *testing.T) {
 		code   int
 	}{
 		{"nothing", func(*World) {}, "", 0},
+		{"the trail is another account's", func(w *World) {
+			w.Resources = append(w.Resources, &Resource{Kind: "trail", ARN: "arn:aws:cloudtrail:us-east-1:100000000001:trail/t", Account: "100000000001", Archive: true, NoPolicies: true})
+		}, "", 0},
+		{"the account that acts is its delegated administrator", func(w *World) {
+			w.Resources = append(w.Resources, &Resource{Kind: "trail", ARN: "arn:aws:cloudtrail:us-east-1:100000000001:trail/t", Account: "100000000001", Archive: true, NoPolicies: true, Delegates: []string{home}})
+		}, "acts-and-tampers allowed " + deployer + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: cloudtrail:DeleteTrail", 1},
 		{"somebody who acts may tamper as a role of the archive", func(w *World) {
 			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`))
 		}, "acts-and-tampers allowed " + oscar + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: kms:DeleteImportedKeyMaterial, kms:ScheduleKeyDeletion, s3:DeleteObject, s3:DeleteObjectVersion and 7 more", 1},

@@ -122,6 +122,8 @@ type Resource struct {
 	// Forms are the ARNs by which policies speak of it, where it is not that one alone.
 	Forms           []string
 	Account, Region string
+	// Delegates are accounts that may act on it like its own (delegated administrators).
+	Delegates []string
 	// Archive: part of where the logs stand or of what writes them there.
 	Archive bool
 	// Policies are the resource's own.
@@ -132,6 +134,11 @@ type Resource struct {
 	PolicyDecides, NoPolicies bool
 	// RCPs bind it (not every service knows them).
 	RCPs bool
+}
+
+// owned says whether an account acts on the resource as its own.
+func (r *Resource) owned(account string) bool {
+	return account == r.Account || slices.Contains(r.Delegates, account)
 }
 
 // asked is what the question is asked of: names of S3 objects may have colons,

@@ -82,6 +82,8 @@ type authReader struct {
 
 	mu    sync.Mutex
 	world *access.World
+	// delegates are the delegated administrators of CloudTrail.
+	delegates []string
 }
 
 // start does one reading as soon as there is a slot.
@@ -382,7 +384,11 @@ func (r *authReader) trailsOf(account, region string) {
 func (r *authReader) trail(t trailtypes.Trail) {
 	arn := aws.ToString(t.TrailARN)
 	account := arnPart(arn, 4)
-	if !r.add(&access.Resource{Kind: "trail", ARN: arn, Account: account, Region: aws.ToString(t.HomeRegion), Archive: true, NoPolicies: true}) {
+	at := &access.Resource{Kind: "trail", ARN: arn, Account: account, Region: aws.ToString(t.HomeRegion), Archive: true, NoPolicies: true}
+	if aws.ToBool(t.IsOrganizationTrail) {
+		at.Delegates = r.delegates
+	}
+	if !r.add(at) {
 		return
 	}
 	if key := aws.ToString(t.KmsKeyId); key != "" {

@@ -75,6 +75,7 @@ func (o *orgReader) read() (map[string][]access.Level, error) {
 		return nil, err
 	}
 	o.client = organizations.NewFromConfig(cfg)
+	o.delegates()
 	o.attached, o.levels = map[string]map[orgtypes.PolicyType][]access.Policy{}, map[string][]access.Level{}
 	var roots []orgtypes.Root
 	pages := organizations.NewListRootsPaginator(o.client, &organizations.ListRootsInput{})
@@ -100,6 +101,24 @@ func (o *orgReader) read() (map[string][]access.Level, error) {
 		}
 	}
 	return o.levels, o.walk(root, nil)
+}
+
+// delegates lists who acts on the organisation's trails like the management account.
+func (o *orgReader) delegates() {
+	const what = "organizations:ListDelegatedAdministrators"
+	var ids []string
+	pages := organizations.NewListDelegatedAdministratorsPaginator(o.client, &organizations.ListDelegatedAdministratorsInput{ServicePrincipal: aws.String("cloudtrail.amazonaws.com")})
+	err := toTheEnd(o, what, pages.HasMorePages, pages.NextPage, func(p *organizations.ListDelegatedAdministratorsOutput) {
+		for _, a := range p.DelegatedAdministrators {
+			ids = append(ids, aws.ToString(a.Id))
+		}
+	})
+	if err != nil {
+		o.r.gap(o.account, "the delegated administrators of CloudTrail", err.Error())
+	}
+	o.r.mu.Lock()
+	defer o.r.mu.Unlock()
+	o.r.delegates = ids
 }
 
 func (o *orgReader) explain(err error, what string) error {

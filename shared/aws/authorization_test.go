@@ -54,6 +54,7 @@ func authorizations(t *testing.T) *wire {
 	w.answer["iam:GetPolicyVersion"] = text(`<GetPolicyVersionResponse><GetPolicyVersionResult><PolicyVersion><Document>` + authDoc(`{"Effect":"Allow","Action":"iam:*","Resource":"*"}`) + `</Document></PolicyVersion></GetPolicyVersionResult></GetPolicyVersionResponse>`)
 
 	w.answer["organizations:ListRoots"] = jsonReply(map[string]any{"Roots": []any{map[string]any{"Id": "r-1", "PolicyTypes": []any{map[string]any{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}}}}})
+	w.answer["organizations:ListDelegatedAdministrators"] = jsonReply(map[string]any{"DelegatedAdministrators": []any{map[string]any{"Id": "333333333333"}}})
 	w.answer["organizations:ListPolicies"] = jsonReply(map[string]any{"Policies": []any{map[string]any{"Id": "p-1", "Name": "guard"}, map[string]any{"Id": "p-2", "Name": "unused"}}})
 	w.answer["organizations:ListTargetsForPolicy"] = func(rw http.ResponseWriter, c *called) {
 		targets := []any{}
@@ -86,7 +87,7 @@ func authorizations(t *testing.T) *wire {
 		text(`{"Version":"2012-10-17","Statement":[{"Sid":"B","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::logs/*"}]}`)(rw, c)
 	}
 	w.answer["cloudtrail:DescribeTrails"] = jsonReply(map[string]any{"trailList": []any{
-		map[string]any{"Name": "org", "TrailARN": "arn:aws:cloudtrail:us-east-1:100000000001:trail/org", "HomeRegion": "us-east-1", "S3BucketName": "logs",
+		map[string]any{"Name": "org", "TrailARN": "arn:aws:cloudtrail:us-east-1:100000000001:trail/org", "HomeRegion": "us-east-1", "S3BucketName": "logs", "IsOrganizationTrail": true,
 			"KmsKeyId": archiveKey, "SnsTopicARN": alertTopic, "CloudWatchLogsLogGroupArn": "arn:aws:logs:us-east-1:100000000001:log-group:trail:*"},
 		map[string]any{"Name": "other", "TrailARN": "arn:aws:cloudtrail:us-east-1:100000000001:trail/other", "S3BucketName": "elsewhere"},
 	}})
@@ -195,7 +196,7 @@ func TestTheArchiveIsAskedAboutWithAllThatWritesIt(t *testing.T) {
 		if len(r.Policies) > 0 {
 			sid = r.Policies[0].Doc.Statements[0].Sid
 		}
-		got = append(got, r.Kind+" "+r.ARN+" "+sid)
+		got = append(got, strings.TrimSpace(r.Kind+" "+r.ARN+" "+sid+" "+strings.Join(r.Delegates, " ")))
 	}
 	want := `bucket arn:aws:s3:::logs B
 key arn:aws:kms:us-east-1:999999999999:key/k-1 K
@@ -204,7 +205,7 @@ log-group arn:aws:logs:us-east-1:100000000001:log-group:trail -
 object arn:aws:s3:::logs/* B
 rule arn:aws:events:us-east-1:100000000001:rule/r -
 topic arn:aws:sns:us-east-1:100000000001:alerts T
-trail arn:aws:cloudtrail:us-east-1:100000000001:trail/org -`
+trail arn:aws:cloudtrail:us-east-1:100000000001:trail/org - 333333333333`
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}
@@ -227,6 +228,7 @@ func TestWhatIsRefusedIsNamed(t *testing.T) {
 		{"iam:GetPolicyVersion", text(`<GetPolicyVersionResponse><GetPolicyVersionResult/></GetPolicyVersionResponse>`), "the reply has no version"},
 		{"organizations:ListRoots", refuse, "allow it organizations:ListRoots"},
 		{"organizations:ListRoots", jsonReply(map[string]any{}), "the reply has 0 roots"},
+		{"organizations:ListDelegatedAdministrators", refuse, "allow it organizations:ListDelegatedAdministrators"},
 		{"organizations:ListPolicies", refuse, "allow it organizations:ListPolicies"},
 		{"organizations:ListTargetsForPolicy", refuse, "allow it organizations:ListTargetsForPolicy"},
 		{"organizations:DescribePolicy", refuse, "allow it organizations:DescribePolicy"},

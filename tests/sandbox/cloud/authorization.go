@@ -200,6 +200,11 @@ func listRoots(k *call) (reply, error) {
 	}}}}, nil
 }
 
+// listDelegatedAdministrators: the sandbox's organisation delegates to nobody.
+func listDelegatedAdministrators(*call) (reply, error) {
+	return reply{body: map[string]any{"DelegatedAdministrators": []any{}}}, nil
+}
+
 func (k *call) parent() error {
 	if k.str("ParentId") != rootID {
 		return fail(400, "ParentNotFoundException", "You provided parent ID that doesn't exist.")

@@ -10,7 +10,7 @@ const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
  {"Sid":"Organization","Effect":"Allow","Action":["organizations:ListAccounts","organizations:DescribeOrganization"],"Resource":"*"},
  {"Sid":"Access","Effect":"Allow","Action":["iam:GetAccountAuthorizationDetails","iam:GetPolicy","iam:GetPolicyVersion","s3:GetBucketPolicy","kms:GetKeyPolicy","sns:GetTopicAttributes",
   "organizations:ListRoots","organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent","organizations:ListPolicies","organizations:ListTargetsForPolicy",
-  "organizations:DescribePolicy"],"Resource":"*"},
+  "organizations:DescribePolicy","organizations:ListDelegatedAdministrators"],"Resource":"*"},
  {"Sid":"Trails","Effect":"Allow","Action":["cloudtrail:DescribeTrails","cloudtrail:GetTrail","cloudtrail:GetTrailStatus","cloudtrail:GetEventSelectors"],"Resource":"*"},
  {"Sid":"Archive","Effect":"Allow","Action":["s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration","s3:GetReplicationConfiguration",
   "s3:GetEncryptionConfiguration","s3:GetBucketPolicyStatus"],"Resource":"*"},

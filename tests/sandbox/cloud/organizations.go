@@ -24,6 +24,7 @@ func organizationsService() service {
 			"ListAccounts":                     {readOnly: true, needs: anyOf("organizations:ListAccounts"), do: managed(listAccounts)},
 			"DescribePolicy":                   {readOnly: true, needs: onControlPolicy("organizations:DescribePolicy", "PolicyId"), do: managed(describeControlPolicy)},
 			"ListTargetsForPolicy":             {readOnly: true, needs: onControlPolicy("organizations:ListTargetsForPolicy", "PolicyId"), do: managed(listTargetsForPolicy)},
+			"ListDelegatedAdministrators":      {readOnly: true, needs: anyOf("organizations:ListDelegatedAdministrators"), do: managed(listDelegatedAdministrators)},
 			"ListRoots":                        {readOnly: true, needs: anyOf("organizations:ListRoots"), do: managed(listRoots)},
 			"ListAccountsForParent":            {readOnly: true, needs: onParent("organizations:ListAccountsForParent"), do: managed(listAccountsForParent)},
 			"ListOrganizationalUnitsForParent": {readOnly: true, needs: onParent("organizations:ListOrganizationalUnitsForParent"), do: managed(listUnitsForParent)},
