@@ -132,7 +132,7 @@ type Resource struct {
 	// or delegate to its account (keys, roles). NoPolicies: its service has none, so
 	// that other accounts do not reach it.
 	PolicyDecides, NoPolicies bool
-	// RCPs bind it (not every service knows them).
+	// RCPs bind it (of the services here S3, KMS and STS are known to heed them).
 	RCPs bool
 }
 
@@ -168,15 +168,6 @@ func (r *Resource) partition() string {
 		return parts[1]
 	}
 	return "aws"
-}
-
-// rcpServices are those that the documentation of resource control policies lists.
-var rcpServices = []string{"s3", "sts", "kms", "sqs", "secretsmanager", "ecr", "aoss", "cognito-idp", "cognito-identity", "dynamodb", "logs"}
-
-// ruledByRCP says whether resource control policies reach an ARN's service.
-func ruledByRCP(arn string) bool {
-	parts := strings.SplitN(arn, ":", 4)
-	return len(parts) > 2 && slices.Contains(rcpServices, parts[2])
 }
 
 // principal finds a principal by ARN or unique id; nil if there is none.

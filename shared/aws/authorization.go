@@ -401,7 +401,7 @@ func (r *authReader) trail(t trailtypes.Trail) {
 		}
 	}
 	if group := strings.TrimSuffix(aws.ToString(t.CloudWatchLogsLogGroupArn), ":*"); group != "" {
-		r.add(&access.Resource{Kind: "log-group", ARN: group, Forms: access.LogGroupForms(group), Account: arnPart(group, 4), Region: arnPart(group, 3), Archive: true, NoPolicies: true, RCPs: true})
+		r.add(&access.Resource{Kind: "log-group", ARN: group, Forms: access.LogGroupForms(group), Account: arnPart(group, 4), Region: arnPart(group, 3), Archive: true, NoPolicies: true})
 	}
 }
 

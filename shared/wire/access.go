@@ -72,7 +72,7 @@ func (c *Config) alertThings() []*access.Resource {
 		}
 		switch kind {
 		case "log-group":
-			r.Forms, r.RCPs = access.LogGroupForms(r.ARN), true
+			r.Forms = access.LogGroupForms(r.ARN)
 		case "topic":
 			r.NoPolicies = false
 		}
