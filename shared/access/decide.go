@@ -198,6 +198,10 @@ func (q *question) granted(identity, boundary layer) (truth, []Citation, string)
 	direct, directCites := q.grant(r.Policies, q.namedItself)
 	role, roleCites := q.grant(r.Policies, q.namedAsRole)
 	account, accountCites := q.grant(r.Policies, q.namedByAccount)
+	if i := slices.IndexFunc(r.Policies, func(p Policy) bool { return p.Unread != "" }); r.PolicyDecides && i >= 0 && account == no {
+		// Most such policies leave it to the account; whether this one does is not known.
+		account, accountCites = maybe, []Citation{r.Policies[i].cite(0, "it could not be read: "+r.Policies[i].Unread)}
+	}
 
 	if !r.owned(p.Account) || p.Kind != User && p.Kind != Role && p.Kind != Root {
 		if r.NoPolicies {
@@ -382,6 +386,8 @@ func (q *question) namedItself(s *Statement) (truth, string) {
 			return yes, ""
 		case who.Kind == "AWS" && p.Kind == Role && sessionOf(who.Name, p):
 			return maybe, "only the session " + who.Name
+		case who.Kind == "AWS" && p.Kind == User && strings.Contains(who.Name, ":sts::"+p.Account+":federated-user/"):
+			return maybe, "only as " + who.Name + ", if it may ask for such a token"
 		case p.Kind == Service && who.Kind == "Service" || p.Kind == Federated && who.Kind == "Federated":
 			return truthOf(who.Name == p.ARN), ""
 		case p.Kind == Unknown:

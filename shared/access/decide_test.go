@@ -83,7 +83,7 @@ func (s scene) decide() Decision {
 	}
 	levels := func() (out []Level) {
 		for i := range max(len(s.scps), len(s.rcps)) {
-			l := Level{Name: fmt.Sprintf("level-%d", i), NoSCPs: true, NoRCPs: true}
+			l := Level{Name: fmt.Sprintf("r-%d", i), NoSCPs: true, NoRCPs: true}
 			if i < len(s.scps) {
 				l.SCPs, l.NoSCPs = s.scps[i], false
 			}
@@ -166,7 +166,7 @@ func TestDecisions(t *testing.T) {
 		{"a role named by the bucket is", scene{kind: Role, boundary: inline(`{"Effect":"Allow","Action":"iam:*","Resource":"*"}`), resource: bucket(to("Allow", aws(ops), "s3:*"))}, Denied, "boundary"},
 		{"a deny in the boundary binds both", scene{boundary: inline(allowAll, denyAll), resource: bucket(to("Allow", aws(alice), "s3:*"))}, Denied, "statement 2"},
 
-		{"each level of SCPs must allow", scene{policies: inline(allowAll), scps: [][]Policy{scp(allowAll), scp(`{"Effect":"Allow","Action":"iam:*","Resource":"*"}`)}}, Denied, "service control policies at level-1"},
+		{"each level of SCPs must allow", scene{policies: inline(allowAll), scps: [][]Policy{scp(allowAll), scp(`{"Effect":"Allow","Action":"iam:*","Resource":"*"}`)}}, Denied, "service control policies at r-1"},
 		{"all levels do", scene{policies: inline(allowAll), scps: [][]Policy{scp(allowAll), scp(allowAll)}}, Allowed, ""},
 		{"an SCP denies", scene{policies: inline(allowAll), scps: [][]Policy{scp(allowAll, denyAll)}}, Denied, "service control policy"},
 		{"an SCP that could not be read", scene{policies: inline(allowAll), scps: [][]Policy{{{Kind: SCPKind, Name: "p-1", Unread: "refused"}}}}, Possible, "refused"},
@@ -208,6 +208,12 @@ func TestDecisions(t *testing.T) {
 		{"a key whose policy names the user", scene{decides: true, resource: bucket(to("Allow", aws(alice), "*"))}, Allowed, ""},
 		{"the root user of a key that does not name it", scene{kind: Root, decides: true, resource: bucket(to("Allow", aws(ops), "*"))}, Denied, ""},
 		{"the root user of a key that delegates", scene{kind: Root, decides: true, resource: bucket(to("Allow", aws(home), "*"))}, Allowed, ""},
+
+		{"a key whose policy could not be read", scene{decides: true, policies: inline(allowAll), resource: []Policy{{Kind: "key policy", Unread: "refused"}}}, Possible, "refused"},
+		{"a key whose policy could not be read, and no right", scene{decides: true, resource: []Policy{{Kind: "key policy", Unread: "refused"}}}, Denied, ""},
+		{"a federation token of a user", scene{resource: bucket(to("Allow", aws("arn:aws:sts::111122223333:federated-user/bob"), "s3:*"))}, Possible, "federated-user/bob"},
+		{"a unit of the organisation", scene{scps: [][]Policy{scp(allowAll), scp(allowAll)}, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"o-ours/r-0/*"}`)))}, Allowed, ""},
+		{"another unit of it", scene{scps: [][]Policy{scp(allowAll), scp(allowAll)}, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"o-ours/r-0/ou-1/*"}`)))}, Denied, ""},
 
 		{"a service", scene{kind: Service, resource: bucket(to("Allow", `{"Service":"cloudtrail.amazonaws.com"}`, "s3:*"))}, Allowed, ""},
 		{"another service", scene{kind: Service, resource: bucket(to("Allow", `{"Service":"config.amazonaws.com"}`, "s3:*"))}, Denied, ""},

@@ -443,6 +443,9 @@ func (w *World) findings(r *Report, tampers []Tamper) {
 			continue
 		}
 		g := can[tamper]
+		if p.Kind == Root && g.first.at.Account == p.Account {
+			continue // every account has one; that it can do everything there is no news
+		}
 		detail := fmt.Sprintf("acts in %s (%s) and can tamper with the archive: %s", acting.at.Account, acting.Action, list(g.actions, 4))
 		path := append(hops(actVia), fmt.Sprintf("%s on %s: %s", acting.Action, acting.Resource, cites(acting.Decision)))
 		path = append(path, hops(tamperVia)...)
@@ -511,9 +514,6 @@ func (w *World) actors(tampers []Tamper) map[*Principal]*Ability {
 			continue
 		}
 		for _, p := range a.Principals {
-			if p.Kind == Root {
-				continue // every account has one; that it can do everything there is no news
-			}
 			for _, t := range tampers {
 				if t.Group != act {
 					continue

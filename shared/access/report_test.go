@@ -123,6 +123,12 @@ func TestFindings(t *testing.T) {
 			p.Policies = []Policy{doc("inline policy", `{"Effect":"Allow","Action":"s3:DeleteObject","Resource":"*"}`)}
 			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", aws(p.ARN), "s3:Delete*")))
 		}, "acts-and-tampers allowed arn:aws:iam::111122223333:role/injector: acts in 111122223333 (canaries)", 1},
+		{"a whole account that acts is admitted: its root user too", func(w *World) {
+			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", aws(home), "s3:Delete*")))
+		}, "acts-and-tampers allowed arn:aws:iam::111122223333:root", 1},
+		{"the archive's account is a target itself: its root user is no news, its administrator is", func(w *World) {
+			w.Targets = []string{archive}
+		}, "acts-and-tampers allowed " + logsAdmin, 1},
 		{"it is admitted to read only", func(w *World) {
 			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", aws(deployer), "s3:Get*")))
 		}, "", 0},

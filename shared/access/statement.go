@@ -200,6 +200,8 @@ func (q *question) value(key string) ([]string, bool) {
 			return one(w.Organization)
 		}
 		return nil, false
+	case "aws:resourceorgpaths":
+		return w.path(q.at.Account)
 	case "aws:requestedregion":
 		return one(q.at.Region)
 	}
@@ -230,6 +232,8 @@ func (q *question) value(key string) ([]string, bool) {
 		return one(p.Account)
 	case "aws:principalorgid":
 		return one(w.Organization)
+	case "aws:principalorgpaths":
+		return w.path(p.Account)
 	case "aws:principaltype":
 		return one(map[string]string{User: "User", Role: "AssumedRole", Root: "Account"}[p.Kind])
 	case "aws:principalisawsservice":

@@ -170,6 +170,19 @@ func (r *Resource) partition() string {
 	return "aws"
 }
 
+// path is an account's path in the organisation, "o-1/r-1/ou-1/", if it is known.
+func (w *World) path(account string) ([]string, bool) {
+	a := w.Accounts[account]
+	if a == nil || w.Organization == "" || len(a.Levels) < 2 || !strings.HasPrefix(a.Levels[0].Name, "r-") {
+		return nil, false
+	}
+	path := w.Organization + "/"
+	for _, l := range a.Levels[:len(a.Levels)-1] { // the last is the account itself
+		path += l.Name + "/"
+	}
+	return []string{path}, true
+}
+
 // principal finds a principal by ARN or unique id; nil if there is none.
 func (w *World) principal(name string) *Principal {
 	for _, a := range w.Accounts {
