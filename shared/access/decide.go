@@ -463,8 +463,8 @@ func (q *question) means(who Who) (truth, string) {
 		return maybe, "who the canonical user is"
 	case p.Kind == Service || p.Kind == Federated:
 		return truthOf(who.Kind == p.whoKind() && who.Name == p.ARN), ""
-	case p.Kind == Anybody:
-		return maybe, "who of everybody it is"
+	case p.Kind == Anybody: // whoever is not named
+		return no, ""
 	case p.Kind == Unknown:
 		return maybe, "who " + p.ARN + " is"
 	case who.Kind != "AWS":
