@@ -211,6 +211,7 @@ func newTrail(t trailtypes.Trail) inventory.Trail {
 		MultiRegion: aws.ToBool(t.IsMultiRegionTrail), Organization: aws.ToBool(t.IsOrganizationTrail),
 		GlobalEvents: aws.ToBool(t.IncludeGlobalServiceEvents), Validation: aws.ToBool(t.LogFileValidationEnabled),
 		Bucket: aws.ToString(t.S3BucketName), Prefix: aws.ToString(t.S3KeyPrefix), KeyARN: aws.ToString(t.KmsKeyId),
+		LogGroup: aws.ToString(t.CloudWatchLogsLogGroupArn),
 	}
 	if f := strings.Split(out.ARN, ":"); len(f) > 4 {
 		out.Account = f[4]
@@ -313,6 +314,7 @@ func (r *sourceReader) status(p inventory.Place, arn string) *inventory.Status {
 		AsOf: at, Logging: *out.IsLogging, Started: aws.ToTime(out.StartLoggingTime), Stopped: aws.ToTime(out.StopLoggingTime),
 		Delivered: aws.ToTime(out.LatestDeliveryTime), Digest: aws.ToTime(out.LatestDigestDeliveryTime),
 		DeliveryError: aws.ToString(out.LatestDeliveryError), DigestError: aws.ToString(out.LatestDigestDeliveryError),
+		LogGroupError: aws.ToString(out.LatestCloudWatchLogsDeliveryError),
 	}
 }
 
@@ -404,7 +406,9 @@ func newLifecycle(rules []s3types.LifecycleRule) *[]inventory.LifecycleRule {
 		if r.Status == s3types.ExpirationStatusDisabled {
 			continue
 		}
-		one := inventory.LifecycleRule{ID: aws.ToString(r.ID), Prefix: aws.ToString(r.Prefix)}
+		one := inventory.LifecycleRule{ID: aws.ToString(r.ID)}
+		//lint:ignore SA1019 rules that were made long ago have it here
+		one.Prefix = aws.ToString(r.Prefix)
 		if f := r.Filter; f != nil {
 			one.Prefix = aws.ToString(f.Prefix)
 			if f.And != nil {

@@ -42,6 +42,14 @@ type Inspector struct {
 	creds map[string]aws.CredentialsProvider // by account
 }
 
+// An inspection is no part of a run, and its request ids are in no ledger: what it
+// leaves in the records must not carry the marks of canaries (canary.Forged), or
+// every confirmation after it would report them as imitated.
+const (
+	inspectorIdentity = canary.Marker + "-inspector"
+	inspectorAppID    = "inspector." + canary.Marker
+)
+
 // NewInspector does no I/O.
 func NewInspector(o InspectorOptions) (*Inspector, error) {
 	if o.Role == "" || strings.HasPrefix(o.Role, "/") || strings.HasSuffix(o.Role, "/") {
@@ -64,7 +72,7 @@ func (i *Inspector) RoleARN(account string) string {
 // each call that would have followed.
 func (i *Inspector) open(ctx context.Context, account, region string) (aws.Config, error) {
 	cfg := i.o.Base.Copy()
-	cfg.Region, cfg.AppID, cfg.APIOptions = region, appID, slices.Clone(cfg.APIOptions)
+	cfg.Region, cfg.AppID, cfg.APIOptions = region, inspectorAppID, slices.Clone(cfg.APIOptions)
 	fail := func(err error) (aws.Config, error) {
 		return aws.Config{}, explain(err, "sts:AssumeRole of "+i.RoleARN(account), account, region, assumeAdvice)
 	}
@@ -93,7 +101,7 @@ func (i *Inspector) credentials(cfg aws.Config, account string) aws.CredentialsP
 	// The base's region is on for everybody; one that is looked into may not be.
 	cfg.Region = cmp.Or(i.o.Base.Region, homeRegion(i.o.Partition))
 	c := aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), i.RoleARN(account), func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName, o.SourceIdentity = canary.Marker, aws.String(sourceIdentity)
+		o.RoleSessionName, o.SourceIdentity = canary.Marker, aws.String(inspectorIdentity)
 		if i.o.ExternalID != "" {
 			o.ExternalID = &i.o.ExternalID
 		}

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 )
 
 const inspectorRole = "auditcanary/auditcanary-inspector"
@@ -26,7 +29,7 @@ func TestAnInspectorAssumesItsRoleOnceAnAccount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if cfg.Region != region || cfg.AppID != appID {
+		if cfg.Region != region || cfg.AppID != "inspector.auditcanary" {
 			t.Errorf("region %q, application %q", cfg.Region, cfg.AppID)
 		}
 		if creds, err := cfg.Credentials.Retrieve(t.Context()); err != nil || creds.AccessKeyID != sessionKey {
@@ -38,7 +41,7 @@ func TestAnInspectorAssumesItsRoleOnceAnAccount(t *testing.T) {
 		t.Fatalf("assumed %d times, want once", len(calls))
 	}
 	for field, want := range map[string]string{
-		"RoleArn": "arn:aws:iam::" + testAccount + ":role/" + inspectorRole, "RoleSessionName": "auditcanary", "SourceIdentity": "auditcanary", "ExternalId": "outside",
+		"RoleArn": "arn:aws:iam::" + testAccount + ":role/" + inspectorRole, "RoleSessionName": "auditcanary", "SourceIdentity": "auditcanary-inspector", "ExternalId": "outside",
 	} {
 		if got := calls[0].form.Get(field); got != want {
 			t.Errorf("%s %q, want %q", field, got, want)
@@ -100,5 +103,25 @@ func TestAnInspectorSaysWhatWasRefusedWhereAndWhatToDo(t *testing.T) {
 	}
 	if _, err := NewInspector(InspectorOptions{Role: "/rooted"}); err == nil {
 		t.Error("a role with a leading slash was accepted")
+	}
+}
+
+// An inspection is in no ledger. Its records must not look like a canary's.
+func TestAnInspectionImitatesNoCanary(t *testing.T) {
+	w := newWire(t)
+	w.answer["organizations:ListAccounts"] = jsonReply(map[string]any{"Accounts": []any{map[string]any{"Id": testAccount}}})
+	if _, err := inspect(t, w).Accounts(t.Context(), testAccount, ""); err != nil {
+		t.Fatal(err)
+	}
+	form := w.of("sts:AssumeRole")[0].form
+	for _, c := range w.calls {
+		e := event.Event{API: event.API{RequestUID: "r"}, HTTPRequest: event.HTTPRequest{UserAgent: c.userAgent},
+			Actor: event.Actor{Session: event.Session{Name: form.Get("RoleSessionName"), SourceIdentity: form.Get("SourceIdentity")}}}
+		if f := canary.Forged([]canary.Sighting{{Event: e}}, func(string) bool { return false }); len(f) > 0 {
+			t.Errorf("%s: agent %q, session %q, source identity %q", c.name, c.userAgent, e.Actor.Session.Name, e.Actor.Session.SourceIdentity)
+		}
+		if !strings.Contains(c.userAgent, "app/inspector.auditcanary") {
+			t.Errorf("%s does not say who asks: %q", c.name, c.userAgent)
+		}
 	}
 }

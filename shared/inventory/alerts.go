@@ -30,6 +30,26 @@ func (j *judge) alerts() {
 	for _, w := range j.in.Alerts.LogGroups {
 		j.logGroup(w)
 	}
+	j.feeds()
+}
+
+// feeds reports the trails that do not get through to a log group that is relied on.
+func (j *judge) feeds() {
+	relied := map[string]bool{}
+	group := func(p Place, name string) string { return p.Account + ":" + p.Region + ":" + name }
+	for _, w := range j.in.Alerts.LogGroups {
+		relied[group(w.Place, w.Name)] = true
+	}
+	for _, w := range j.in.Alerts.MetricFilters {
+		relied[group(w.Place, w.LogGroup)] = true
+	}
+	for _, r := range j.in.Snapshot.Recordings {
+		f := strings.Split(j.trails[r.Trail].LogGroup, ":") // arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*
+		if r.Status == nil || r.Status.LogGroupError == "" || len(f) < 7 || !relied[group(Place{f[4], f[3]}, f[6])] {
+			continue
+		}
+		j.add(r.Place, Finding{Kind: LogGroupNotFed, Subject: "log group " + f[6], Found: "trail " + r.Trail + " could not write to it: " + r.Status.LogGroupError})
+	}
 }
 
 // thing judged on the alert path.

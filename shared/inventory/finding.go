@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/coverage"
 )
 
 // Kind of a finding.
@@ -58,6 +59,7 @@ const (
 	LogGroupMissing     Kind = "log-group-missing"
 	LogGroupRetention   Kind = "log-group-retention"
 	LogGroupUnprotected Kind = "log-group-unprotected"
+	LogGroupNotFed      Kind = "log-group-not-fed"
 )
 
 // next is what to do about each kind.
@@ -107,6 +109,7 @@ var next = map[Kind]string{
 	DetectorSuppresses:  "delete the filter, or list it under suppressions in alert_path if it was agreed on",
 	LogGroupMissing:     "create the log group again, and let what fed it write to it",
 	LogGroupRetention:   "set its retention anew",
+	LogGroupNotFed:      "correct the role under which the trail writes there: what is counted in this group stands still, and no alarm says so",
 	LogGroupUnprotected: "switch its deletion protection on",
 }
 
@@ -131,6 +134,35 @@ type Finding struct {
 type judge struct {
 	in       Input
 	findings []Finding
+	// what is looked up often
+	trails     map[string]Trail // by ARN
+	recordings map[Place][]Recording
+	listed     map[Place]bool
+	tests      map[cell][]coverage.Test
+}
+
+// cell is a category of activity in a place.
+type cell struct {
+	Place
+	category string
+}
+
+func newJudge(in Input) *judge {
+	j := &judge{in: in, trails: map[string]Trail{}, recordings: map[Place][]Recording{}, listed: map[Place]bool{}, tests: map[cell][]coverage.Test{}}
+	for _, t := range in.Snapshot.Trails {
+		j.trails[t.ARN] = t
+	}
+	for _, r := range in.Snapshot.Recordings {
+		j.recordings[r.Place] = append(j.recordings[r.Place], r)
+	}
+	for _, p := range in.Snapshot.Listed {
+		j.listed[p] = true
+	}
+	for _, t := range in.Tests {
+		c := cell{Place{t.Account, t.Region}, t.Category}
+		j.tests[c] = append(j.tests[c], t)
+	}
+	return j
 }
 
 // add reports a finding; the same of another place joins the first.

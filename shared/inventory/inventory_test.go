@@ -44,7 +44,7 @@ func clean() Input {
 			Listed: []Place{east, west},
 			Trails: []Trail{{
 				ARN: org, Name: "org-trail", Account: "100000000001", Home: "us-east-1", MultiRegion: true, Organization: true, GlobalEvents: true, Validation: true,
-				Bucket: "archive", Selectors: everything(),
+				Bucket: "archive", Selectors: everything(), LogGroup: "arn:aws:logs:us-east-1:100000000001:log-group:trail:*",
 			}},
 			Recordings: []Recording{{east, org, fine()}, {west, org, fine()}},
 			Buckets: []Bucket{{
@@ -182,6 +182,7 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"validation of a second one is off", func(in *Input) { in.another(func(t *Trail, _ *Status) { t.Validation = false }) }, nil, TrailNotValidated},
 		{"digests stopped and files go on", func(in *Input) { in.status(0).Digest = now.Add(-4 * time.Hour) }, []string{"digests-silent 111122223333/us-east-1"}, ""},
 		{"the latest digest is two hours old", func(in *Input) { in.status(0).Digest = now.Add(-2 * time.Hour) }, nil, DigestsSilent},
+		{"the latest digest is exactly as old as is allowed", func(in *Input) { in.status(0).Digest = now.Add(-3 * time.Hour) }, nil, DigestsSilent},
 		{"the latest digest was refused", func(in *Input) { in.status(0).DigestError = "AccessDenied" }, []string{"digest-fails 111122223333/us-east-1"}, ""},
 		{"the digest of a second one was refused", func(in *Input) { in.another(func(_ *Trail, s *Status) { s.DigestError = "AccessDenied" }) }, nil, DigestFails},
 
@@ -215,6 +216,8 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"the key's state was not told", func(in *Input) { in.Snapshot.Keys[0].State = "" }, []string{"key-unusable 999999999999/us-east-1"}, ""},
 		{"the key is enabled", func(in *Input) { in.Snapshot.Keys[0].State = "Enabled" }, nil, KeyUnusable},
 		{"the key will be deleted", func(in *Input) { in.Snapshot.Keys[0].State, in.Snapshot.Keys[0].Deletion = "PendingDeletion", now }, []string{"key-deletion 999999999999/us-east-1"}, ""},
+		{"the key will be deleted, and only its date says so", func(in *Input) { in.Snapshot.Keys[0].State, in.Snapshot.Keys[0].Deletion = "Disabled", now }, []string{"key-deletion 999999999999/us-east-1"}, ""},
+		{"the key will be deleted, and only its state says so", func(in *Input) { in.Snapshot.Keys[0].State = "PendingDeletion" }, []string{"key-deletion 999999999999/us-east-1"}, ""},
 		{"a deletion that was cancelled", func(in *Input) { in.Snapshot.Keys[0].Deletion = time.Time{} }, nil, KeyDeletion},
 		{"the key's material was imported", func(in *Input) { in.Snapshot.Keys[0].Origin = "EXTERNAL" }, []string{"key-material 999999999999/us-east-1"}, ""},
 		{"the provider's own key", func(in *Input) { in.Snapshot.Keys[0].Origin, in.Snapshot.Keys[0].Manager = "", "AWS" }, nil, KeyMaterial},
@@ -225,7 +228,7 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		}, nil, RuleMissing},
 		{"the rule is disabled", func(in *Input) { in.Snapshot.Rules[0].State = "DISABLED" }, []string{"rule-disabled 100000000001/us-east-1"}, ""},
 		{"a rule of that name on another bus is disabled", func(in *Input) {
-			in.Snapshot.Rules = append(in.Snapshot.Rules, RuleState{Place: admin, Bus: "other", Name: "privileged", State: "DISABLED"})
+			in.Snapshot.Rules = append([]RuleState{{Place: admin, Bus: "other", Name: "privileged", State: "DISABLED"}}, in.Snapshot.Rules...)
 		}, nil, RuleDisabled},
 		{"the rule no longer sees what reads", func(in *Input) { in.Snapshot.Rules[0].State = "ENABLED" }, []string{"rule-misses-reads 100000000001/us-east-1"}, ""},
 		{"the rule need not see what reads", func(in *Input) {
@@ -233,6 +236,7 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 			in.Alerts.Rules[0].AllManagementEvents = false
 		}, nil, RuleMissesReads},
 		{"the pattern was changed", func(in *Input) { in.Snapshot.Rules[0].Pattern = `{"a":[],"b":[2]}` }, []string{"rule-changed 100000000001/us-east-1"}, ""},
+		{"the pattern has something behind it", func(in *Input) { in.Snapshot.Rules[0].Pattern += " {}" }, []string{"rule-changed 100000000001/us-east-1"}, ""},
 		{"the pattern is no JSON", func(in *Input) { in.Snapshot.Rules[0].Pattern = `{"a":[]` }, []string{"rule-changed 100000000001/us-east-1"}, ""},
 		{"nobody said what the pattern must be", func(in *Input) { in.Alerts.Rules[0].Pattern, in.Snapshot.Rules[0].Pattern = "", "{}" }, nil, RuleChanged},
 		{"the rule has no target", func(in *Input) { in.Snapshot.Rules[0].Targets = &[]string{}; in.Alerts.Rules[0].Targets = nil }, []string{"rule-targets 100000000001/us-east-1"}, ""},
@@ -253,6 +257,7 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"somebody else is subscribed", func(in *Input) { in.sub().Endpoint = "mallory@example.com" }, []string{"topic-unsubscribed 100000000001/us-east-1"}, ""},
 		{"anybody will do", func(in *Input) { in.sub().Endpoint = "other@example.com"; in.Alerts.Topics[0].Endpoints = nil }, nil, TopicUnsubscribed},
 		{"the subscription was never confirmed", func(in *Input) { in.sub().ARN, in.sub().Pending = "", true }, []string{"subscription-pending 100000000001/us-east-1", "topic-unsubscribed 100000000001/us-east-1"}, ""},
+		{"a subscription without a name", func(in *Input) { in.sub().ARN = "" }, []string{"subscription-pending 100000000001/us-east-1", "topic-unsubscribed 100000000001/us-east-1"}, ""},
 		{"another subscription was never confirmed", func(in *Input) {
 			*in.Snapshot.Topics[0].Subscriptions = append(*in.Snapshot.Topics[0].Subscriptions, Subscription{Protocol: "email", Endpoint: "new@example.com", Pending: true})
 		}, []string{"subscription-pending 100000000001/us-east-1"}, ""},
@@ -298,6 +303,13 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"the log group keeps for ever", func(in *Input) { in.Snapshot.LogGroups[0].RetentionDays = 0 }, nil, LogGroupRetention},
 		{"the log group may be deleted", func(in *Input) { in.Snapshot.LogGroups[0].Protected = false }, []string{"log-group-unprotected 100000000001/us-east-1"}, ""},
 		{"the log group may be deleted, as nobody minds", func(in *Input) { in.Snapshot.LogGroups[0].Protected = false; in.Alerts.LogGroups[0].Protected = false }, nil, LogGroupUnprotected},
+
+		{"the trail cannot write to the group", func(in *Input) { in.status(1).LogGroupError = "AccessDenied" }, []string{"log-group-not-fed 111122223333/eu-west-1"}, ""},
+		{"the trail cannot write to a group that nobody relies on", func(in *Input) {
+			in.status(1).LogGroupError = "AccessDenied"
+			in.trail().LogGroup = "arn:aws:logs:us-east-1:100000000001:log-group:other:*"
+		}, nil, LogGroupNotFed},
+		{"only the group's filter is relied on", func(in *Input) { in.status(1).LogGroupError = "AccessDenied"; in.Alerts.LogGroups = nil }, []string{"log-group-not-fed 111122223333/eu-west-1"}, ""},
 
 		{"something could not be read", func(in *Input) { in.Snapshot.Unread = []Unread{{east, "kms:DescribeKey", "refused"}} }, []string{"not-read 111122223333/us-east-1"}, ""},
 		{"everything was read", func(*Input) {}, nil, NotRead},
@@ -379,6 +391,8 @@ func TestWhatFailsIsSaidBesideWhatIsNotKnown(t *testing.T) {
 	in := clean()
 	in.Snapshot.Unread = []Unread{{east, "kms:DescribeKey", "refused"}}
 	in.status(1).Logging = false
+	// A trail that delivers elsewhere could not make up for it.
+	in.another(func(t *Trail, _ *Status) { t.Bucket, t.Selectors = "elsewhere", nil })
 	if r := Take(in); r.Status != canary.Fail || len(r.Findings) != 2 || r.Findings[0].Kind != TrailStopped || r.Findings[0].Owner != "platform" {
 		t.Errorf("%s: %+v", r.Status, r.Findings)
 	}
@@ -443,7 +457,7 @@ func TestProofsAreTheLastOfACategoryInAPlace(t *testing.T) {
 		{"elsewhere", []coverage.Test{{Account: west.Account, Region: "us-east-1", Category: "keys", Scenario: "aws/key", Canary: "c1", At: now, Status: canary.Pass}}, "unproven configured, and never proven"},
 	} {
 		in.Tests = tc.tests
-		p := in.proof(west, "keys")
+		p := newJudge(in).proof(west, "keys")
 		got := string(p.State) + " "
 		if p.Canary != "" {
 			got += p.Canary + " "
@@ -460,7 +474,7 @@ func TestProofsAreTheLastOfACategoryInAPlace(t *testing.T) {
 	}{
 		{west, "roles", Missing}, {east, "roles", Unproven}, {east, "keys", Missing}, {west, "saas", Missing}, {Place{"999999999999", "us-east-1"}, "keys", Missing},
 	} {
-		if p := in.proof(tc.place, tc.category); p.State != tc.want || p.Reason == "" {
+		if p := newJudge(in).proof(tc.place, tc.category); p.State != tc.want || p.Reason == "" {
 			t.Errorf("%s at %s: %s (%s), want %s", tc.category, tc.place, p.State, p.Reason, tc.want)
 		}
 	}

@@ -31,13 +31,13 @@ type Report struct {
 
 // Take weighs a snapshot.
 func Take(in Input) Report {
-	j := &judge{in: in}
+	j := newJudge(in)
 	r := Report{At: in.Now, Accounts: in.Snapshot.Accounts, Regions: in.Snapshot.Regions, Archive: in.Archive.lands(), Status: canary.Pass, Proven: []Proof{}}
 	for _, a := range in.Snapshot.Accounts {
 		for _, region := range in.Snapshot.Regions {
 			p := Place{a.ID, region}
 			r.Rows = append(r.Rows, j.sources(p)...)
-			r.Proven = append(r.Proven, in.proofs(p)...)
+			r.Proven = append(r.Proven, j.proofs(p)...)
 		}
 	}
 	for _, s := range coverage.Sources() {
@@ -95,21 +95,18 @@ type Proof struct {
 }
 
 // proofs of a place, a line for each category.
-func (in Input) proofs(p Place) (out []Proof) {
-	for _, c := range in.Categories {
-		out = append(out, in.proof(p, c.ID))
+func (j *judge) proofs(p Place) (out []Proof) {
+	for _, c := range j.in.Categories {
+		out = append(out, j.proof(p, c.ID))
 	}
 	return out
 }
 
-func (in Input) proof(p Place, category string) Proof {
-	out := Proof{Account: p.Account, Region: p.Region, Category: category}
+func (j *judge) proof(p Place, category string) Proof {
+	in, out := j.in, Proof{Account: p.Account, Region: p.Region, Category: category}
 	latest := map[string]coverage.Test{} // by scenario
 	var last *coverage.Test
-	for _, t := range in.Tests {
-		if t.Account != p.Account || t.Region != p.Region || t.Category != category {
-			continue
-		}
+	for _, t := range j.tests[cell{p, category}] {
 		if old, ok := latest[t.Scenario]; !ok || newer(t, old) {
 			latest[t.Scenario] = t
 		}

@@ -58,6 +58,7 @@ type Trail struct {
 	Validation     bool
 	Bucket, Prefix string
 	KeyARN         string // "" = the bucket's own encryption
+	LogGroup       string // ARN of the log group it writes to as well, "" = none
 	Selectors      *Selectors
 }
 
@@ -107,8 +108,9 @@ type Status struct {
 	Started, Stopped time.Time
 	// Delivered is when the latest log file was delivered, Digest the latest digest.
 	Delivered, Digest time.Time
-	// DeliveryError and DigestError of the latest attempt, "" if it worked.
-	DeliveryError, DigestError string
+	// DeliveryError and DigestError of the latest attempt, "" if it worked; and
+	// LogGroupError of that to the trail's log group.
+	DeliveryError, DigestError, LogGroupError string
 }
 
 // Bucket is what protects the archive.

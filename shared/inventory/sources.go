@@ -55,15 +55,12 @@ type recorder struct {
 
 // recorders of a place: each trail that is seen there.
 func (j *judge) recorders(p Place) (all []recorder) {
-	for _, r := range j.in.Snapshot.Recordings {
-		if r.Place != p {
+	for _, r := range j.recordings[p] {
+		trail, known := j.trails[r.Trail]
+		if !known {
 			continue
 		}
-		i := slices.IndexFunc(j.in.Snapshot.Trails, func(t Trail) bool { return t.ARN == r.Trail })
-		if i < 0 {
-			continue
-		}
-		t := recorder{Trail: j.in.Snapshot.Trails[i], status: r.Status}
+		t := recorder{Trail: trail, status: r.Status}
 		t.central = t.Bucket == j.in.Archive.Bucket && strings.Trim(t.Prefix, "/") == strings.Trim(j.in.Archive.Prefix, "/")
 		if t.Selectors != nil {
 			t.known, t.reach = true, t.Selectors.management()
@@ -75,7 +72,7 @@ func (j *judge) recorders(p Place) (all []recorder) {
 
 // sources makes the rows of a place.
 func (j *judge) sources(p Place) []Row {
-	if !slices.Contains(j.in.Snapshot.Listed, p) {
+	if !j.listed[p] {
 		var rows []Row
 		for _, class := range Classes() {
 			r := j.row(p, class)
@@ -146,7 +143,7 @@ func (j *judge) management(p Place, all []recorder) Row {
 			row.by(t)
 			if len(j.flow(t)) == 0 {
 				working = working.or(t.reach)
-				if t.Validation && len(j.digests(t)) == 0 {
+				if len(j.digests(t)) == 0 {
 					validated = validated.or(t.reach)
 				}
 			}

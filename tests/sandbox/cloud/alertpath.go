@@ -22,6 +22,7 @@ const (
 func seedAlertPath(w *Seed) {
 	const region = "us-east-1"
 	r := w.Accounts[ManagementAccount].Regions[region]
+	r.Trails[TrailName].LogGroup = logGroupARN(ManagementAccount, region, AlertLogGroup) + ":*"
 	r.Put(eventRules, &Thing{ID: AlertRule, ARN: ruleARN(ManagementAccount, region, AlertRule), Attr: map[string]any{
 		"State": "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS", "EventPattern": `{"detail-type":["AWS API Call via CloudTrail"]}`,
 	}})

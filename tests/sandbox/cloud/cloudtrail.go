@@ -240,6 +240,9 @@ func (t *Trail) body(arn string) map[string]any {
 	if t.Prefix != "" {
 		body["S3KeyPrefix"] = t.Prefix
 	}
+	if t.LogGroup != "" {
+		body["CloudWatchLogsLogGroupArn"] = t.LogGroup
+	}
 	if t.Key != "" {
 		body["KmsKeyId"] = t.Key
 	}

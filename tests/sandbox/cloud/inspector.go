@@ -1,8 +1,14 @@
 package cloud
 
+import "strings"
+
 // InspectorRole is the path and name of the role that may read the settings of
 // any account of the organisation.
 const InspectorRole = "auditcanary/auditcanary-inspector"
+
+// It trusts the runner like the others, under a source identity of its own: an
+// inspection is no canary's call.
+var trustInspection = strings.Replace(trustRunner, `"sts:SourceIdentity":"auditcanary"`, `"sts:SourceIdentity":"auditcanary-inspector"`, 1)
 
 // What the inspector may do, in every account alike: look at settings. Nothing
 // here changes anything, and nothing reads what is in an object, a log or a secret.

@@ -147,8 +147,8 @@ type Trail struct {
 	Logging                               bool
 	Started, Stopped                      time.Time
 	CustomSelectors                       bool
-	// Prefix in the bucket, ARN of the key, "" = none.
-	Prefix, Key string
+	// Prefix in the bucket, ARNs of the key and the log group, "" = none.
+	Prefix, Key, LogGroup string
 	// NoGlobalEvents: the services without a region are left out.
 	NoGlobalEvents bool
 }
@@ -192,7 +192,7 @@ func World(clock Clock) *Seed {
 			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, Things: map[string]map[string]*Thing{}}
 		}
 		w.Accounts[id] = a
-		w.role(id, Role{Path: "/auditcanary/", Name: "auditcanary-inspector", Trust: trustRunner, Created: now, Tags: map[string]string{"auditcanary": "fixture"}}, inspectorPolicy)
+		w.role(id, Role{Path: "/auditcanary/", Name: "auditcanary-inspector", Trust: trustInspection, Created: now, Tags: map[string]string{"auditcanary": "fixture"}}, inspectorPolicy)
 	}
 
 	w.Accounts[ManagementAccount].Regions["us-east-1"].Trails[TrailName] = &Trail{
