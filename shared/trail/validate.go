@@ -91,7 +91,8 @@ type Validation struct {
 	// Lateness is how old the end of the newest digest may be, by the store's clock;
 	// 2 hours if zero: the hour that it cannot cover yet, and one for the delivery.
 	Lateness time.Duration
-	// Concurrency is how many objects are read at a time, over all places; 16 if zero.
+	// Concurrency is how many objects are read at a time, over all places; 64 if zero.
+	// S3 answers slowly and many at once. Each takes some 0.2 MB.
 	Concurrency int
 	// Other opens another bucket that a digest names; nil: it is not looked into.
 	Other func(ctx context.Context, bucket string) (Store, error)
@@ -158,7 +159,7 @@ const (
 	maxPendingKept               = 1000                 // in a Head
 	maxChains                    = 50                   // in one folder
 	maxListed                    = 1_000_000            // log files of a folder that no digest has referenced yet
-	digestsAtOnce                = 16                   // that are in memory, per place
+	digestsAtOnce                = 16                   // that are read at a time, and held per place
 	jitter                       = time.Minute          // between the end of one digest and the start of the next
 )
 
@@ -236,7 +237,7 @@ func (a *Archive) Validate(ctx context.Context, keys PublicKeys, q Validation, e
 	v := &validation{archive: a, store: a.store, q: q, each: each, others: map[string]otherStore{}}
 	v.q.PendingFor = cmp.Or(q.PendingFor, 24*time.Hour)
 	v.q.Lateness = cmp.Or(q.Lateness, 2*time.Hour)
-	v.q.Concurrency = max(1, cmp.Or(q.Concurrency, 16))
+	v.q.Concurrency = max(1, cmp.Or(q.Concurrency, 64))
 	if !q.Until.IsZero() && q.Until.Before(q.From) {
 		return Validated{}, fmt.Errorf("validate %s: it ends at %s, before its start at %s", a.cfg.Name, q.Until.Format(time.RFC3339), q.From.Format(time.RFC3339))
 	}
@@ -245,6 +246,7 @@ func (a *Archive) Validate(ctx context.Context, keys PublicKeys, q Validation, e
 	}
 	v.keys = newKeyring(keys, q.Known)
 	v.slots = make(chan struct{}, v.q.Concurrency)
+	v.digests = make(chan struct{}, digestsAtOnce)
 	v.inflaters.New = func() any { return newInflater() }
 
 	places := slices.Clone(q.Places)
@@ -296,6 +298,7 @@ type validation struct {
 	q         Validation
 	keys      *keyring
 	slots     chan struct{} // one per object being read
+	digests   chan struct{} // one per digest being read, which takes memory
 	inflaters sync.Pool
 
 	lists, gets, keyAsks, bytes atomic.Int64

@@ -33,7 +33,6 @@ func validate() error {
 	region := flag.String("region", "", "to validate")
 	start := flag.String("start", "", "RFC 3339")
 	end := flag.String("end", "", "RFC 3339")
-	concurrency := flag.Int("concurrency", 0, "objects at a time")
 	flag.Parse()
 	from, err := time.Parse(time.RFC3339, *start)
 	if err != nil {
@@ -44,12 +43,13 @@ func validate() error {
 		return err
 	}
 	cfg := awssdk.Config{Region: "us-east-1", BaseEndpoint: endpoint, Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", "")}
+	cfg = aws.KeepConnections(cfg, 64)
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
 	archive := trail.NewArchive(trail.Config{Name: "bench"}, aws.NewArchiveStore(client, *bucket))
 	var sum trail.Counts
 	var findings []trail.Finding
 	_, err = archive.Validate(context.Background(), aws.NewDigestKeys(cfg), trail.Validation{
-		From: from, Until: until, Places: []canary.Target{{Account: *account, Region: *region}}, Concurrency: *concurrency,
+		From: from, Until: until, Places: []canary.Target{{Account: *account, Region: *region}},
 	}, func(r trail.Result) {
 		sum.Digests += r.Counts.Digests
 		sum.Logs += r.Counts.Logs
