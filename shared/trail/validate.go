@@ -325,13 +325,13 @@ func (c *countedKeys) PublicKeys(ctx context.Context, region string, from, until
 // place validates one account and region, in each layout.
 func (v *validation) place(ctx context.Context, t canary.Target) {
 	digests, listed := false, true
-	var last place
+	var last *folder
 	for _, p := range v.archive.places([]canary.Target{t}) {
 		f := newFolder(v, p)
 		f.validate(ctx)
 		digests = digests || slices.ContainsFunc(f.order, func(c *chain) bool { return c.ours && (c.last != nil || c.head != nil) })
 		listed = listed && f.unlisted == nil
-		last = p
+		last = f
 	}
 	if digests || !listed || ctx.Err() != nil {
 		return
@@ -340,10 +340,15 @@ func (v *validation) place(ctx context.Context, t canary.Target) {
 	if v.q.Trail != "" {
 		what = "digest of trail " + v.q.Trail
 	}
-	v.deliver(Result{Chain: Chain{Account: t.Account, Region: t.Region, Trail: v.q.Trail, HomeRegion: v.q.HomeRegion}, Findings: []Finding{{
-		Kind: NoDigests, Status: Fail, Object: v.object(last.folder(digestFolder)), From: v.q.From, Until: v.q.Until,
+	found := Finding{
+		Kind: NoDigests, Status: Fail, Object: v.object(last.place.folder(digestFolder)), From: v.q.From, Until: v.q.Until,
 		Detail: "there is no " + what + " in the range: they were deleted, or log file validation is off; check the trail's LogFileValidationEnabled and LatestDigestDeliveryTime",
-	}}})
+	}
+	if from := last.from(); !from.IsZero() && last.asOf.Sub(from) <= v.q.Lateness {
+		found.Status = Pending
+		found.Detail = fmt.Sprintf("there is no %s yet, and none was due in the time since %s", what, from.Format(time.RFC3339))
+	}
+	v.deliver(Result{Chain: Chain{Account: t.Account, Region: t.Region, Trail: v.q.Trail, HomeRegion: v.q.HomeRegion}, Findings: []Finding{found}})
 }
 
 func (v *validation) deliver(r Result) {

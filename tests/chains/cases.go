@@ -144,6 +144,11 @@ var Cases = []Case{
 		}, Want: []string{"l3a log-contradiction fail"}},
 	{Name: "log-pending", What: "a log file was delivered after the newest digest",
 		Then: func(w *World) { w.Named("new", w.Log(w.Time.Add(2*time.Minute))) }, Want: []string{"new log-unreferenced pending"}},
+	{Name: "young", What: "logging began half an hour ago: there is a log file and no digest yet", Deliver: func(w *World) {},
+		Then: func(w *World) {
+			w.Named("new", w.Log(w.Time.Add(10*time.Minute)))
+			w.Bucket.Now = w.Start.Add(30 * time.Minute)
+		}, Want: []string{"CloudTrail-Digest/eu-west-1/ no-digests pending", "new log-unreferenced pending"}},
 	{Name: "log-stray", What: "an object that CloudTrail gives no such name lies among the log files, and one among the digests",
 		Then: func(w *World) {
 			for name, of := range map[string]string{"note": "l3a", "copy": "d3"} {
