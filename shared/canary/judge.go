@@ -22,9 +22,8 @@ func Judge(s Scenario, c Canary, ev Evidence, seen Seen, slo SLO) Verdict {
 	v.Checks[Injected] = judgeInjected(s, ev)
 	v.Checks[Cleaned] = judgeCleaned(c, ev)
 	judgeRecords(&v, s, c, ev, seen, slo)
-	for _, check := range []Check{Sealed, Immutable, Alerted} {
-		v.Checks[check] = Answer{Status: NotRun, Detail: "this version does not check it yet"}
-	}
+	Protect(&v, ev)
+	v.Checks[Alerted] = Answer{Status: NotRun, Detail: "this version does not check it yet"}
 	return v
 }
 

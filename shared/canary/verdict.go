@@ -29,7 +29,8 @@ func Checks() []Check {
 }
 
 // Required lists the checks a canary must pass to count as proven. The others
-// are reported as not-run, with the reason, until something can answer them.
+// count as soon as there is an answer to them (Overall); until then they are
+// reported as not-run, with the reason: a digest takes hours to come.
 func Required() []Check {
 	return []Check{Injected, Surfaced, Attributed, Timely, Cleaned}
 }
@@ -152,13 +153,17 @@ func (v Verdict) Open() bool {
 	return false
 }
 
-// Overall is the worst status among the required checks.
+// Overall is the worst status among the required checks and those others that
+// have been run.
 func (v Verdict) Overall() Status {
 	worst := Pass
-	for _, c := range Required() {
+	for _, c := range Checks() {
 		r, ok := v.Checks[c]
 		if !ok {
 			r.Status = NotRun
+		}
+		if r.Status == NotRun && !slices.Contains(Required(), c) {
+			continue
 		}
 		if r.Status.badness() > worst.badness() {
 			worst = r.Status
@@ -238,6 +243,8 @@ type Evidence struct {
 	// Receipts in order, undo attempts among them.
 	Receipts []Receipt
 	Cleanup  Cleanup
+	// Custody of the records, as often as somebody looked; the last one of each counts.
+	Custody []Custody
 }
 
 // Intent is written to the ledger before the call it announces.

@@ -90,6 +90,10 @@ type Tally struct {
 	Inconclusive int `json:"inconclusive"`
 	NotRun       int `json:"not_run"`
 	Findings     int `json:"findings"`
+	// Protected are those whose records are known to be sealed and immutable;
+	// Unsealed, those whose records are still in no digest (which takes hours).
+	Protected int `json:"protected"`
+	Unsealed  int `json:"unsealed"`
 	// Checks counts statuses check by check.
 	Checks map[canary.Check]map[canary.Status]int `json:"checks"`
 }
@@ -147,6 +151,11 @@ func (s *Summary) add(l Line) {
 		s.Tally.Inconclusive++
 	default:
 		s.Tally.NotRun++
+	}
+	if sealed, immutable := l.Checks[canary.Sealed], l.Checks[canary.Immutable]; sealed.Status == canary.Pass && immutable.Status == canary.Pass {
+		s.Tally.Protected++
+	} else if sealed.Status == canary.NotRun && len(l.Records) > 0 {
+		s.Tally.Unsealed++
 	}
 	for check, a := range l.Checks {
 		if s.Tally.Checks[check] == nil {

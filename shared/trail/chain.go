@@ -463,7 +463,7 @@ func (c *chain) hole(from, until time.Time, status Status, why string) {
 		return
 	}
 	if len(c.holes) < maxFindings {
-		c.holes = append(c.holes, hole{from, until, status, why})
+		c.holes = append(c.holes, hole{from: from, until: until, status: status, why: why})
 		return
 	}
 	c.holes[len(c.holes)-1].until = until
@@ -654,7 +654,7 @@ func (c *chain) checkAge() {
 		at = object(c.last.bucket, c.last.key)
 	}
 	c.without(until.Sub(c.until))
-	c.hole(c.until, until, Fail, "no digest covers its time")
+	c.holes = append(c.holes, hole{from: c.until, until: until, status: Fail, why: "no digest covers its time", tail: true})
 	c.find(Finding{Kind: HeadOld, Status: Fail, Object: at, From: c.until, Until: until, Detail: fmt.Sprintf(
 		"the newest digest ends at %s, and it is %s by the store's clock: there should be one an hour; they were deleted, or logging or log file validation was stopped (compare the trail's LatestDigestDeliveryTime)",
 		c.until.Format(time.RFC3339), c.f.asOf.Format(time.RFC3339))})

@@ -548,6 +548,11 @@ func (f *folder) judge(ctx context.Context, n fileName, l listedFile, stored tim
 	}
 	f.out.find(found)
 	if _, ok := f.v.q.Wanted[key]; ok {
+		if found.Status == Pending && inHole && !h.tail {
+			// The digest that must reference it is known to be no good; that another may
+			// yet come is no reason to wait.
+			found.Status, found.Detail = h.status, "no digest references it; "+h.why
+		}
 		f.unsealed[key] = found
 	}
 }
@@ -620,6 +625,7 @@ type hole struct {
 	from, until time.Time
 	status      Status
 	why         string
+	tail        bool // after the newest digest: what covers it may yet come
 }
 
 // hole returns the hole that a time lies in. Where several do, one that could not
@@ -654,7 +660,10 @@ func (f *folder) explainUnsealed() {
 		default:
 			why = Finding{Kind: LogUnreferenced, Status: Inconclusive, Detail: "no digest that was read references it, and it was not among the log files that were to be referenced"}
 			if h, ok := f.hole(k.Stamp); ok {
-				why.Detail = "no digest that was read references it; " + h.why
+				why.Status, why.Detail = h.status, "no digest that was read references it; "+h.why
+				if h.tail {
+					why.Status = Pending
+				}
 			}
 		}
 		why.Object = f.v.object(key)

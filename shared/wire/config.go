@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
 )
 
 // Config is auditcanary.yaml: what runs where, where its records must arrive,
@@ -45,6 +48,13 @@ type Config struct {
 	Adequacy []Adequacy `yaml:"adequacy"`
 	// Scope is what `auditcanary scope` cannot know. All of it may be left out, and is then "not stated".
 	Scope Scope `yaml:"scope"`
+	// Inspection is how the settings of accounts are read (`auditcanary sources` and
+	// `auditcanary access`). May be left out; then nobody reads them.
+	Inspection Inspection `yaml:"inspection"`
+	// Sources says who owns which class of sources of logs, and which must be recorded.
+	Sources []LogSource `yaml:"sources"`
+	// AlertPath lists what people rely on to be told. What is not listed is not judged.
+	AlertPath AlertPath `yaml:"alert_path"`
 
 	file string
 	dir  string
@@ -115,6 +125,56 @@ type LogStore struct {
 	OrganizationID string `yaml:"organization_id"`
 	// RoleARN of the reader role in the archive's account. Empty: the base credentials read.
 	RoleARN string `yaml:"role_arn"`
+	// Trail is the name of the trail that delivers there, HomeRegion its home region.
+	// Left out, every chain of digests that lies there counts, whichever trail's it is.
+	Trail      string `yaml:"trail"`
+	HomeRegion string `yaml:"home_region"`
+	// Protection is what must keep each record from being taken away.
+	Protection Protection `yaml:"protection"`
+}
+
+// Protection is what is demanded of the object that holds a record.
+type Protection struct {
+	// Mode of S3 Object Lock: COMPLIANCE (default), GOVERNANCE (it can be lifted: an
+	// accepted weakness), or none, which leaves "immutable" not run.
+	Mode string `yaml:"mode"`
+	// Days that an object must be retained for after it arrived (default 365).
+	Days int `yaml:"days"`
+	// Digested: within what time after it arrived a signed digest must name an object
+	// (default 2h15m: digests are hourly and come a little after their hour).
+	Digested Duration `yaml:"digested"`
+	// Overdue: after what time no digest is expected any more, a backfill digest
+	// neither (default 24h).
+	Overdue Duration `yaml:"overdue"`
+}
+
+// Keeping is that in the judge's terms.
+func (p Protection) Keeping() canary.Keeping {
+	k := canary.Keeping{Mode: p.Mode, Days: p.Days, Digested: p.Digested.Duration, Overdue: p.Overdue.Duration}
+	if k.Mode == noRetention {
+		k.Mode, k.Days = "", 0
+	}
+	return k
+}
+
+const noRetention = "none"
+
+func (p *Protection) defaults() {
+	p.Mode, p.Days = cmp.Or(p.Mode, canary.Compliance), cmp.Or(p.Days, 365)
+	p.Digested.Duration = cmp.Or(p.Digested.Duration, 2*time.Hour+15*time.Minute)
+	p.Overdue.Duration = cmp.Or(p.Overdue.Duration, 24*time.Hour)
+}
+
+func (p Protection) check(bad func(field, format string, args ...any)) {
+	if !slices.Contains([]string{canary.Compliance, canary.Governance, noRetention}, p.Mode) {
+		bad("mode", "protection mode %q is not known; known: COMPLIANCE, GOVERNANCE, none", p.Mode)
+	}
+	if p.Days < 1 {
+		bad("days", "protection of %d days: at least 1, or mode: none", p.Days)
+	}
+	if p.Digested.Duration >= p.Overdue.Duration {
+		bad("digested", "protection.digested (%s) must be shorter than protection.overdue (%s)", p.Digested, p.Overdue)
+	}
 }
 
 // Ledger is where the signed log is kept: in a directory or in S3.
@@ -225,6 +285,125 @@ type OutOfScope struct {
 	Why  string `yaml:"why"`
 }
 
+// Inspection is how the settings of accounts are read: through one role of the
+// same name in every account, which may read and change nothing.
+type Inspection struct {
+	// Role is the path and name of that role: auditcanary/auditcanary-inspector.
+	Role string `yaml:"role"`
+	// ExternalIDEnv names the environment variable that holds the roles' external id, if they want one.
+	ExternalIDEnv string `yaml:"external_id_env"`
+	// Organization lists the accounts. Optional.
+	Organization *Organization `yaml:"organization"`
+	// Accounts lists them where no organization does. Left out: those of the targets
+	// and of the log store's reader role.
+	Accounts []string `yaml:"accounts"`
+	// Regions that are looked into. Left out: those of the targets and the log store's.
+	Regions []string `yaml:"regions"`
+	// SilentAfter: how old the latest delivery from a region may be (default 24h), by
+	// the provider's clock. DigestAfter: the latest digest, one an hour (default 3h).
+	SilentAfter Duration `yaml:"silent_after"`
+	DigestAfter Duration `yaml:"digest_after"`
+}
+
+// Organization is where an organisation's accounts are listed.
+type Organization struct {
+	// ManagementAccount (or one that may list accounts in its place), twelve digits, in quotes.
+	ManagementAccount string `yaml:"management_account"`
+	// Region in which the organisation's service is asked (default: where the provider records it).
+	Region string `yaml:"region"`
+}
+
+// LogSource is what somebody says of a class of sources of logs.
+type LogSource struct {
+	// Class is one of those that adequacy decides on (Adequacy.Source). Each once.
+	Class string `yaml:"class"`
+	// Owner answers for it.
+	Owner string `yaml:"owner"`
+	// Required: that none of it is recorded is a finding. Management events and
+	// console sign-ins always are required; data and network activity events are
+	// recorded only where a selector asks for them. Other classes cannot be.
+	Required bool `yaml:"required"`
+}
+
+// AlertPath is what stands between a record and the person who must know of it.
+// Accounts are twelve digits in quotes; they need not be targets.
+type AlertPath struct {
+	EventRules    []AlertRule   `yaml:"event_rules"`
+	Topics        []AlertTopic  `yaml:"topics"`
+	Alarms        []Alarm       `yaml:"alarms"`
+	MetricFilters []AlertFilter `yaml:"metric_filters"`
+	Detectors     []Detector    `yaml:"detectors"`
+	LogGroups     []LogGroup    `yaml:"log_groups"`
+}
+
+// Where a thing on the alert path is.
+type Where struct {
+	Account string `yaml:"account"`
+	Region  string `yaml:"region"`
+}
+
+// AlertRule is an EventBridge rule.
+type AlertRule struct {
+	Where `yaml:",inline"`
+	Name  string `yaml:"name"`
+	// Bus it is on (default: the account's default bus).
+	Bus string `yaml:"bus"`
+	// AllManagementEvents: it must see read-only calls as well, AssumeRole among them.
+	AllManagementEvents bool `yaml:"all_management_events"`
+	// Pattern it must have, JSON. Left out, it is not compared.
+	Pattern string `yaml:"pattern"`
+	// Targets it must have, ARNs. Left out, it must have at least one.
+	Targets []string `yaml:"targets"`
+}
+
+// AlertTopic is an SNS topic.
+type AlertTopic struct {
+	ARN string `yaml:"arn"`
+	// Endpoints that must be subscribed and confirmed. Left out, at least one must be.
+	Endpoints []string `yaml:"endpoints"`
+	// Filtered: that subscriptions take a part of the messages only is meant.
+	Filtered bool `yaml:"filtered"`
+}
+
+// Alarm is a CloudWatch alarm of any kind.
+type Alarm struct {
+	Where `yaml:",inline"`
+	Name  string `yaml:"name"`
+	// Actions it must have in state ALARM, ARNs. Left out, it must have at least one.
+	Actions []string `yaml:"actions"`
+	// Muted lists the mute rules and suppressing alarms that were agreed on, as the
+	// finding names them.
+	Muted []string `yaml:"muted"`
+}
+
+// AlertFilter is a metric filter of a log group.
+type AlertFilter struct {
+	Where    `yaml:",inline"`
+	LogGroup string `yaml:"log_group"`
+	Name     string `yaml:"name"`
+	// Pattern it must have. Left out, it is not compared.
+	Pattern string `yaml:"pattern"`
+}
+
+// Detector is a GuardDuty detector.
+type Detector struct {
+	Where `yaml:",inline"`
+	// ID (default: whichever the region has).
+	ID string `yaml:"id"`
+	// Suppressions lists the filters that archive findings as was agreed on.
+	Suppressions []string `yaml:"suppressions"`
+}
+
+// LogGroup is a CloudWatch log group that alerts are made from.
+type LogGroup struct {
+	Where `yaml:",inline"`
+	Name  string `yaml:"name"`
+	// RetentionDays it must keep at least. Left out, it is not compared.
+	RetentionDays int `yaml:"retention_days"`
+	// Protected: deletion protection must be on.
+	Protected bool `yaml:"protected"`
+}
+
 // Date is a day, written like 2026-11-22.
 type Date struct{ time.Time }
 
@@ -330,12 +509,16 @@ func yamlErrors(file string, err error) error {
 }
 
 func (c *Config) defaults() {
+	for i := range c.LogStores {
+		c.LogStores[i].Protection.defaults()
+	}
 	for _, d := range []struct {
 		d *Duration
 		v time.Duration
 	}{
 		{&c.SLO.Pass, 15 * time.Minute}, {&c.SLO.Late, time.Hour}, {&c.SLO.Amend, 24 * time.Hour},
 		{&c.SLO.Clock, 2 * time.Minute}, {&c.SLO.Poll, 30 * time.Second}, {&c.AWS.CallTimeout, 30 * time.Second},
+		{&c.Inspection.SilentAfter, 24 * time.Hour}, {&c.Inspection.DigestAfter, 3 * time.Hour},
 	} {
 		if d.d.Duration == 0 {
 			d.d.Duration = d.v
@@ -424,6 +607,10 @@ func (c *Config) check(root *yaml.Node) error {
 		if s.RoleARN != "" && !roleARN.MatchString(s.RoleARN) {
 			bad(at+".role_arn", "role_arn %q is not the ARN of a role", s.RoleARN)
 		}
+		if s.HomeRegion != "" && !regionID.MatchString(s.HomeRegion) {
+			bad(at+".home_region", "log store %q: %q is not a region", s.Name, s.HomeRegion)
+		}
+		s.Protection.check(func(field, format string, args ...any) { bad(at+".protection."+field, format, args...) })
 	}
 	if c.Ledger.Origin == "" || strings.ContainsAny(c.Ledger.Origin, " \n+") {
 		bad("ledger.origin", "the ledger needs an origin without spaces or '+', such as auditcanary.example.com/prod")
@@ -445,6 +632,8 @@ func (c *Config) check(root *yaml.Node) error {
 	}
 	c.checkAdequacy(bad)
 	c.checkScope(bad)
+	c.checkInspection(bad)
+	c.checkSources(bad)
 	return errors.Join(errs...)
 }
 

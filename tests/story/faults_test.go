@@ -78,16 +78,20 @@ func tryFaults(t *testing.T, f faults.File) {
 		if i == len(f.Run)-1 {
 			into = &s
 		}
-		auditcanary(t, sb, into, w.Command, "--json")
+		args := []string{w.Command, "--json"}
+		if w.Command == "inject" && len(f.Scenarios) > 0 {
+			args = append(args, "--scenario", strings.Join(f.Scenarios, ","))
+		}
+		auditcanary(t, sb, into, args...)
 	}
 	if len(s.Canaries) == 0 {
 		t.Fatal("no canaries at all")
 	}
-	for _, wrong := range f.Compare(planned(t, sb), answers(s), findings(t, s)) {
+	for _, wrong := range f.Compare(f.Narrow(planned(t, sb)), answers(s, f.Checks()), findings(t, s)) {
 		t.Error(wrong)
 	}
 	for _, l := range s.Canaries {
-		for _, c := range []canary.Check{canary.Surfaced, canary.Attributed, canary.Timely} {
+		for _, c := range []canary.Check{canary.Surfaced, canary.Attributed, canary.Timely, canary.Sealed, canary.Immutable} {
 			if err := evident(l.Checks[c]); err != nil {
 				t.Errorf("%s at %s/%s, %s: %v: %+v", l.Scenario, l.Target, l.Region, c, err, l.Checks[c])
 			}
@@ -156,18 +160,18 @@ func planned(t *testing.T, sb *sandbox) []faults.Canary {
 	return plans.canaries
 }
 
-// answers takes every required check out of a summary.
-func answers(s run.Summary) map[faults.Question]faults.Answer {
+// answers takes some checks out of a summary.
+func answers(s run.Summary, checks []string) map[faults.Question]faults.Answer {
 	out := map[faults.Question]faults.Answer{}
 	for _, l := range s.Canaries {
-		for _, c := range canary.Required() {
-			a := l.Checks[c]
+		for _, c := range checks {
+			a := l.Checks[canary.Check(c)]
 			status := string(a.Status)
 			if a.Open {
 				status = "open"
 			}
-			out[faults.Question{Scenario: l.Scenario, Account: l.Target, Region: l.Region, Check: string(c)}] = faults.Answer{
-				Check: string(c), Statuses: []string{status}, Hop: string(a.Hop), Fields: fieldNames(a),
+			out[faults.Question{Scenario: l.Scenario, Account: l.Target, Region: l.Region, Check: c}] = faults.Answer{
+				Check: c, Statuses: []string{status}, Hop: string(a.Hop), Fields: fieldNames(a),
 			}
 		}
 	}

@@ -5,12 +5,15 @@
 // more is as wrong as one that reports less.
 //
 //	# run: WORD...
+//	# scenarios: PATTERN...
 //	# expect: SELECT ACCOUNT REGION CHECK=STATUS[|STATUS] [hop=HOP] [field=FIELD]... [CHECK=STATUS ...]...
 //	# expect: finding SERVICE/EVENT ACCOUNT REGION
 //
 // run lists commands of the program and, between them, how far the sandbox's
-// clock is put forward; its last word is a confirm, which reports. Without the
-// line it is what DefaultRun says.
+// clock is put forward; its last word is a confirm or a seal, which reports: a
+// seal also whether the records are sealed and immutable. Without the line it is
+// what DefaultRun says. scenarios narrows the catalogue down, where a few canaries
+// show as much as all.
 //
 // An expect line speaks of every canary it selects, so that a scenario that is
 // added later falls under it by what it does. ACCOUNT and REGION are patterns;
@@ -49,16 +52,28 @@ var files embed.FS
 
 // File is one fault file.
 type File struct {
-	Name     string // "record-dropped.yaml"
-	Data     []byte
-	Run      []Word
-	Expect   []Expectation
-	Findings []Finding
+	Name      string // "record-dropped.yaml"
+	Data      []byte
+	Run       []Word
+	Scenarios []string // patterns over ids; none: all
+	Expect    []Expectation
+	Findings  []Finding
+}
+
+// Sealed reports whether the run says how the records are kept.
+func (f File) Sealed() bool { return f.Run[len(f.Run)-1].Command == "seal" }
+
+// Checks that a run answers for every canary.
+func (f File) Checks() []string {
+	if f.Sealed() {
+		return slices.Concat(checks, custody)
+	}
+	return checks
 }
 
 // Word of a run: a command, or a time by which the clock is put forward.
 type Word struct {
-	Command string // inject, confirm or sweep; "" for a time
+	Command string // inject, confirm, seal or sweep; "" for a time
 	Advance time.Duration
 }
 
@@ -140,6 +155,11 @@ func Parse(name string, data []byte) (File, error) {
 			err = errors.New("run is said twice")
 		} else if ok {
 			f.Run, err = parseRun(strings.Fields(words))
+		} else if words, ok := strings.CutPrefix(text, "# scenarios:"); ok {
+			f.Scenarios = strings.Fields(words)
+			for _, glob := range f.Scenarios {
+				err = errors.Join(err, pattern(glob))
+			}
 		} else if words, ok := strings.CutPrefix(text, "# expect:"); ok {
 			err = f.expect(i+1, strings.Fields(words))
 		}
@@ -161,16 +181,16 @@ func parseRun(words []string) ([]Word, error) {
 	for _, w := range words {
 		d, err := time.ParseDuration(w)
 		switch {
-		case slices.Contains([]string{"inject", "confirm", "sweep"}, w):
+		case slices.Contains([]string{"inject", "confirm", "seal", "sweep"}, w):
 			out = append(out, Word{Command: w})
 		case err == nil && d > 0:
 			out = append(out, Word{Advance: d})
 		default:
-			return nil, fmt.Errorf("run: %q is neither inject, confirm or sweep nor a time like 12m", w)
+			return nil, fmt.Errorf("run: %q is neither inject, confirm, seal or sweep nor a time like 12m", w)
 		}
 	}
-	if len(out) == 0 || out[len(out)-1].Command != "confirm" {
-		return nil, errors.New("run does not end with a confirm, which reports")
+	if len(out) == 0 || out[len(out)-1].Command != "confirm" && out[len(out)-1].Command != "seal" {
+		return nil, errors.New("run does not end with a confirm or a seal, which reports")
 	}
 	return out, nil
 }
@@ -193,7 +213,7 @@ func (f *File) expect(line int, words []string) error {
 		switch {
 		case !ok || val == "":
 			return fmt.Errorf("expect: %q is not CHECK=STATUS", w)
-		case slices.Contains(checks, key):
+		case slices.Contains(checks, key) || slices.Contains(custody, key):
 			a := Answer{Check: key, Statuses: strings.Split(val, "|")}
 			for _, s := range a.Statuses {
 				if !slices.Contains(statuses, s) {
@@ -218,6 +238,7 @@ func (f *File) expect(line int, words []string) error {
 // The judge's words; a test holds them against it.
 var (
 	checks   = []string{"injected", "surfaced", "attributed", "timely", "cleaned"}
+	custody  = []string{"sealed", "immutable"}
 	statuses = []string{"pass", "late", "fail", "inconclusive", "not-run"}
 	hops     = []string{"emitted", "delivered", "stored", "parsed"}
 )
@@ -287,6 +308,16 @@ func pattern(glob string) error {
 	return nil
 }
 
+// Narrow leaves the canaries of the file's scenarios.
+func (f File) Narrow(all []Canary) []Canary {
+	if len(f.Scenarios) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(c Canary) bool {
+		return !slices.ContainsFunc(f.Scenarios, func(glob string) bool { return match(glob, c.Scenario) })
+	})
+}
+
 // Question is one check of one canary.
 type Question struct{ Scenario, Account, Region, Check string }
 
@@ -323,7 +354,7 @@ func (f File) Compare(canaries []Canary, got map[Question]Answer, findings []Fin
 		lines = append(lines, own...)
 	}
 	for _, c := range canaries {
-		for _, check := range checks {
+		for _, check := range f.Checks() {
 			q := Question{c.Scenario, c.Account, c.Region, check}
 			want := Answer{Check: check, Statuses: []string{"pass"}}
 			if a := said[q]; a != nil {

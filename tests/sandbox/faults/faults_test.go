@@ -66,7 +66,7 @@ func TestHeadersAreStrict(t *testing.T) {
 		{"# expect: aws/x 1 r surfaced", `f.yaml:1: expect: "surfaced" is not CHECK=STATUS`},
 		{"# expect: aws/x 1 r surfaced=lost", `f.yaml:1: expect: unknown status "lost"`},
 		{"# expect: aws/x 1 r surfaced=pass|lost", `f.yaml:1: expect: unknown status "lost"`},
-		{"# expect: aws/x 1 r sealed=fail", `f.yaml:1: expect: "sealed=fail" comes before any CHECK=STATUS`},
+		{"# expect: aws/x 1 r polished=fail", `f.yaml:1: expect: "polished=fail" comes before any CHECK=STATUS`},
 		{"# expect: aws/x 1 r hop=emitted surfaced=fail", `f.yaml:1: expect: "hop=emitted" comes before any CHECK=STATUS`},
 		{"# expect: aws/x 1 r surfaced=fail hopp=x", `f.yaml:1: expect: unknown word "hopp=x"`},
 		{"# expect: aws/x 1 r surfaced=fail hop=x", `f.yaml:1: expect: unknown word "hop=x"`},
@@ -75,9 +75,9 @@ func TestHeadersAreStrict(t *testing.T) {
 		{"# expect: calls(kms:* 1 r surfaced=fail", `f.yaml:1: expect: "calls(kms:*" is not closed`},
 		{"# expect: does(kms:*) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "does(kms:*)"`},
 		{"# expect: readonly(x) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "readonly(x)"`},
-		{"# run: inject soon\n# expect: * * * surfaced=pass", `f.yaml:1: run: "soon" is neither inject, confirm or sweep nor a time like 12m`},
-		{"# run:\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm, which reports`},
-		{"# run: inject sweep\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm, which reports`},
+		{"# run: inject soon\n# expect: * * * surfaced=pass", `f.yaml:1: run: "soon" is neither inject, confirm, seal or sweep nor a time like 12m`},
+		{"# run:\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm or a seal, which reports`},
+		{"# run: inject sweep\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm or a seal, which reports`},
 		{"# run: confirm\n# run: confirm\n# expect: * * * surfaced=pass", `f.yaml:2: run is said twice`},
 	} {
 		if _, err := Parse("f.yaml", []byte(tt.header+"\n"+noFaults)); err == nil || err.Error() != tt.want {
