@@ -91,7 +91,7 @@ type Validation struct {
 	// Lateness is how old the end of the newest digest may be, by the store's clock;
 	// 2 hours if zero: the hour that it cannot cover yet, and one for the delivery.
 	Lateness time.Duration
-	// Concurrency is how many objects are read at a time, over all places; 64 if zero.
+	// Concurrency is how many objects are read at a time, over all places; ReadsAtOnce if zero.
 	// S3 answers slowly and many at once. Each takes some 0.2 MB.
 	Concurrency int
 	// Other opens another bucket that a digest names; nil: it is not looked into.
@@ -155,13 +155,22 @@ const (
 	LogContradiction FindingKind = "log-contradiction"  // what was read from it earlier is not what the digest lists
 	Stray            FindingKind = "stray"              // an object that CloudTrail gives no such name
 	Unlisted         FindingKind = "unlisted"           // a folder could not be listed
-	maxFindings                  = 1000                 // of one chain that are kept; the rest are counted
-	maxPendingKept               = 1000                 // in a Head
-	maxChains                    = 50                   // in one folder
-	maxListed                    = 1_000_000            // log files of a folder that no digest has referenced yet
-	digestsAtOnce                = 16                   // that are read at a time, and held per place
-	jitter                       = time.Minute          // between the end of one digest and the start of the next
 )
+
+// ReadsAtOnce is how many objects Validate reads at a time unless it is told otherwise.
+const ReadsAtOnce = 64
+
+// What one validation may hold, whatever lies in the archive.
+const (
+	maxFindings    = 1000      // of one chain that are kept; the rest are counted
+	maxPendingKept = 1000      // in a Head
+	maxChains      = 50        // in one folder
+	maxListed      = 1_000_000 // log files of a folder that no digest has referenced yet
+	digestsAtOnce  = 16        // that are read at a time, and held per place
+)
+
+// jitter is what may lie between the end of one digest and the start of the next.
+const jitter = time.Minute
 
 // Finding is something that is not as it should be, or could not be found out.
 type Finding struct {
@@ -237,7 +246,7 @@ func (a *Archive) Validate(ctx context.Context, keys PublicKeys, q Validation, e
 	v := &validation{archive: a, store: a.store, q: q, each: each, others: map[string]otherStore{}}
 	v.q.PendingFor = cmp.Or(q.PendingFor, 24*time.Hour)
 	v.q.Lateness = cmp.Or(q.Lateness, 2*time.Hour)
-	v.q.Concurrency = max(1, cmp.Or(q.Concurrency, 64))
+	v.q.Concurrency = max(1, cmp.Or(q.Concurrency, ReadsAtOnce))
 	if !q.Until.IsZero() && q.Until.Before(q.From) {
 		return Validated{}, fmt.Errorf("validate %s: it ends at %s, before its start at %s", a.cfg.Name, q.Until.Format(time.RFC3339), q.From.Format(time.RFC3339))
 	}
