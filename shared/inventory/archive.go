@@ -110,6 +110,8 @@ func (j *judge) key(k Key) {
 			found = "it will be deleted on " + stamp(k.Deletion)
 		}
 		add(KeyDeletion, found, "Enabled")
+	case k.State == "":
+		j.add(k.Place, Finding{Kind: NotRead, Status: canary.Inconclusive, Subject: "key " + k.ARN, Found: "its state is not known"})
 	case k.State != "Enabled":
 		add(KeyUnusable, "its state is "+k.State, "Enabled")
 	}

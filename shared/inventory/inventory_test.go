@@ -213,7 +213,6 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"there is no such key", func(in *Input) { in.Snapshot.Keys[0].Missing = true }, []string{"key-missing 999999999999/us-east-1"}, ""},
 		{"no key is used", func(in *Input) { in.Snapshot.Keys = nil }, nil, KeyMissing},
 		{"the key is disabled", func(in *Input) { in.Snapshot.Keys[0].State = "Disabled" }, []string{"key-unusable 999999999999/us-east-1"}, ""},
-		{"the key's state was not told", func(in *Input) { in.Snapshot.Keys[0].State = "" }, []string{"key-unusable 999999999999/us-east-1"}, ""},
 		{"the key is enabled", func(in *Input) { in.Snapshot.Keys[0].State = "Enabled" }, nil, KeyUnusable},
 		{"the key will be deleted", func(in *Input) { in.Snapshot.Keys[0].State, in.Snapshot.Keys[0].Deletion = "PendingDeletion", now }, []string{"key-deletion 999999999999/us-east-1"}, ""},
 		{"the key will be deleted, and only its date says so", func(in *Input) { in.Snapshot.Keys[0].State, in.Snapshot.Keys[0].Deletion = "Disabled", now }, []string{"key-deletion 999999999999/us-east-1"}, ""},
@@ -363,6 +362,7 @@ func TestWhatWasNotReadIsInconclusive(t *testing.T) {
 		"a region's trails were not listed":               func(in *Input) { in.Snapshot.Listed = in.Snapshot.Listed[:1] },
 		"the selectors were not read":                     func(in *Input) { in.trail().Selectors = nil },
 		"a status was not read":                           func(in *Input) { in.Snapshot.Recordings[0].Status = nil },
+		"the key's state was not told":                    func(in *Input) { in.Snapshot.Keys[0].State = "" },
 		"a status without a time":                         func(in *Input) { in.status(0).AsOf = time.Time{} },
 		"whether a subscription is filtered was not read": func(in *Input) { in.sub().Unread = true },
 	}
