@@ -5,12 +5,14 @@
 // usual ones of testscript:
 //
 //	sandbox [-faults NAME] [-speed N] ...   start it; sets the environment up
-//	config OLD NEW                          replace text in the configuration; OLD must be there
+//	config OLD NEW                          replace text in the configuration; OLD must be there, \n in NEW is a new line
 //	unproven FILE                           print what a summary does not prove, a line each
 //	calls                                   print the mutating calls the cloud saw, with counts
 //	root ACCOUNT/REGION SERVICE OPERATION   make a call as the root user, see rootCmd
 //	advance DURATION                        put the sandbox's clock forward
 //	leftovers                               print what canaries left in the cloud, by its own account
+//	as ACCOUNT                              go on with the credentials of an account's root user
+//	hide TEXT N                             delete the N newest objects of the archive with TEXT in their key
 package story
 
 import (
@@ -95,6 +97,8 @@ func TestStories(t *testing.T) {
 			"leftovers": leftoversCmd,
 			"root":      rootCmd,
 			"advance":   advanceCmd,
+			"as":        asCmd,
+			"hide":      hideCmd,
 		},
 	})
 }
@@ -191,7 +195,7 @@ func configCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if !strings.Contains(string(data), args[0]) {
 		ts.Fatalf("the configuration does not contain %q", args[0])
 	}
-	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[0], args[1])), 0o600))
+	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[0], strings.ReplaceAll(args[1], `\n`, "\n"))), 0o600))
 }
 
 // unprovenCmd prints, for every canary that is not proven, each required check
