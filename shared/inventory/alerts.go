@@ -227,7 +227,7 @@ func (j *judge) logGroup(w LogGroup) {
 		return
 	}
 	if s.RetentionDays != 0 && s.RetentionDays < w.RetentionDays {
-		t.add(LogGroupRetention, fmt.Sprintf("it keeps %d days", s.RetentionDays), fmt.Sprintf("at least %d days", w.RetentionDays))
+		t.add(LogGroupRetention, "it keeps "+several(s.RetentionDays, "day"), "at least "+several(w.RetentionDays, "day"))
 	}
 	if w.Protected && !s.Protected {
 		t.add(LogGroupUnprotected, "it may be deleted", "deletion protection")

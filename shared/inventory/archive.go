@@ -55,7 +55,7 @@ func (j *judge) bucket(b Bucket) {
 	case l.Mode == "":
 		add(BucketRetention, "new objects get no retention", need)
 	case l.Mode != want.Mode && l.Mode != "COMPLIANCE" || l.Days < want.Days:
-		add(BucketRetention, fmt.Sprintf("default retention %s of %d days", l.Mode, l.Days), need)
+		add(BucketRetention, fmt.Sprintf("default retention %s of %s", l.Mode, several(l.Days, "day")), need)
 	}
 	if b.Lifecycle != nil {
 		for _, r := range *b.Lifecycle {
@@ -83,9 +83,9 @@ func (r LifecycleRule) removes(days int) string {
 	case !r.ExpireOn.IsZero():
 		return "removes everything on " + r.ExpireOn.UTC().Format(time.DateOnly)
 	case r.ExpireDays > 0 && r.ExpireDays < days:
-		return fmt.Sprintf("removes objects after %d days", r.ExpireDays)
+		return "removes objects after " + several(r.ExpireDays, "day")
 	case r.OldVersions > 0 && r.OldVersions < days:
-		return fmt.Sprintf("removes old versions after %d days", r.OldVersions)
+		return "removes old versions after " + several(r.OldVersions, "day")
 	}
 	return ""
 }

@@ -386,6 +386,33 @@ func TestWhatWasNotReadIsInconclusive(t *testing.T) {
 	}
 }
 
+// A sign-in is recorded where its row says so, and nowhere else.
+func TestARowNamesWhatRecordsIt(t *testing.T) {
+	in := clean()
+	in.trail().GlobalEvents = false
+	in.another(func(t *Trail, _ *Status) { t.GlobalEvents = true })
+	in.Sources = append(in.Sources, Source{Class: DataEvents, Owner: "storage"})
+	for _, want := range []Row{
+		{Account: east.Account, Region: east.Region, Class: SignIn, Status: canary.Fail, RecordedBy: []string{}, Findings: []Kind{NoGlobalEvents}},
+		{Account: west.Account, Region: west.Region, Class: SignIn, Status: canary.Pass, RecordedBy: []string{second}, Findings: []Kind{}},
+		{Account: west.Account, Region: west.Region, Class: ManagementEvents, Status: canary.Pass, Owner: "platform", RecordedBy: []string{org, second}, Findings: []Kind{}},
+		{Account: west.Account, Region: west.Region, Class: DataEvents, Status: canary.NotRun, Owner: "storage", RecordedBy: []string{}, Findings: []Kind{}},
+		{Class: "saas", Status: canary.NotRun, RecordedBy: []string{}, Findings: []Kind{}},
+	} {
+		rows := Take(in).Rows
+		i := slices.IndexFunc(rows, func(r Row) bool { return r.Account == want.Account && r.Region == want.Region && r.Class == want.Class })
+		if i < 0 {
+			t.Errorf("no row %s/%s %s", want.Account, want.Region, want.Class)
+			continue
+		}
+		got := rows[i]
+		if got.Status != want.Status || got.Owner != want.Owner || !slices.Equal(got.RecordedBy, want.RecordedBy) || !slices.Equal(got.Findings, want.Findings) || (got.Detail == "") != (got.Status == canary.Pass) ||
+			len(got.RecordedBy) > 0 && (got.LandsIn != "s3://archive/" || got.Delivered.IsZero()) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
 // An unread part never hides what fails in another.
 func TestWhatFailsIsSaidBesideWhatIsNotKnown(t *testing.T) {
 	in := clean()
