@@ -22,6 +22,19 @@ func (j *judge) archive() {
 	for _, k := range s.Keys {
 		j.key(k)
 	}
+	seen := func(p Place, arn string) {
+		if arn != "" && !slices.ContainsFunc(s.Keys, func(k Key) bool { return k.ARN == arn }) {
+			j.never(p, "key "+arn)
+		}
+	}
+	if i >= 0 && s.Buckets[i].KeyARN != nil {
+		seen(s.Buckets[i].Place, *s.Buckets[i].KeyARN)
+	}
+	for _, t := range s.Trails {
+		if t.Bucket == j.in.Archive.Bucket {
+			seen(Place{t.Account, t.Home}, t.KeyARN)
+		}
+	}
 }
 
 // never reports what is neither in the snapshot nor among what could not be read.
@@ -38,6 +51,9 @@ func (j *judge) bucket(b Bucket) {
 	if b.Missing {
 		add(BucketMissing, "there is no such bucket", "the archive")
 		return
+	}
+	if b.Versioning == nil || b.Lock == nil || b.Lifecycle == nil || b.Public == nil || b.Replication == nil || b.KeyARN == nil {
+		j.never(b.Place, "bucket "+b.Name)
 	}
 	if v := b.Versioning; v != nil && *v != "Enabled" {
 		found := "versioning was never switched on"

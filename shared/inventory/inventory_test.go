@@ -211,7 +211,7 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"there is no replication", func(in *Input) { in.bucket().Replication = &[]ReplicationRule{} }, nil, ReplicationStopped},
 
 		{"there is no such key", func(in *Input) { in.Snapshot.Keys[0].Missing = true }, []string{"key-missing 999999999999/us-east-1"}, ""},
-		{"no key is used", func(in *Input) { in.Snapshot.Keys = nil }, nil, KeyMissing},
+		{"no key is used", func(in *Input) { in.Snapshot.Keys = nil; in.bucket().KeyARN = ptr("") }, nil, KeyMissing},
 		{"the key is disabled", func(in *Input) { in.Snapshot.Keys[0].State = "Disabled" }, []string{"key-unusable 999999999999/us-east-1"}, ""},
 		{"the key is enabled", func(in *Input) { in.Snapshot.Keys[0].State = "Enabled" }, nil, KeyUnusable},
 		{"the key will be deleted", func(in *Input) { in.Snapshot.Keys[0].State, in.Snapshot.Keys[0].Deletion = "PendingDeletion", now }, []string{"key-deletion 999999999999/us-east-1"}, ""},
@@ -264,7 +264,7 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"the subscription takes a part", func(in *Input) { in.sub().FilterPolicy = `{"severity":["none"]}` }, []string{"subscription-filtered 100000000001/us-east-1"}, ""},
 		{"the subscription takes a part, as is meant", func(in *Input) { in.sub().FilterPolicy = `{"a":[1]}`; in.Alerts.Topics[0].Filtered = true }, nil, SubscriptionFilter},
 
-		{"there is no such alarm", func(in *Input) { in.Snapshot.Alarms[0].Missing = true }, []string{"alarm-missing 100000000001/us-east-1"}, ""},
+		{"there is no such alarm", func(in *Input) { in.Snapshot.Alarms[0] = AlarmState{Place: admin, Name: "root", Missing: true} }, []string{"alarm-missing 100000000001/us-east-1"}, ""},
 		{"an alarm of that name elsewhere is gone", func(in *Input) {
 			in.Snapshot.Alarms = append(in.Snapshot.Alarms, AlarmState{Place: west, Name: "root", Missing: true})
 		}, nil, AlarmMissing},
@@ -363,6 +363,18 @@ func TestWhatWasNotReadIsInconclusive(t *testing.T) {
 		"the selectors were not read":                     func(in *Input) { in.trail().Selectors = nil },
 		"a status was not read":                           func(in *Input) { in.Snapshot.Recordings[0].Status = nil },
 		"the key's state was not told":                    func(in *Input) { in.Snapshot.Keys[0].State = "" },
+		"versioning was not read":                         func(in *Input) { in.bucket().Versioning = nil },
+		"the lock was not read":                           func(in *Input) { in.bucket().Lock = nil },
+		"the lifecycle was not read":                      func(in *Input) { in.bucket().Lifecycle = nil },
+		"whether it is public was not read":               func(in *Input) { in.bucket().Public = nil },
+		"replication was not read":                        func(in *Input) { in.bucket().Replication = nil },
+		"the encryption was not read":                     func(in *Input) { in.bucket().KeyARN = nil },
+		"the bucket's key was not read":                   func(in *Input) { in.Snapshot.Keys = nil },
+		"the trail's key was not read":                    func(in *Input) { in.trail().KeyARN = "arn:aws:kms:us-east-1:1:key/2" },
+		"targets were not read":                           func(in *Input) { in.Snapshot.Rules[0].Targets = nil },
+		"subscriptions were not read":                     func(in *Input) { in.Snapshot.Topics[0].Subscriptions = nil },
+		"mute rules were not read":                        func(in *Input) { in.Snapshot.Alarms[0].Muted = nil },
+		"suppressions were not read":                      func(in *Input) { in.Snapshot.Detectors[0].Suppressing = nil },
 		"a status without a time":                         func(in *Input) { in.status(0).AsOf = time.Time{} },
 		"whether a subscription is filtered was not read": func(in *Input) { in.sub().Unread = true },
 	}
