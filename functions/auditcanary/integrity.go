@@ -163,6 +163,9 @@ func integrityCode(results []trail.Result) int {
 			found = map[trail.Status]int{}
 		}
 		for _, f := range r.Findings {
+			if f.Kind == trail.NoDigests && f.Status == trail.Pending {
+				f.Status = trail.Inconclusive // nothing was validated
+			}
 			found[f.Status]++
 		}
 		switch {

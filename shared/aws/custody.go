@@ -182,6 +182,7 @@ func (k *Keeper) readBucket(ctx context.Context) {
 func expiring(rules []types.LifecycleRule, key string) []canary.Expiry {
 	var all []canary.Expiry
 	for _, r := range rules {
+		//lint:ignore SA1019 rules made long ago still have it
 		prefix := awssdk.ToString(r.Prefix)
 		if f := r.Filter; f != nil {
 			prefix = awssdk.ToString(f.Prefix)

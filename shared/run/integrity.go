@@ -1,8 +1,14 @@
 package run
 
 import (
+	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -75,8 +81,10 @@ type Validated struct {
 	// First and Last: the time that valid digests cover.
 	First time.Time `json:"first,omitzero"`
 	Last  time.Time `json:"last,omitzero"`
-	// Head to go on from; nil if there is none.
-	Head *trail.Head `json:"head,omitempty"`
+	// Head to go on from; nil if there is none. Its pending files are in Pending: their
+	// JSON, gzip-compressed.
+	Head    *trail.Head `json:"head,omitempty"`
+	Pending []byte      `json:"pending,omitempty"`
 	// Findings, as many as an entry holds; More counts the others, by their status.
 	Findings []trail.Finding      `json:"findings,omitempty"`
 	More     map[trail.Status]int `json:"more,omitempty"`
@@ -91,9 +99,12 @@ func findingsOf(c trail.Result) int {
 	return n
 }
 
-// maxValidated bounds, in bytes, the findings of one entry, and the pending files of
-// its head; both together must stay below the leaf's limit.
-const maxValidated = 20 << 10
+// maxValidated and maxPending bound, in bytes, the findings of one entry, and the
+// packed pending files of its head; both together must stay below the leaf's limit.
+const (
+	maxValidated = 20 << 10
+	maxPending   = 28 << 10
+)
 
 func validatedOf(c trail.Result, begun time.Time) Validated {
 	v := Validated{Begun: begun.UTC(), Chain: c.Chain, Counts: c.Counts, First: c.First, Last: c.Last, More: map[trail.Status]int{}}
@@ -106,30 +117,65 @@ func validatedOf(c trail.Result, begun time.Time) Validated {
 		}
 		v.Findings = append(v.Findings, f)
 	}
-	if c.Head == nil {
-		return v
-	}
-	head := *c.Head
-	v.Head, head.Pending, size = &head, nil, 0
-	for i, p := range c.Head.Pending {
-		if size += len(p.Key) + 60; size > maxValidated {
-			head.PendingMore += len(c.Head.Pending) - i
-			break
-		}
-		head.Pending = append(head.Pending, p)
+	if c.Head != nil {
+		v.keepHead(*c.Head)
 	}
 	return v
 }
 
+// keepHead packs the head's pending files, of which a busy place has hundreds: what
+// is alike in their keys is most of them.
+func (v *Validated) keepHead(head trail.Head) {
+	pending := head.Pending
+	head.Pending = nil
+	for {
+		if packed := pack(pending); len(packed) <= maxPending {
+			v.Pending, v.Head = packed, &head
+			return
+		}
+		cut := len(pending) / 4
+		head.PendingMore += cut
+		pending = pending[:len(pending)-cut]
+	}
+}
+
+// pack is the JSON of v, compressed.
+func pack(v any) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	err := json.NewEncoder(w).Encode(v)
+	if err := errors.Join(err, w.Close()); err != nil {
+		panic(err) // files of a trail are strings and times, and memory takes what is written
+	}
+	return b.Bytes()
+}
+
+// unpack is what pack made; at most 1 MB, as an entry of the ledger may be anybody's.
+func unpack(packed []byte, into any) error {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return err
+	}
+	return json.NewDecoder(io.LimitReader(r, 1<<20)).Decode(into)
+}
+
 // noteHead remembers how far a chain was valid. A validation of the past does not
 // put it back.
-func (s *State) noteHead(v Validated) {
+func (s *State) noteHead(v Validated) error {
 	if v.Head == nil {
-		return
+		return nil
 	}
-	if last := s.heads[v.Chain]; !v.Head.End.Before(last.End) && !v.Head.AsOf.Before(last.AsOf) {
-		s.heads[v.Chain] = *v.Head
+	head := *v.Head
+	if last := s.heads[v.Chain]; head.End.Before(last.End) || head.AsOf.Before(last.AsOf) {
+		return nil
 	}
+	if len(v.Pending) > 0 {
+		if err := unpack(v.Pending, &head.Pending); err != nil {
+			return fmt.Errorf("the pending files of %s: %w", v.Chain, err)
+		}
+	}
+	s.heads[v.Chain] = head
+	return nil
 }
 
 // headsOf are the last heads of the chains of some places.

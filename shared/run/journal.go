@@ -375,8 +375,7 @@ func (s *State) Apply(leaf []byte) error {
 		s.keepKey(*e.PublicKey)
 		return nil
 	case e.Type == "validated" && e.Validated != nil:
-		s.noteHead(*e.Validated)
-		return nil
+		return s.noteHead(*e.Validated)
 	case e.Type == "blob" && e.Blob != nil:
 		if e.Blob.Part == e.Blob.Parts { // they are written in order, in one batch
 			s.blobs[e.Blob.SHA256] = true

@@ -38,6 +38,7 @@ type safe struct {
 	failed  error                    // nothing can be read
 	why     map[string]trail.Finding // what is wrong with an object, by key
 	queries []trail.Validation
+	pending []trail.PendingFile // of the folder
 }
 
 // safeKey is made once: it takes longer than all else here.
@@ -91,6 +92,10 @@ func (v *safe) Validate(_ context.Context, q trail.Validation, each func(trail.R
 		}
 	}
 	each(r)
+	if v.pending != nil {
+		folder := trail.Chain{Account: "1", Region: "r"}
+		each(trail.Result{Chain: folder, Head: &trail.Head{Chain: folder, AsOf: now, Pending: v.pending}})
+	}
 	return trail.Validated{AsOf: now}, nil
 }
 
@@ -342,4 +347,35 @@ func TestIntegrityGoesOnFromTheHead(t *testing.T) {
 	if _, err := r.Integrity(t.Context(), run.IntegrityOptions{Places: places}, each); err == nil || !strings.Contains(err.Error(), "access denied") {
 		t.Errorf("a store that cannot be read: %v", err)
 	}
+}
+
+// What no digest referenced yet must be remembered, as many as a busy place has.
+func TestIntegrityRemembersWhatIsPending(t *testing.T) {
+	w, v, r := confirmed(t)
+	for i := range 1000 {
+		v.pending = append(v.pending, trail.PendingFile{
+			Key:    fmt.Sprintf("AWSLogs/o-exampleorg1/111122223333/CloudTrail/us-east-1/2026/11/22/111122223333_CloudTrail_us-east-1_20261122T%02d%02dZ_%.16x.json.gz", i/60, i%60, sha256.Sum256([]byte{byte(i), byte(i >> 8)})),
+			Stored: w.now.Add(time.Duration(i) * time.Second).UTC(),
+		})
+	}
+	places := []canary.Target{{Provider: "test", Account: "1", Region: "r"}}
+	for range 2 {
+		if _, err := r.Integrity(t.Context(), run.IntegrityOptions{Places: places}, func(trail.Result) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i := slices.IndexFunc(v.queries[1].Heads, func(h trail.Head) bool { return h.Chain.Trail == "" })
+	if i < 0 {
+		t.Fatalf("no head of the folder: %+v", v.queries[1].Heads)
+	}
+	h := v.queries[1].Heads[i]
+	for n, p := range h.Pending {
+		if p != v.pending[n] {
+			t.Fatalf("pending %d: %+v, want %+v", n, p, v.pending[n])
+		}
+	}
+	if len(h.Pending)+h.PendingMore != 1000 || len(h.Pending) < 500 {
+		t.Errorf("%d pending and %d more", len(h.Pending), h.PendingMore)
+	}
+	t.Logf("%d of 1000 fit", len(h.Pending))
 }
