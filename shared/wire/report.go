@@ -1,0 +1,127 @@
+package wire
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/auditcanary/auditcanary/scenarios"
+	"github.com/auditcanary/auditcanary/shared/coverage"
+	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/report"
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// ReportOptions say which period a report is of.
+type ReportOptions struct {
+	Period report.Period
+	// MaxAge is how long a proof counts in the coverage.
+	MaxAge  time.Duration
+	Version string
+	Now     time.Time
+	// Checkpoint the state was folded from; nil: the ledger has not begun.
+	Checkpoint *ledger.Checkpoint
+}
+
+// Report folds the ledger's state, with what the configuration says, into the
+// view that all formats render.
+func Report(c *Config, state *run.State, o ReportOptions) (report.Report, error) {
+	now := o.Now
+	if !o.Period.To.IsZero() && o.Period.To.Before(now) {
+		now = o.Period.To // how old a proof is counts from the period's end
+	}
+	measured, err := Coverage(c, state, CoverageOptions{Run: o.Period.Run, MaxAge: o.MaxAge, Now: now, Checkpoint: o.Checkpoint, Counts: o.Period.Contains})
+	if err != nil {
+		return report.Report{}, fmt.Errorf("report: %w", err)
+	}
+	mapping, err := scenarios.ReadControls()
+	if err != nil {
+		return report.Report{}, fmt.Errorf("report: %w", err)
+	}
+	facts, err := c.facts(measured)
+	if err != nil {
+		return report.Report{}, fmt.Errorf("report: %w", err)
+	}
+	facts.ControlsVersion = mapping.Version
+	return report.New(report.Input{
+		State: state, Checkpoint: o.Checkpoint, Coverage: measured, Facts: facts, Controls: mapping.Controls,
+		SLO: c.CanarySLO(), Period: o.Period, Version: o.Version, Now: o.Now,
+	}), nil
+}
+
+// facts are what the configuration and the catalogue say.
+func (c *Config) facts(measured coverage.Report) (report.Facts, error) {
+	catalogue, err := Catalogue(c)
+	if err != nil {
+		return report.Facts{}, err
+	}
+	notProvable, err := coverage.NotProvable()
+	if err != nil {
+		return report.Facts{}, err
+	}
+	slo := c.CanarySLO()
+	f := report.Facts{
+		Title: c.Scope.Title, Organization: c.Scope.Organization, Owner: c.Scope.Owner,
+		ConfigHash: c.hash, CatalogueHash: run.CatalogueHash(catalogue),
+		SLO: report.SLO{
+			PassSeconds: int64(slo.Pass / time.Second), LateSeconds: int64(slo.Late / time.Second),
+			AmendSeconds: int64(slo.Amend / time.Second), ClockSeconds: int64(slo.Clock / time.Second),
+		},
+		LedgerAt: report.LedgerFact{Origin: c.Ledger.Origin, Place: "directory"},
+		Adequacy: measured.Adequacy, Excluded: c.Scenarios.Exclude, NotProvable: notProvable,
+	}
+	if s := c.Ledger.S3; s != nil {
+		f.LedgerAt.Place, f.LedgerAt.Writer = "s3://"+s.Bucket+"/"+s.Prefix, s.RoleARN
+	}
+	for _, t := range c.Targets {
+		f.Targets = append(f.Targets, report.TargetFact{Provider: "aws", Account: t.Account, Regions: t.Regions, Egress: t.Egress})
+	}
+	for _, k := range categories() {
+		f.Categories = append(f.Categories, report.Category{ID: k.ID, Title: k.Title})
+	}
+	for _, s := range catalogue {
+		one := report.Scenario{
+			ID: s.ID, Title: s.Title, Category: s.Category, Kind: s.Kind, Scope: s.Scope, Every: s.Schedule.Every,
+			Hash: s.Hash, Controls: s.Controls, Harmless: s.Harmless,
+		}
+		for _, step := range s.Steps {
+			one.Calls = append(one.Calls, step.Call)
+		}
+		f.Scenarios = append(f.Scenarios, one)
+	}
+	for _, s := range c.LogStores {
+		need := s.Protection.Keeping()
+		f.Stores = append(f.Stores, report.StoreFact{
+			Name: s.Name, Type: s.Type, Bucket: s.Bucket, Prefix: s.Prefix, Region: s.Region, Organization: s.OrganizationID,
+			Trail: s.Trail, Reader: s.RoleARN, Mode: need.Mode, Days: need.Days, DigestedSeconds: int64(need.Digested / time.Second),
+		})
+	}
+	for _, x := range c.Scope.OutOfScope {
+		f.OutOfScope = append(f.OutOfScope, report.Exclusion{What: x.What, Why: x.Why})
+	}
+	f.Roles = c.roles()
+	return f, nil
+}
+
+// roles are those that the configuration names, with what each is for.
+func (c *Config) roles() (out []report.RoleFact) {
+	add := func(arn, purpose string) {
+		if arn != "" {
+			account := ""
+			if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+				account = parts[4]
+			}
+			out = append(out, report.RoleFact{Role: arn, Purpose: purpose, Account: account})
+		}
+	}
+	for _, t := range c.Targets {
+		add(t.RoleARN, "does the canaries, and undoes them")
+	}
+	for _, s := range c.LogStores {
+		add(s.RoleARN, "reads the log store "+s.Name)
+	}
+	if s := c.Ledger.S3; s != nil {
+		add(s.RoleARN, "writes the ledger")
+	}
+	return out
+}
