@@ -67,6 +67,9 @@ type Support struct {
 	Check canary.Check `json:"check"`
 	// Canaries that speak for it: all, or those whose scenario names the control (naming).
 	Canaries string `json:"canaries"`
+	// Fields are the only ones that count for it, of a check that compares fields
+	// (event.AttributionFields); none: all of them.
+	Fields []string `json:"fields,omitempty"`
 	// Shows what a pass supports.
 	Shows string `json:"shows"`
 	// DoesNotShow what one might take it for.
@@ -155,6 +158,9 @@ func (d *document) lintMapping(m Mapping) {
 				at(here("checks", strconv.Itoa(j), "check"), "check %s is there already", s.Check)
 			}
 			seen[s.Check] = true
+			if len(s.Fields) > 0 && s.Check != canary.Attributed {
+				at(here("checks", strconv.Itoa(j), "fields"), "only attributed compares fields")
+			}
 			if s.Check == canary.Cleaned {
 				at(here("checks", strconv.Itoa(j), "check"), "cleaned supports no control: it is the hygiene of the test itself")
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 )
 
 func TestControlsSchemaIsWhatTheTypesSay(t *testing.T) {
@@ -48,6 +49,13 @@ func generateControlsSchema(t *testing.T) []byte {
 		for _, c := range canary.Checks() {
 			part(one, "check").Enum = append(part(one, "check").Enum, c)
 		}
+		if one == support {
+			fields := part(one, "fields")
+			fields.MinItems, fields.UniqueItems = ptr(1), true
+			for _, f := range event.AttributionFields() {
+				fields.Items.Enum = append(fields.Items.Enum, f)
+			}
+		}
 		text(part(one, "shows"))
 		text(part(one, "does_not_show"))
 	}
@@ -73,6 +81,8 @@ func TestWhatIsWrongWithAMappingIsNamed(t *testing.T) {
 		{"check-not-explained", "  - check: timely\n    shows: the record stood in the store within the time agreed, by the provider's own clocks\n    does_not_show: that anybody looked at it in that time\n", ""},
 		{"check-twice", "{check: timely, canaries: naming", "{check: surfaced, canaries: naming"},
 		{"cleaned-supports-nothing", "{check: timely, canaries: naming", "{check: cleaned, canaries: naming"},
+		{"unknown-field", "fields: [time]", "fields: [moment]"},
+		{"fields-of-another-check", "{check: timely, canaries: naming", "{check: timely, canaries: naming, fields: [time]"},
 		{"no-version", "version: 2026-11-26.1", "version: latest"},
 		{"without-does-not-show", ", does_not_show: that it is watched}", "}"},
 	} {

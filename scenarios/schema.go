@@ -168,6 +168,8 @@ func nounOf(path []string) string {
 		return "control"
 	case path[0] == "schedule":
 		return "cadence"
+	case len(path) > 1 && path[len(path)-2] == "fields":
+		return "field"
 	default:
 		return path[len(path)-1]
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -423,7 +424,7 @@ func (b *builder) controls(canaries []Canary) []Control {
 		}
 		all := map[canary.Status]int{}
 		for _, k := range c.Checks {
-			one.Checks = append(one.Checks, ControlCheck{Check: k.Check, Canaries: k.Canaries, Shows: k.Shows, DoesNotShow: k.DoesNotShow, Statuses: map[canary.Status]int{}})
+			one.Checks = append(one.Checks, ControlCheck{Check: k.Check, Canaries: k.Canaries, Fields: some(k.Fields), Shows: k.Shows, DoesNotShow: k.DoesNotShow, Statuses: map[canary.Status]int{}})
 		}
 		for _, cn := range canaries {
 			if !cn.Latest {
@@ -433,7 +434,7 @@ func (b *builder) controls(canaries []Canary) []Control {
 			for i, k := range one.Checks {
 				if k.Canaries == scenarios.AllCanaries || names {
 					speaks = true
-					status := cn.answer(k.Check).Status
+					status := counting(cn.answer(k.Check), k.Fields)
 					one.Checks[i].Statuses[status]++
 					all[status]++
 				}
@@ -452,6 +453,20 @@ func (b *builder) controls(canaries []Canary) []Control {
 		out = append(out, one)
 	}
 	return out
+}
+
+// counting is an answer's status as far as only some fields count: what differs in
+// others only is a pass for these. An answer that names no fields counts as it is.
+func counting(a canary.Answer, fields []string) canary.Status {
+	if a.Status != canary.Fail || len(fields) == 0 || len(a.Fields) == 0 {
+		return a.Status
+	}
+	for _, d := range a.Fields {
+		if slices.ContainsFunc(fields, func(f string) bool { return d.Field == f || strings.HasPrefix(d.Field, f+".") }) {
+			return a.Status
+		}
+	}
+	return canary.Pass
 }
 
 // outcome of a control from all answers to its checks. One that is not there is

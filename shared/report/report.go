@@ -362,6 +362,8 @@ type ControlCheck struct {
 	Check canary.Check `json:"check"`
 	// Canaries that speak for it: all, or those whose scenario names the control (naming).
 	Canaries string `json:"canaries"`
+	// Fields are the only ones that count for it; none: all.
+	Fields []string `json:"fields"`
 	// Shows and DoesNotShow say what a pass means for the control.
 	Shows       string                `json:"shows"`
 	DoesNotShow string                `json:"does_not_show"`
