@@ -84,6 +84,8 @@ type doing struct {
 	blocked string
 	notRun  string
 	left    string
+	// kept: somebody looked how its records are kept, and all was well.
+	kept bool
 }
 
 func (j *journal) run(id string, doings ...doing) {
@@ -157,6 +159,17 @@ func (j *journal) canary(runID, id string, d doing) {
 			seen.Sightings = append(seen.Sightings, canary.Sighting{Event: got, Raw: json.RawMessage(raw), At: at, Stored: j.at.Add(5 * time.Minute)})
 			sighted := run.Sighted{Step: st.ID, At: at, Stored: j.at.Add(5 * time.Minute), Raw: []byte(raw), EventUID: got.Metadata.UID, RequestID: got.API.RequestUID, Actor: got.Actor.UID, Operation: got.API.Operation}
 			after = append(after, func() { j.add(runID, id, "sighted", run.Entry{Sighted: &sighted}) })
+			if d.kept {
+				k := canary.Custody{
+					Step: st.ID, At: at, Stored: sighted.Stored, Looked: sighted.Stored.Add(3 * time.Hour),
+					Required: canary.Keeping{Mode: canary.Compliance, Days: 365, Digested: 2 * time.Hour, Overdue: 24 * time.Hour},
+					Seal:     canary.Seal{Digest: "AWSLogs/o-1/" + d.account + "/CloudTrail-Digest/x.json.gz", LogSHA256: at.ObjectSHA256},
+					Held: canary.Held{Mode: canary.Compliance, Until: sighted.Stored.AddDate(0, 0, 365), Key: &canary.EncryptionKey{ARN: "arn:aws:kms:us-east-1:999999999999:key/k", State: "Enabled", Origin: "AWS_KMS"},
+						Bucket: canary.BucketHeld{Versioning: "Enabled", DefaultMode: canary.Compliance, DefaultDays: 365}},
+				}
+				ev.Custody = append(ev.Custody, k)
+				after = append(after, func() { j.add(runID, id, "kept", run.Entry{Kept: &run.Kept{Custody: k}}) })
+			}
 		}
 	}
 	j.add(runID, id, "planned", run.Entry{Planned: &plan})
@@ -201,7 +214,7 @@ func exampleInput(t *testing.T) Input {
 	j.at = day2
 	j.run("20261102-bbbbbb",
 		doing{scenario: 0, account: alpha, wrong: func(raw string) string { return strings.Replace(raw, "203.0.113.7", "198.51.100.9", 1) }},
-		doing{scenario: 1, account: alpha},
+		doing{scenario: 1, account: alpha, kept: true},
 		doing{scenario: 2, account: alpha, blocked: "assume role: AccessDenied"},
 		doing{scenario: 2, account: gamma, notRun: "fixture security_group is not configured"},
 	)

@@ -23,6 +23,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/coverage"
 	"github.com/auditcanary/auditcanary/shared/event"
 )
 
@@ -525,7 +526,8 @@ func poisoned(t *testing.T, shift int, all bool) Report {
 	// What is not in the example is hostile too.
 	r.Alerts, r.Exceptions, r.Reviews, r.Tickets = []Alert{{}}, []Exception{{}}, []Review{{}}, []Ticket{{}}
 	r.Facts.Hub = &HubFact{}
-	r.Canaries[0].Steps[0].Records[0].Custody = &canary.Custody{}
+	r.Canaries[0].Steps[0].Records[0].Custody = &canary.Custody{Held: canary.Held{Mode: "x", Unread: []string{""}, Key: &canary.EncryptionKey{}, Bucket: canary.BucketHeld{DefaultMode: "x", Expiring: []canary.Expiry{{}}}}}
+	r.Facts.OutOfScope, r.Facts.Excluded, r.Facts.NotProvable = []Exclusion{{}}, []string{""}, []coverage.Unprovable{{}}
 	n := shift
 	poison(reflect.ValueOf(&r).Elem(), &n, all)
 	if !all {
