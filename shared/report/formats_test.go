@@ -468,11 +468,17 @@ var hostile = []string{
 }
 
 // huge is what a field may hold at most, and more.
-var huge = []string{strings.Repeat("A", 100_000), strings.Repeat("é", 20_000), strings.Repeat("\"", 10_000)}
+var huge = []string{strings.Repeat("A", 40_000), strings.Repeat("é", 5_000), strings.Repeat("\"", 2_000)}
+
+// large in place of a number of places to move by makes every field large.
+const large = 1 << 30
 
 // evil is the next hostile text; every now and then a huge one.
 func evil(n *int) string {
 	*n++
+	if *n > large {
+		return strings.Repeat("Aé ", 700)
+	}
 	if *n%97 == 0 {
 		return huge[*n/97%len(huge)]
 	}
@@ -541,10 +547,17 @@ func poisoned(t *testing.T, shift int, all bool) Report {
 	return r
 }
 
+func shifts() (out []int) {
+	for i := range hostile {
+		out = append(out, i)
+	}
+	return append(out, large)
+}
+
 // eachPoisoned renders hostile reports in one format.
 func eachPoisoned(t *testing.T, format string, check func(r Report, text []byte) error) {
 	t.Helper()
-	for shift := range hostile {
+	for _, shift := range shifts() {
 		for _, all := range []bool{false, true} {
 			if (all || format == "json") && shift%8 != 0 {
 				continue // JSON has one way for every field; the named kinds are few
@@ -563,6 +576,7 @@ func eachPoisoned(t *testing.T, format string, check func(r Report, text []byte)
 }
 
 func TestHostileTextStaysInertInOSCAL(t *testing.T) {
+	t.Parallel()
 	sch := oscalSchema(t)
 	eachPoisoned(t, "oscal", func(_ Report, text []byte) error {
 		if err := plainJSON(text); err != nil {
@@ -573,6 +587,7 @@ func TestHostileTextStaysInertInOSCAL(t *testing.T) {
 }
 
 func TestHostileTextStaysInertInOCSF(t *testing.T) {
+	t.Parallel()
 	s := readOCSF(t)
 	eachPoisoned(t, "ocsf", func(_ Report, text []byte) error {
 		for l := range bytes.Lines(text) {
@@ -602,6 +617,7 @@ func plainJSON(text []byte) error {
 }
 
 func TestHostileTextStaysInertInJSON(t *testing.T) {
+	t.Parallel()
 	eachPoisoned(t, "json", func(r Report, text []byte) error {
 		var back Report
 		if err := json.Unmarshal(text, &back); err != nil {
@@ -612,6 +628,7 @@ func TestHostileTextStaysInertInJSON(t *testing.T) {
 }
 
 func TestHostileTextStaysInertInASFF(t *testing.T) {
+	t.Parallel()
 	id := regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	eachPoisoned(t, "asff", func(r Report, text []byte) error {
 		if err := plainJSON(text); err != nil {
@@ -637,6 +654,7 @@ func TestHostileTextStaysInertInASFF(t *testing.T) {
 }
 
 func TestHostileTextStaysInertInJUnit(t *testing.T) {
+	t.Parallel()
 	names := []string{"testsuites", "testsuite", "testcase", "failure", "error", "skipped"}
 	eachPoisoned(t, "junit", func(_ Report, text []byte) error {
 		if !utf8.Valid(text) {
@@ -664,6 +682,7 @@ func TestHostileTextStaysInertInJUnit(t *testing.T) {
 }
 
 func TestHostileTextStaysInertInCSV(t *testing.T) {
+	t.Parallel()
 	eachPoisoned(t, "csv", func(r Report, text []byte) error {
 		rows, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
 		if err != nil {
