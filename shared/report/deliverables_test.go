@@ -100,16 +100,10 @@ func TestTheDesignShowsHowRecordsWereHeld(t *testing.T) {
 // eachHostileDocument renders every document of hostile reports.
 func eachHostileDocument(t *testing.T, check func(d document) error) {
 	t.Helper()
-	for _, shift := range shifts() {
-		for _, all := range []bool{false, true} {
-			if all && shift%8 != 0 {
-				continue
-			}
-			r := poisoned(t, shift, all)
-			for _, d := range r.documents() {
-				if err := check(d); err != nil {
-					t.Fatalf("%s, hostile texts moved by %d (all: %v): %v", d.Name, shift, all, err)
-				}
+	for _, r := range hostileReports(t) {
+		for _, d := range r.documents() {
+			if err := check(d); err != nil {
+				t.Fatalf("%s, hostile texts moved by %d (all: %v): %v", d.Name, r.shift, r.all, err)
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode"
@@ -547,30 +548,48 @@ func poisoned(t *testing.T, shift int, all bool) Report {
 	return r
 }
 
-func shifts() (out []int) {
-	for i := range hostile {
-		out = append(out, i)
-	}
-	return append(out, large)
+// hostileReport is one of them. No renderer changes what it renders, so that they
+// are made once for all tests.
+type hostileReport struct {
+	shift int
+	all   bool
+	Report
+}
+
+var made struct {
+	sync.Once
+	reports []hostileReport
+}
+
+func hostileReports(t *testing.T) []hostileReport {
+	made.Do(func() {
+		for shift := range len(hostile) + 1 {
+			if shift == len(hostile) {
+				shift = large
+			}
+			made.reports = append(made.reports, hostileReport{shift, false, poisoned(t, shift, false)})
+			if shift%8 == 0 { // the named kinds are few
+				made.reports = append(made.reports, hostileReport{shift, true, poisoned(t, shift, true)})
+			}
+		}
+	})
+	return made.reports
 }
 
 // eachPoisoned renders hostile reports in one format.
 func eachPoisoned(t *testing.T, format string, check func(r Report, text []byte) error) {
 	t.Helper()
-	for _, shift := range shifts() {
-		for _, all := range []bool{false, true} {
-			if (all || format == "json") && shift%8 != 0 {
-				continue // JSON has one way for every field; the named kinds are few
-			}
-			r := poisoned(t, shift, all)
-			var b bytes.Buffer
-			err := Renderers()[format](&b, r)
-			if err == nil {
-				err = check(r, b.Bytes())
-			}
-			if err != nil {
-				t.Fatalf("%s, hostile texts moved by %d (all: %v): %v", format, shift, all, err)
-			}
+	for _, r := range hostileReports(t) {
+		if format == "json" && r.shift%8 != 0 {
+			continue // it has one way for every field
+		}
+		var b bytes.Buffer
+		err := Renderers()[format](&b, r.Report)
+		if err == nil {
+			err = check(r.Report, b.Bytes())
+		}
+		if err != nil {
+			t.Fatalf("%s, hostile texts moved by %d (all: %v): %v", format, r.shift, r.all, err)
 		}
 	}
 }
