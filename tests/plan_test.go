@@ -43,6 +43,9 @@ var floors = [][]room{
 		{"shared/inventory", "the sources of logs; weighs settings that were read, beside what coverage knows of proofs"},
 	},
 	{
+		{"shared/report", "a period as plain data, with a renderer per format"},
+	},
+	{
 		{"shared/aws", "the driver for AWS; implements the ports"},
 	},
 	{
@@ -91,6 +94,10 @@ var bans = []ban{
 
 	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
 	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},
+
+	{in: is("shared/report"), imports: "os", why: "a report follows from the ledger alone; who keeps the bytes is another's affair"},
+	{in: is("shared/report"), imports: "net/http", why: "a report says what is in the ledger and asks nobody"},
+	{in: is("shared/report"), imports: "context", why: "what needs a context waits for something, and rendering does not"},
 
 	{in: is("shared/trail", "shared/run"), imports: "os", why: "it reads and acts through ports only, so that every driver is judged alike"},
 	{in: is("shared/trail", "shared/run"), imports: "net/http", why: "it reads and acts through ports only"},
@@ -239,7 +246,7 @@ func TestThePlanNotices(t *testing.T) {
 		{"a judge that reads files", pkg("shared/canary", "os"), "shared/canary imports os: the judge does no I/O"},
 		{"a judge that parses addresses", pkg("shared/event", "net/netip"), ""},
 		{"a judge that waits", pkg("shared/event", "context"), "shared/event imports context"},
-		{"a run that knows a driver", pkg("shared/run", module+"/shared/aws"), "shared/run (floor 3) imports shared/aws (floor 4)"},
+		{"a run that knows a driver", pkg("shared/run", module+"/shared/aws"), "shared/run (floor 3) imports shared/aws (floor 5)"},
 		{"a run that knows an SDK through another", goPackage{ImportPath: module + "/shared/run", Deps: []string{"github.com/aws/aws-sdk-go-v2/service/iam"}}, "only drivers know a cloud's SDK"},
 		{"a driver that knows its SDK", pkg("shared/aws", "github.com/aws/aws-sdk-go-v2/service/iam"), ""},
 		{"a function that knows a driver", pkg("functions/inject", module+"/shared/aws"), "wire alone knows the drivers"},

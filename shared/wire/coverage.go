@@ -96,6 +96,8 @@ type CoverageOptions struct {
 	Now    time.Time
 	// Checkpoint the state was folded from; nil: the ledger has not begun.
 	Checkpoint *ledger.Checkpoint
+	// Counts says whether the verdict of a canary planned at this time counts; nil: each does.
+	Counts func(time.Time) bool
 }
 
 // NotBegun reports whether a ledger could not be opened because nobody has begun
@@ -130,17 +132,17 @@ func Coverage(c *Config, state *run.State, o CoverageOptions) (coverage.Report, 
 	return coverage.Measure(coverage.Input{
 		Operations: operations, NotProvable: notProvable, Categories: categories(),
 		Scenarios: catalogue, Targets: c.targets(), Home: global()["aws"],
-		Tests: tests(state, o.Run), Decisions: c.decisions(),
+		Tests: tests(state, o), Decisions: c.decisions(),
 		MaxAge: o.MaxAge, Now: o.Now, Ledger: head,
 	}), nil
 }
 
 // tests are the finished verdicts, one for each call a canary was to make. What
 // is still awaited, or was never to be done at its target, says nothing.
-func tests(state *run.State, runID string) (out []coverage.Test) {
+func tests(state *run.State, o CoverageOptions) (out []coverage.Test) {
 	for _, cs := range state.Canaries {
 		v, judged := cs.Verdict()
-		if runID != "" && cs.Run.ID != runID || !judged || v.Open() || v.Checks[canary.Injected].Status == canary.NotRun {
+		if o.Run != "" && cs.Run.ID != o.Run || o.Counts != nil && !o.Counts(cs.At) || !judged || v.Open() || v.Checks[canary.Injected].Status == canary.NotRun {
 			continue
 		}
 		s := cs.Plan.Scenario
