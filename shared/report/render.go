@@ -9,6 +9,7 @@ import (
 // Renderers are all formats by name. A format is one file, and one line here.
 func Renderers() map[string]func(io.Writer, Report) error {
 	return map[string]func(io.Writer, Report) error{
+		"html": WriteHTML,
 		"json": WriteJSON,
 	}
 }
