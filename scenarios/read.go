@@ -22,7 +22,7 @@ func newReader(check Checker) (*reader, error) {
 	if check == nil {
 		return nil, errors.New("read scenarios: no checker of calls is given")
 	}
-	sch, err := compileSchema()
+	sch, err := compileSchema("schema.json", schemaJSON)
 	if err != nil {
 		return nil, err
 	}

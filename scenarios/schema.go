@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -20,18 +21,18 @@ var schemaJSON []byte
 // Schema returns the JSON Schema of a scenario file, for editors.
 func Schema() []byte { return slices.Clone(schemaJSON) }
 
-func compileSchema() (*jsonschema.Schema, error) {
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(schemaJSON)))
+func compileSchema(name string, text []byte) (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("read scenario schema: %w", err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource("schema.json", doc); err != nil {
-		return nil, fmt.Errorf("add scenario schema: %w", err)
+	if err := c.AddResource(name, doc); err != nil {
+		return nil, fmt.Errorf("add %s: %w", name, err)
 	}
-	sch, err := c.Compile("schema.json")
+	sch, err := c.Compile(name)
 	if err != nil {
-		return nil, fmt.Errorf("compile scenario schema: %w", err)
+		return nil, fmt.Errorf("compile %s: %w", name, err)
 	}
 	return sch, nil
 }
@@ -162,11 +163,13 @@ func typeName(t string) string {
 
 // nounOf names what an enumerated value is.
 func nounOf(path []string) string {
-	switch path[0] {
-	case "controls":
+	switch {
+	case path[0] == "controls" && len(path) == 2:
 		return "control"
-	case "schedule":
+	case path[0] == "schedule":
 		return "cadence"
+	case len(path) > 1 && path[len(path)-2] == "fields":
+		return "field"
 	default:
 		return path[len(path)-1]
 	}
@@ -175,6 +178,10 @@ func nounOf(path []string) string {
 // patternMeaning says in words what the pattern of a field wants.
 func patternMeaning(path []string) string {
 	switch last := path[len(path)-1]; {
+	case last == "id" && path[0] == "controls":
+		return `must be like "iso27017:2015/12.4.3": framework:edition/clause`
+	case last == "version":
+		return `must be like "2026-11-26.1": a day and a number`
 	case last == "id" && len(path) == 1:
 		return `must be like "aws/iam-temporary-admin-role": parts of lower-case letters, digits and dashes`
 	case last == "id":

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -79,7 +80,7 @@ func absent() map[string]string {
 // complete replaces lists that are nil by empty ones, so that JSON has no null for them.
 func (f Facts) complete() Facts {
 	f.Targets, f.Categories, f.Scenarios, f.Stores = some(f.Targets), some(f.Categories), some(f.Scenarios), some(f.Stores)
-	f.Roles, f.Adequacy, f.Excluded, f.OutOfScope, f.NotProvable = some(f.Roles), some(f.Adequacy), some(f.Excluded), some(f.OutOfScope), some(f.NotProvable)
+	f.Roles, f.Adequacy, f.Excluded, f.OutOfScope, f.NotProvable, f.Meanings = some(f.Roles), some(f.Adequacy), some(f.Excluded), some(f.OutOfScope), some(f.NotProvable), some(f.Meanings)
 	for i := range f.Targets {
 		f.Targets[i].Regions, f.Targets[i].Egress = some(f.Targets[i].Regions), some(f.Targets[i].Egress)
 	}
@@ -423,10 +424,22 @@ func (b *builder) controls(canaries []Canary) []Control {
 		}
 		all := map[canary.Status]int{}
 		for _, k := range c.Checks {
-			one.Checks = append(one.Checks, ControlCheck{Check: k.Check, Shows: k.Shows, DoesNotShow: k.DoesNotShow, Statuses: map[canary.Status]int{}})
+			one.Checks = append(one.Checks, ControlCheck{Check: k.Check, Canaries: k.Canaries, Fields: some(k.Fields), Shows: k.Shows, DoesNotShow: k.DoesNotShow, Statuses: map[canary.Status]int{}})
 		}
 		for _, cn := range canaries {
-			if !cn.Latest || c.Canaries != scenarios.AllCanaries && !slices.Contains(cn.Controls, c.ID) {
+			if !cn.Latest {
+				continue
+			}
+			speaks, names := false, slices.Contains(cn.Controls, c.ID)
+			for i, k := range one.Checks {
+				if k.Canaries == scenarios.AllCanaries || names {
+					speaks = true
+					status := counting(cn.answer(k.Check), k.Fields)
+					one.Checks[i].Statuses[status]++
+					all[status]++
+				}
+			}
+			if !speaks {
 				continue
 			}
 			one.Canaries++
@@ -434,17 +447,26 @@ func (b *builder) controls(canaries []Canary) []Control {
 			if !slices.Contains(one.Scenarios, cn.Scenario) {
 				one.Scenarios = append(one.Scenarios, cn.Scenario)
 			}
-			for i, k := range one.Checks {
-				status := cn.answer(k.Check).Status
-				one.Checks[i].Statuses[status]++
-				all[status]++
-			}
 		}
 		slices.Sort(one.Scenarios)
 		one.Outcome = outcome(all)
 		out = append(out, one)
 	}
 	return out
+}
+
+// counting is an answer's status as far as only some fields count: what differs in
+// others only is a pass for these. An answer that names no fields counts as it is.
+func counting(a canary.Answer, fields []string) canary.Status {
+	if a.Status != canary.Fail || len(fields) == 0 || len(a.Fields) == 0 {
+		return a.Status
+	}
+	for _, d := range a.Fields {
+		if slices.ContainsFunc(fields, func(f string) bool { return d.Field == f || strings.HasPrefix(d.Field, f+".") }) {
+			return a.Status
+		}
+	}
+	return canary.Pass
 }
 
 // outcome of a control from all answers to its checks. One that is not there is

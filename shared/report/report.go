@@ -91,8 +91,17 @@ type Facts struct {
 	OutOfScope []Exclusion `json:"out_of_scope"`
 	// NotProvable are privileged operations of which no canary can prove a record.
 	NotProvable []coverage.Unprovable `json:"not_provable"`
-	// ControlsVersion of the mapping of checks to controls.
-	ControlsVersion string `json:"controls_version"`
+	// ControlsVersion of the mapping of checks to controls; Meanings says what each
+	// check means, whatever the control.
+	ControlsVersion string    `json:"controls_version"`
+	Meanings        []Meaning `json:"meanings"`
+}
+
+// Meaning is what a pass of one check shows, and what it does not.
+type Meaning struct {
+	Check       canary.Check `json:"check"`
+	Shows       string       `json:"shows"`
+	DoesNotShow string       `json:"does_not_show"`
 }
 
 // TargetFact is one account with the regions in which canaries run.
@@ -351,6 +360,10 @@ type Control struct {
 // ControlCheck is one check that supports a control.
 type ControlCheck struct {
 	Check canary.Check `json:"check"`
+	// Canaries that speak for it: all, or those whose scenario names the control (naming).
+	Canaries string `json:"canaries"`
+	// Fields are the only ones that count for it; none: all.
+	Fields []string `json:"fields"`
 	// Shows and DoesNotShow say what a pass means for the control.
 	Shows       string                `json:"shows"`
 	DoesNotShow string                `json:"does_not_show"`

@@ -43,6 +43,9 @@ func Report(c *Config, state *run.State, o ReportOptions) (report.Report, error)
 		return report.Report{}, fmt.Errorf("report: %w", err)
 	}
 	facts.ControlsVersion = mapping.Version
+	for _, m := range mapping.Checks {
+		facts.Meanings = append(facts.Meanings, report.Meaning(m))
+	}
 	return report.New(report.Input{
 		State: state, Checkpoint: o.Checkpoint, Coverage: measured, Facts: facts, Controls: mapping.Controls,
 		SLO: c.CanarySLO(), Period: o.Period, Version: o.Version, Now: o.Now,
