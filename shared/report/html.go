@@ -288,8 +288,10 @@ func answerOf(r Report) answer {
 		a.Headline = "Nothing was tested in this period"
 	case n[Failed] > 0:
 		a.Class, a.Headline = "fail", fmt.Sprintf("Not proven: %d of %s failed", n[Failed], counted(all, "requirement", "requirements"))
-	case t.Failed+t.Late > 0 || t.Findings > 0:
-		a.Class, a.Headline = "fail", "Not everything held"
+	case t.Failed+t.Late > 0:
+		a.Class, a.Headline = "fail", fmt.Sprintf("Not proven: %d of %s failed", t.Failed+t.Late, counted(t.Canaries, "canary", "canaries"))
+	case t.Findings > 0:
+		a.Class, a.Headline = "fail", "Somebody imitates canaries"
 	case n[Inconclusive] > 0:
 		a.Headline = fmt.Sprintf("Not decided: of %d of %s it could not be found out", n[Inconclusive], counted(all, "requirement", "requirements"))
 	case t.Inconclusive > 0:
@@ -407,7 +409,7 @@ type controlRow struct {
 	ID, Title, Limits string
 	Confirmed         bool
 	Tag               tag
-	Canaries          string
+	Canaries          int
 	Checks            []controlCheckRow
 }
 
@@ -421,7 +423,7 @@ func controlRows(r Report) []controlRow {
 		return slices.Index(Outcomes(), a.Outcome) - slices.Index(Outcomes(), b.Outcome)
 	})
 	for _, c := range sorted {
-		one := controlRow{ID: c.ID, Title: c.Title, Limits: c.Limits, Confirmed: c.Confirmed, Tag: c.Outcome.tag(), Canaries: cmp.Or(said(c.Statuses), "none")}
+		one := controlRow{ID: c.ID, Title: c.Title, Limits: c.Limits, Confirmed: c.Confirmed, Tag: c.Outcome.tag(), Canaries: c.Canaries}
 		for _, k := range c.Checks {
 			one.Checks = append(one.Checks, controlCheckRow{string(k.Check), cmp.Or(said(k.Statuses), "not asked"), k.Shows, k.DoesNotShow})
 		}
@@ -531,7 +533,7 @@ var heatWords = []struct {
 	{HeatFailed, "fail", "✗ failed", "something did not hold there"},
 	{HeatInconclusive, "unknown", "? inconclusive", "something could not be found out"},
 	{HeatProven, "pass", "✓ proven", "all that can be proven is"},
-	{HeatPartly, "pass", "◐ in part", "some operations are proven, and none failed"},
+	{HeatPartly, "part", "◐ in part", "some operations are proven, and none failed"},
 	{HeatStale, "late", "! stale", "proven, too long ago"},
 	{HeatSampled, "sampled", "~ sampled", "another operation of the category was proven"},
 	{HeatExcepted, "late", "E excepted", "approved not to be tested"},
@@ -550,6 +552,9 @@ func (c HeatCell) view() heatView {
 	proven, provable := c.Statuses[coverage.Proven], c.Cells-c.Statuses[coverage.NotLoggable]
 	if provable > 0 {
 		v.Counts, v.Share = fmt.Sprintf("%d of %d", proven, provable), hundredth(100*float64(proven)/float64(provable))
+	}
+	if c.State == HeatPartly {
+		v.Class += fmt.Sprintf(" part-%d", 1+int(v.Share/25))
 	}
 	if n := max(c.Statuses[coverage.Failed], c.Canaries[canary.Fail]+c.Canaries[canary.Late]); n > 0 {
 		v.Counts = strings.TrimSuffix(fmt.Sprintf("%d failed; %s", n, v.Counts), "; ")
@@ -746,12 +751,9 @@ func (h Hop) plot() plot {
 	if h.LateSeconds != nil && *h.LateSeconds <= end {
 		p.Marks = append(p.Marks, markAt(left+*h.LateSeconds/end*width, lasts(*h.LateSeconds)))
 	}
-	for i := range 4 {
-		label := lasts(end * float64(i) / 3)
-		if i == 3 && h.Max > end {
-			label += " and more"
-		}
-		p.Ticks = append(p.Ticks, markAt(left+width*float64(i)/3, label))
+	p.Ticks = []mark{markAt(left, "0"), markAt(left+width/2, lasts(end/2)), markAt(left+width, lasts(end))}
+	if h.Max > end {
+		p.Ticks[2].Label += " and more"
 	}
 	p.Alt = fmt.Sprintf("%s: %d measured, half within %s, 95%% within %s, the slowest %s; objective: %s", h.Title, p.N, p.P50, p.P95, p.Max, p.Objective)
 	return p

@@ -62,7 +62,7 @@
   }
   const line = (i) => {
     const c = index[i];
-    return row("", cell("th", "", el("button", { type: "button", class: "open", "data-i": i }, c.scenario), el("small", { class: "id" }, c.id)), cell("td", "", tag(c.status)), cell("td", "Place", c.account + " / " + c.region),
+    return row("", cell("th", "", el("button", { type: "button", class: "open", "data-i": i }, c.scenario), el("small", { class: "id" }, c.id)), cell("td", "", tag(c.status)), el("td", { role: "cell", class: "short", "data-label": "Place" }, c.account + " / " + c.region),
       cell("td", "Category", c.category), cell("td", "", marks(c.checks.map((s, k) => [checks[k], s]))), el("td", { role: "cell", class: "num", "data-label": "Arrived after" }, c.after));
   };
   const draw = () => {
@@ -129,7 +129,7 @@
     el("h2", { id: "detail-h" }, c.scenario), el("p", { class: "soft" }, c.title), el("p", {}, tag(c.status), c.open ? " Something is still awaited." : "", c.latest ? "" : " A later canary asked the same again."),
     facts(["Canary", id(c.id)], ["Run", id(c.run)], ["Place", c.account + " / " + c.region], ["Category", c.category_title], ["Kind", c.kind], ["Planned", when(c.at)], ["Requirements", c.controls.join(", ")], ["Scenario", id(c.scenario_hash && "SHA-256 " + c.scenario_hash)], ["Not run", c.not_run], ["Not begun", c.blocked]),
     el("h3", {}, "Checks"),
-    table("", c.judged ? "What the last verdict says." : "Nobody has looked yet: this is what is known without looking.", ["Check", "Answer", "Why"], c.checks.map((k) => row("", cell("th", "", k.check), cell("td", "", tag(k.status)), cell("td", "",
+    table("", c.judged ? "What the last verdict says." : "Nobody has looked yet: this is what is known without looking.", ["Check", "Answer", "Why"], c.checks.map((k) => row("", el("th", { role: "rowheader", scope: "row", class: "short" }, k.check), cell("td", "", tag(k.status)), cell("td", "",
       (k.detail || "") + (k.hop ? " Lost on: " + k.hop + "." : "") + (k.step ? " (step " + k.step + ")" : "") + (k.latency_seconds !== undefined ? " After " + k.latency_seconds + " s." : "") + (k.open ? " Still open." : ""),
       k.evidence && el("ul", { class: "evidence" }, k.evidence.map((x) => el("li", {}, x.source + (unset(x.asked) ? "" : ", asked " + when(x.asked)) + ": " + x.found + (x.event_id ? "; event " + x.event_id : "") + (x.object ? "; " + x.object : "")))))))),
     c.steps.flatMap(steps),

@@ -319,6 +319,19 @@ func (p *Page) Eval(expression string, out any) error {
 	return json.Unmarshal(r.Result.Value, out)
 }
 
+// Wait waits until an expression holds.
+func (p *Page) Wait(expression string) error {
+	var held bool
+	err := p.Eval(`new Promise((done) => {
+		const end = Date.now() + 20000, look = () => (`+expression+`) ? done(true) : Date.now() > end ? done(false) : setTimeout(look, 10);
+		look();
+	})`, &held)
+	if err == nil && !held {
+		err = fmt.Errorf("in 20 seconds it never came about that %s", expression)
+	}
+	return err
+}
+
 // Type types text where the focus is.
 func (p *Page) Type(text string) error {
 	return p.call("Input.insertText", map[string]any{"text": text}, nil)

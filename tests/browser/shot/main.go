@@ -52,6 +52,9 @@ func shoot(page string, v browser.View, js string, whole bool, out string) error
 	if err != nil {
 		return err
 	}
+	if err := p.Wait("document.documentElement.dataset.ready"); err != nil {
+		return err
+	}
 	if js != "" {
 		if err := p.Eval(js, nil); err != nil {
 			return err
