@@ -71,7 +71,7 @@ func newRoot() *cobra.Command {
 		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o),
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o),
 		coverageCommand(o), scopeCommand(o),
-		reportCommand(o),
+		reportCommand(o), serveCommand(o),
 	)
 	return root
 }

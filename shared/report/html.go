@@ -556,6 +556,9 @@ func (c HeatCell) view() heatView {
 	if c.State == HeatPartly {
 		v.Class += fmt.Sprintf(" part-%d", 1+int(v.Share/25))
 	}
+	if n := c.Statuses[coverage.NeverTested]; n > 0 && c.State != HeatNeverTested {
+		v.Counts += fmt.Sprintf("; %d never tested", n)
+	}
 	if n := max(c.Statuses[coverage.Failed], c.Canaries[canary.Fail]+c.Canaries[canary.Late]); n > 0 {
 		v.Counts = strings.TrimSuffix(fmt.Sprintf("%d failed; %s", n, v.Counts), "; ")
 	}
