@@ -57,10 +57,35 @@ func WriteHTML(w io.Writer, r Report) error {
 	if err != nil {
 		return fmt.Errorf("report page: %w", err)
 	}
-	if err := t.Execute(w, p); err != nil {
+	var b bytes.Buffer
+	if err := t.Execute(&b, p); err != nil {
+		return fmt.Errorf("report page: %w", err)
+	}
+	if _, err := io.WriteString(w, visible(b.String())); err != nil {
 		return fmt.Errorf("report page: %w", err)
 	}
 	return nil
+}
+
+// visible writes characters that nobody sees as what they are (\u202e): they turn
+// the order of letters around, or make two names look the same. The template, the
+// style and the script hold none, so that all of them are from what is shown.
+func visible(s string) string {
+	hidden := func(r rune) bool {
+		return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && r != '\n' && r != '\t'
+	}
+	if strings.IndexFunc(s, hidden) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if hidden(r) {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // HTMLPolicy is the page's Content-Security-Policy. Style and script are allowed by

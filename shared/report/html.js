@@ -3,10 +3,12 @@
 // as text: nothing here makes markup of anything.
 (async () => {
   const $ = (id) => document.getElementById(id);
+  // What nobody sees (it turns letters around, or makes two names look the same) is shown as what it is.
+  const visible = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => c === "\n" || c === "\t" ? c : "\\u" + c.codePointAt(0).toString(16).padStart(4, "0"));
   const el = (name, attributes, ...children) => {
     const e = document.createElement(name);
-    for (const [k, v] of Object.entries(attributes || {})) if (v !== undefined && v !== false) e.setAttribute(k, v);
-    e.append(...children.flat().filter((c) => c !== undefined && c !== null && c !== ""));
+    for (const [k, v] of Object.entries(attributes)) if (v !== undefined && v !== false) e.setAttribute(k, v);
+    e.append(...children.flat().filter((c) => c instanceof Node || typeof c === "string").map((c) => c instanceof Node ? c : visible(c)));
     return e;
   };
   const unpack = async (script) => {
@@ -148,7 +150,7 @@
     if (!s.records.length) out.push(el("p", {}, el("b", {}, "No record of it was found in the log store.")));
     s.records.forEach((rec, n) => out.push(...record(rec, n, s.records.length)));
     out.push(el("div", { class: "raws" }, r && folded("What was done: the receipt", json(r)), s.records.map((rec, n) => rec.raw && folded("What the store says: record" + (s.records.length > 1 ? " " + (n + 1) : "") + ", indented", indented(rec.raw)))));
-    for (const rec of s.records) if (rec.raw || rec.raw_base64) out.push(folded("Record " + rec.event_id + ", the very bytes" + (rec.raw ? "" : " (base64)"), rec.raw || rec.raw_base64));
+    for (const rec of s.records) if (rec.raw || rec.raw_base64) out.push(folded("Record " + rec.event_id + ", as it stands in the store" + (rec.raw ? "" : " (base64)"), rec.raw || rec.raw_base64));
     if (s.no_undo) out.push(facts(["No undo", s.no_undo]));
     if (s.undo.length) out.push(table("", "Undo", ["Call", "Outcome", "Answered"], s.undo.map((u) => row("", cell("th", "", u.call.operation), cell("td", "Outcome", u.outcome.result + (u.outcome.code ? ": " + u.outcome.code : "")), cell("td", "Answered", when(u.ended))))));
     return out;
@@ -163,7 +165,7 @@
       rec.unreadable && el("p", {}, el("b", {}, "It cannot be read: " + rec.unreadable)),
       rec.fields.length > 0 && table("sides", "Ground truth and record, field by field.", ["Field", "What was done", "What the store says", "Comparison"], rec.fields.map((f) => {
         const [kind, word] = Object.hasOwn(states, f.state) ? states[f.state] : ["", f.state];
-        return row(kind, cell("th", "", f.name), cell("td", "Done", f.expected || "–"), cell("td", "Store", f.found || "–"), cell("td", "Comparison", word, f.rule && el("small", {}, f.rule)));
+        return row(kind, cell("th", "", f.name), cell("td", "Done", f.expected || "–"), cell("td", "Store", f.found || "–"), cell("td", "Comparison", word, f.rule ? el("small", {}, f.rule) : ""));
       })),
       el("h4", {}, "Where it stands"),
       facts(["Event", id(rec.event_id)], ["Request", id(rec.request_id)], ["Store", a.store], ["Bucket", a.bucket], ["Key", id(a.key)], ["Version", id(a.version_id)], ["In the object", a.length ? "bytes " + a.offset + " to " + (a.offset + a.length - 1) + " of it, uncompressed" : ""], ["Object", id(a.object_sha256 && "SHA-256 " + a.object_sha256 + " (uncompressed)")], ["Arrived", when(rec.stored)]),
