@@ -92,6 +92,8 @@ func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, ru
 		if err := printJSON(cmd.OutOrStdout(), s); err != nil {
 			return err
 		}
+	} else if o.brief {
+		printRest(cmd.OutOrStdout(), s)
 	} else {
 		printTable(cmd.OutOrStdout(), s)
 	}
@@ -126,6 +128,10 @@ func injecting(o *options, use, short string, confirm bool) *cobra.Command {
 			err = r.Inject(ctx, id)
 			if err == nil && confirm {
 				err = r.Confirm(ctx, run.ConfirmOptions{Run: id, Wait: true})
+			}
+			if err == nil && confirm {
+				// What keeps the records is known at once; what signs for them, in hours.
+				err = r.Seal(ctx, run.SealOptions{Run: id})
 			}
 			p.done()
 			if err != nil {
