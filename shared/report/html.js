@@ -181,10 +181,9 @@
       ["Key", key ? key.arn + ", " + key.state + ", " + key.origin + (unset(key.deletion) ? "" : ", deleted " + when(key.deletion)) : ""], ["Could not be read", (h.unread || []).join("; ")]);
   };
 
-  // Paper has no pages to turn and nothing to unfold.
-  let unfolded = [];
-  addEventListener("beforeprint", () => { unfolded = [...document.querySelectorAll("main details:not([open])")]; unfolded.forEach((d) => { d.open = true; }); asPrinted = Number($("index").dataset.rows); draw(); });
-  addEventListener("afterprint", () => { unfolded.forEach((d) => { d.open = false; }); asPrinted = 0; draw(); });
+  // Paper has no pages to turn. What the reader unfolded is printed so.
+  addEventListener("beforeprint", () => { asPrinted = Number($("index").dataset.rows); draw(); });
+  addEventListener("afterprint", () => { asPrinted = 0; draw(); });
 
   for (const hidden of ["filters", "result", "keys"]) $(hidden).hidden = false;
   draw();

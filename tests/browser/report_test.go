@@ -315,7 +315,7 @@ func TestACanaryShowsBothSides(t *testing.T) {
 }
 
 func TestWithoutScriptsTheFirstScreenStands(t *testing.T) {
-	file := written(t, reportOf(t, 30))
+	file := written(t, reportOf(t, 21))
 	p := show(t, file, View{NoScript: true})
 	var shown string
 	must(t, p.Eval(`document.body.innerText`, &shown))
@@ -324,7 +324,7 @@ func TestWithoutScriptsTheFirstScreenStands(t *testing.T) {
 			t.Errorf("not shown: %q", want)
 		}
 	}
-	for _, not := range []string{"Clear", "All 300 canaries"} {
+	for _, not := range []string{"Clear", "All 210 canaries"} {
 		if strings.Contains(shown, not) {
 			t.Errorf("shown, though it can do nothing: %q", not)
 		}

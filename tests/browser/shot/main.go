@@ -14,7 +14,7 @@ import (
 
 func main() {
 	var v browser.View
-	out := flag.String("o", "page.png", "PNG file to write")
+	out := flag.String("o", "page.png", "file to write: a PNG, or a PDF as it prints")
 	whole := flag.Bool("whole", false, "the whole page, not only what the window shows")
 	js := flag.String("eval", "", "evaluate this in the page before")
 	flag.IntVar(&v.Width, "width", 1440, "of the window, CSS pixels")
@@ -60,7 +60,11 @@ func shoot(page string, v browser.View, js string, whole bool, out string) error
 			return err
 		}
 	}
-	picture, err := p.Screenshot(whole)
+	take := func() ([]byte, error) { return p.Screenshot(whole) }
+	if filepath.Ext(out) == ".pdf" {
+		take = p.PDF
+	}
+	picture, err := take()
 	if err != nil {
 		return err
 	}
