@@ -177,6 +177,7 @@ type View struct {
 	Width, Height int  // CSS pixels
 	Dark          bool // the reader prefers dark colours
 	NoScript      bool // scripts are switched off
+	NoPolicy      bool // the page's Content-Security-Policy is ignored
 	// Before runs before anything of the page does.
 	Before string
 }
@@ -221,6 +222,7 @@ func (b *Browser) Open(url string, v View) (*Page, error) {
 		{"Emulation.setDeviceMetricsOverride", map[string]any{"width": v.Width, "height": v.Height, "deviceScaleFactor": 1, "mobile": v.Width < 600}},
 		{"Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}},
 		{"Emulation.setScriptExecutionDisabled", map[string]any{"value": v.NoScript}},
+		{"Page.setBypassCSP", map[string]any{"enabled": v.NoPolicy}},
 		{"Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": v.Before}},
 		{"Page.navigate", map[string]any{"url": url}},
 	} {
