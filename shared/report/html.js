@@ -165,7 +165,7 @@
       rec.unreadable && el("p", {}, el("b", {}, "It cannot be read: " + rec.unreadable)),
       rec.fields.length > 0 && table("sides", "Ground truth and record, field by field.", ["Field", "What was done", "What the store says", "Comparison"], rec.fields.map((f) => {
         const [kind, word] = Object.hasOwn(states, f.state) ? states[f.state] : ["", f.state];
-        return row(kind, cell("th", "", f.name), cell("td", "Done", f.expected || "–"), cell("td", "Store", f.found || "–"), cell("td", "Comparison", word, f.rule ? el("small", {}, f.rule) : ""));
+        return row(kind, cell("th", "", f.name.split(/(?<=\.)/).flatMap((part) => [part, el("wbr", {})])), cell("td", "Done", f.expected || "–"), cell("td", "Store", f.found || "–"), cell("td", "Comparison", word, f.rule ? el("small", {}, f.rule) : ""));
       })),
       el("h4", {}, "Where it stands"),
       facts(["Event", id(rec.event_id)], ["Request", id(rec.request_id)], ["Store", a.store], ["Bucket", a.bucket], ["Key", id(a.key)], ["Version", id(a.version_id)], ["In the object", a.length ? "bytes " + a.offset + " to " + (a.offset + a.length - 1) + " of it, uncompressed" : ""], ["Object", id(a.object_sha256 && "SHA-256 " + a.object_sha256 + " (uncompressed)")], ["Arrived", when(rec.stored)]),
@@ -189,4 +189,5 @@
   draw();
   follow();
   document.documentElement.dataset.ready = "yes";
+  performance.mark("ready");
 })();
