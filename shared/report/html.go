@@ -322,9 +322,11 @@ func answerOf(r Report) answer {
 	case t.Inconclusive > 0:
 		a.Headline = "Nothing failed, and not everything could be found out"
 	case all == 0 && t.Proven == t.Canaries:
-		a.Class, a.Headline = "pass", fmt.Sprintf("All of %s proven", counted(all, "canary", "canaries"))
+		a.Class, a.Headline = "pass", fmt.Sprintf("All of %s proven", counted(t.Canaries, "canary", "canaries"))
 	case all > 0 && n[Proven] == all:
 		a.Class, a.Headline = "pass", fmt.Sprintf("Proven, as far as canaries can: all of %s", counted(all, "requirement", "requirements"))
+	case all == 0:
+		a.Headline = fmt.Sprintf("Nothing that was tested failed; %d of %s proven", t.Proven, counted(t.Canaries, "canary", "canaries"))
 	default:
 		a.Headline = fmt.Sprintf("Nothing that was tested failed; %d of %s proven", n[Proven], counted(all, "requirement", "requirements"))
 	}
