@@ -58,6 +58,11 @@ golden: ## write generated files anew: scenario schema, data dictionary, golden 
 package: ## the functions as zip files for Lambda (arm64) in out/package, the same bytes every time
 	$(GO) -C tests run ./bundle -out ../out/package
 
+.PHONY: screenshot
+screenshot: ## take the README's picture of the report: a demo with two faults, in Chromium
+	-@$(GO) -C tests run ./demo -out ../out/screenshot -faults demo/two-faults.yaml
+	$(GO) -C tests run ./browser/shot -height 1300 -o ../tests/browser/report.png ../out/screenshot/report.html
+
 .PHONY: clean
 clean: ## remove out/
 	rm -rf out

@@ -25,8 +25,9 @@ var ErrMissing = errors.New("no chromium is installed")
 
 // Browser is a running Chromium with an empty profile.
 type Browser struct {
-	cmd  *exec.Cmd
-	send *os.File
+	cmd     *exec.Cmd
+	sending sync.Mutex
+	send    *os.File
 	// mu guards what the reading goroutine shares with callers.
 	mu      sync.Mutex
 	last    int
@@ -149,10 +150,12 @@ func (b *Browser) call(session, method string, params, result any) error {
 	if session != "" && err == nil {
 		data, err = json.Marshal(map[string]any{"id": id, "sessionId": session, "method": method, "params": params})
 	}
-	if err == nil {
-		_, err = b.send.Write(append(data, 0))
-	}
 	b.mu.Unlock()
+	if err == nil {
+		b.sending.Lock()
+		_, err = b.send.Write(append(data, 0))
+		b.sending.Unlock()
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", method, err)
 	}
