@@ -76,14 +76,18 @@ func (p *period) report(cmd *cobra.Command, o *options, now time.Time) (report.R
 
 func reportCommand(o *options) *cobra.Command {
 	var p period
-	var format, file string
+	var format, file, push string
 	var show bool
 	formats := slices.Sorted(maps.Keys(report.Renderers()))
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Write what a period proved, in a format for people or for another system",
 		Long: `Folds the ledger into one view of a period and renders it. It only reads: the ledger
-with its public key, no account, no log store. Formats: ` + strings.Join(formats, ", ") + `.`,
+with its public key, no account, no log store. Formats: ` + strings.Join(formats, ", ") + `.
+
+--push securityhub imports the findings of the latest canaries into the Security Hub
+that the configuration names (security_hub) instead of writing a report; what passes
+is resolved there. The exit code is 2 if one of them was refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.json {
@@ -99,9 +103,12 @@ with its public key, no account, no log store. Formats: ` + strings.Join(formats
 			if !ok {
 				return fmt.Errorf("--format %s: one of %s", format, strings.Join(formats, ", "))
 			}
-			r, _, err := p.report(cmd, o, time.Now())
+			r, cfg, err := p.report(cmd, o, time.Now())
 			if err != nil {
 				return err
+			}
+			if push != "" {
+				return pushFindings(cmd, o, cfg, r, push)
 			}
 			var out bytes.Buffer
 			if err := write(&out, r); err != nil {
@@ -130,7 +137,34 @@ with its public key, no account, no log store. Formats: ` + strings.Join(formats
 	cmd.Flags().StringVar(&format, "format", "json", strings.Join(formats, ", "))
 	cmd.Flags().StringVarP(&file, "output", "o", "", "write it to this file (default: print it)")
 	cmd.Flags().BoolVar(&show, "open", false, "show it as a page in a browser (without -o, from a temporary file)")
+	cmd.Flags().StringVar(&push, "push", "", "import the findings there instead: "+strings.Join(slices.Sorted(maps.Keys(wire.Pushers())), ", "))
 	return cmd
+}
+
+// pushFindings imports findings into another system, and says what became of them.
+func pushFindings(cmd *cobra.Command, o *options, cfg *wire.Config, r report.Report, to string) error {
+	push, ok := wire.Pushers()[to]
+	if !ok {
+		return fmt.Errorf("--push %s: one of %s", to, strings.Join(slices.Sorted(maps.Keys(wire.Pushers())), ", "))
+	}
+	got, err := push(cmd.Context(), cfg, r)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		if err := printJSON(cmd.OutOrStdout(), got); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(cmd.OutOrStdout(), "%d findings imported, %d of them resolved, %d refused.\n", got.Imported, got.Resolved, len(got.Refused))
+		for _, f := range got.Refused {
+			fmt.Fprintln(cmd.OutOrStdout(), printable(fmt.Sprintf("  %s: %s: %s", f.ID, f.Code, f.Message)))
+		}
+	}
+	if len(got.Refused) > 0 {
+		return exitError(2)
+	}
+	return nil
 }
 
 // reportFile is a new file that only this user can read: the report is evidence.

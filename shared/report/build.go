@@ -430,17 +430,15 @@ func (b *builder) controls(canaries []Canary) []Control {
 			if !cn.Latest {
 				continue
 			}
-			speaks, names := false, slices.Contains(cn.Controls, c.ID)
+			if !cn.speaks(one) {
+				continue
+			}
 			for i, k := range one.Checks {
-				if k.Canaries == scenarios.AllCanaries || names {
-					speaks = true
+				if cn.counts(one, k) {
 					status := counting(cn.answer(k.Check), k.Fields)
 					one.Checks[i].Statuses[status]++
 					all[status]++
 				}
-			}
-			if !speaks {
-				continue
 			}
 			one.Canaries++
 			one.Statuses[cn.Status]++

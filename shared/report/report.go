@@ -81,6 +81,8 @@ type Facts struct {
 	SLO           SLO          `json:"slo"`
 	Stores        []StoreFact  `json:"stores"`
 	LedgerAt      LedgerFact   `json:"ledger"`
+	// Hub that findings are for; null: each account's own.
+	Hub *HubFact `json:"hub"`
 	// Roles that act or read, as the configuration names them.
 	Roles []RoleFact `json:"roles"`
 	// Adequacy of each source of logs, as somebody decided it.
@@ -164,6 +166,12 @@ type LedgerFact struct {
 	// Place: "directory", or the bucket as s3://bucket/prefix.
 	Place  string `json:"place"`
 	Writer string `json:"writer,omitempty"` // role
+}
+
+// HubFact is the security hub that findings are imported into.
+type HubFact struct {
+	Account string `json:"account"`
+	Region  string `json:"region"`
 }
 
 // RoleFact is a role that the configuration names.

@@ -48,6 +48,8 @@ type Config struct {
 	Adequacy []Adequacy `yaml:"adequacy"`
 	// Scope is what `auditcanary scope` cannot know. All of it may be left out, and is then "not stated".
 	Scope Scope `yaml:"scope"`
+	// SecurityHub is the one that `auditcanary report --push securityhub` imports into. Optional.
+	SecurityHub *SecurityHub `yaml:"security_hub"`
 
 	file string
 	dir  string
@@ -187,6 +189,32 @@ type LedgerS3 struct {
 	Prefix  string `yaml:"prefix"`
 	Region  string `yaml:"region"`
 	RoleARN string `yaml:"role_arn"` // ledger writer role; empty: the base credentials
+}
+
+// SecurityHub is the AWS Security Hub of one account and region.
+type SecurityHub struct {
+	// Account and Region of the hub; findings name the accounts they are of as resources.
+	Account string `yaml:"account"`
+	Region  string `yaml:"region"`
+	// RoleARN of the role in that account that may import and update findings; empty: the base credentials.
+	RoleARN string `yaml:"role_arn"`
+}
+
+func (h *SecurityHub) check(bad complain) {
+	if h == nil {
+		return
+	}
+	if !accountID.MatchString(h.Account) {
+		bad("security_hub.account", "account %q is not twelve digits in quotes", h.Account)
+	}
+	if !regionID.MatchString(h.Region) {
+		bad("security_hub.region", "%q is not a region", h.Region)
+	}
+	if h.RoleARN != "" {
+		if m := roleARN.FindStringSubmatch(h.RoleARN); m == nil || m[1] != h.Account {
+			bad("security_hub.role_arn", "role_arn %q is not the ARN of a role in account %s: findings are imported from the hub's own account", h.RoleARN, h.Account)
+		}
+	}
 }
 
 // Signing is the checkpoint key: a note signer key (PRIVATE+KEY+...).
@@ -503,6 +531,7 @@ func (c *Config) check(root *yaml.Node) error {
 	if c.SLO.Late.Duration > c.SLO.Amend.Duration {
 		bad("slo", "slo.late (%s) must not be longer than slo.amend (%s)", c.SLO.Late, c.SLO.Amend)
 	}
+	c.SecurityHub.check(bad)
 	c.checkAdequacy(bad)
 	c.checkScope(bad)
 	return errors.Join(errs...)

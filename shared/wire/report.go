@@ -1,11 +1,17 @@
 package wire
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
 	"github.com/auditcanary/auditcanary/scenarios"
+	"github.com/auditcanary/auditcanary/shared/aws"
 	"github.com/auditcanary/auditcanary/shared/coverage"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/report"
@@ -102,6 +108,9 @@ func (c *Config) facts(measured coverage.Report) (report.Facts, error) {
 	for _, x := range c.Scope.OutOfScope {
 		f.OutOfScope = append(f.OutOfScope, report.Exclusion{What: x.What, Why: x.Why})
 	}
+	if h := c.SecurityHub; h != nil {
+		f.Hub = &report.HubFact{Account: h.Account, Region: h.Region}
+	}
 	f.Roles = c.roles()
 	return f, nil
 }
@@ -126,5 +135,43 @@ func (c *Config) roles() (out []report.RoleFact) {
 	if s := c.Ledger.S3; s != nil {
 		add(s.RoleARN, "writes the ledger")
 	}
+	if h := c.SecurityHub; h != nil {
+		add(h.RoleARN, "imports findings into the Security Hub of "+h.Account+"/"+h.Region)
+	}
 	return out
+}
+
+// Pushed is what became of findings that were pushed somewhere.
+type Pushed = aws.Imported
+
+// Pushers are the systems that findings can be pushed to, by name.
+func Pushers() map[string]func(context.Context, *Config, report.Report) (Pushed, error) {
+	return map[string]func(context.Context, *Config, report.Report) (Pushed, error){
+		"securityhub": pushSecurityHub,
+	}
+}
+
+func pushSecurityHub(ctx context.Context, c *Config, r report.Report) (Pushed, error) {
+	h := c.SecurityHub
+	if h == nil {
+		return Pushed{}, fmt.Errorf("push to securityhub: %s has no security_hub section, which says whose hub the findings are for", c.file)
+	}
+	base, _, err := c.baseAWS(ctx)
+	if err != nil {
+		return Pushed{}, err
+	}
+	return aws.NewFindingsHub(hubConfig(base, h)).Import(ctx, r.ASFF())
+}
+
+// hubConfig acts without the marks of a canary: no receipt is kept of these calls,
+// and records with our marks and without a receipt are findings.
+func hubConfig(base awssdk.Config, h *SecurityHub) awssdk.Config {
+	cfg := base.Copy()
+	cfg.Region, cfg.AppID = h.Region, ""
+	if h.RoleARN != "" {
+		cfg.Credentials = awssdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), h.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = "findings-import"
+		}))
+	}
+	return cfg
 }
