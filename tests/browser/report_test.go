@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -341,5 +343,36 @@ func TestItPrints(t *testing.T) {
 	}
 	if !regexp.MustCompile(`/MediaBox \[0 0 59[45]\.?\d* 84[12]\.?\d*\]`).Match(pdf) {
 		t.Error("not printed on A4")
+	}
+}
+
+// TestServedItAsksForNothingElse: a server sees which requests really arrive.
+func TestServedItAsksForNothingElse(t *testing.T) {
+	page, err := os.ReadFile(written(t, reportOf(t, 1)))
+	must(t, err)
+	var mu sync.Mutex
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		w.Header().Set("Content-Security-Policy", report.HTMLPolicy()+"; frame-ancestors 'none'")
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(page)
+	}))
+	defer server.Close()
+	p, err := chromium(t).Open(server.URL, View{Width: 1440, Height: 900})
+	must(t, err)
+	defer p.Close()
+	must(t, p.Wait("document.documentElement.dataset.ready"))
+	must(t, p.Eval(`document.querySelector("button.open").click()`, nil))
+	must(t, p.Wait(`document.querySelector("dialog[open] .sides")`))
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) != 1 || asked[0] != "GET /" {
+		t.Errorf("asked of the server: %v", asked)
+	}
+	for _, c := range p.Complaints() {
+		t.Errorf("the browser says: %s", c)
 	}
 }
