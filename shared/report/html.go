@@ -135,8 +135,8 @@ func newPage(r Report) (page, error) {
 		R: r, Title: cmp.Or(r.Facts.Title, "Audit log evidence"), Policy: HTMLPolicy(), Chunk: chunk, Most: maxRows,
 		CSS: template.CSS(pageCSS), JS: template.JS(pageJS),
 		Nav: [][2]string{
-			{"answer", "Answer"}, {"controls", "Controls"}, {"coverage", "Coverage"}, {"failures", "Failures"}, {"latency", "Latency"},
-			{"protection", "Integrity"}, {"people", "Alerts, exceptions, reviews"}, {"trend", "Trend"}, {"canaries", "Canaries"}, {"scope", "Scope"}, {"verify", "Verify"},
+			{"answer", "Answer"}, {"coverage", "Coverage"}, {"failures", "Failures"}, {"latency", "Latency"},
+			{"protection", "Integrity"}, {"people", "Alerts, reviews"}, {"trend", "Trend"}, {"controls", "Requirements"}, {"canaries", "Canaries"}, {"scope", "Scope"}, {"verify", "Verify"},
 		},
 		Answer: answerOf(r), Controls: controlRows(r), CoverageSays: coverageSays(r), Heat: heatOf(r), Gaps: gapRows(r),
 		Way: wayOf(r), Reasons: reasons(r), Protection: protectionRows(r), Stores: storeRows(r), Trend: trendOf(r), Scope: scopeOf(r),

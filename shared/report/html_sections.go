@@ -20,6 +20,13 @@ type answer struct {
 	Bar             []rect
 	Alt             string
 	Tiles           []tile
+	Frameworks      []framework
+}
+
+// framework with its requirements, each in a word.
+type framework struct {
+	Name     string
+	Controls []controlRow
 }
 
 type tile struct{ Class, Value, Label, Note string }
@@ -52,7 +59,7 @@ func answerOf(r Report) answer {
 	var parts []string
 	for _, o := range Outcomes() {
 		if n[o] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n[o], o.words()))
+			parts = append(parts, fmt.Sprintf("%s %d %s", o.tag().Mark, n[o], o.words()))
 		}
 	}
 	if len(parts) > 0 {
@@ -65,9 +72,13 @@ func answerOf(r Report) answer {
 		}
 		a.Then = append(a.Then, say)
 	}
+	if where := lostOn(r); where != "" {
+		a.Then = append(a.Then, where)
+	}
 	if r.Tally.Findings > 0 {
 		a.Then = append(a.Then, fmt.Sprintf("%s a canary without being one.", amount(r.Tally.Findings, "record imitates", "records imitate")))
 	}
+	a.Frameworks = frameworks(r)
 	a.Bar, a.Alt = stacked(r.Tally.statuses(), rect{W: 1000, H: 10}, false)
 	a.Alt = "Canaries: " + a.Alt
 	t := r.Tally
@@ -106,6 +117,24 @@ func (t Tally) statuses() map[canary.Status]int {
 	return map[canary.Status]int{canary.Pass: t.Proven, canary.Fail: t.Failed, canary.Late: t.Late, canary.Inconclusive: t.Inconclusive, canary.NotRun: t.NotRun, canary.Excepted: t.Excepted}
 }
 
+// frameworks are the requirements as the mapping orders them.
+func frameworks(r Report) (out []framework) {
+	rows := controlRows(r)
+	for _, c := range r.Controls {
+		i := slices.IndexFunc(out, func(f framework) bool { return f.Name == c.Framework })
+		if i < 0 {
+			i, out = len(out), append(out, framework{Name: c.Framework})
+		}
+		for _, row := range rows {
+			if row.Name == c.Framework+" "+c.Clause {
+				out[i].Controls = append(out[i].Controls, row)
+				break
+			}
+		}
+	}
+	return out
+}
+
 // words of an outcome.
 func (o Outcome) words() string { return strings.ReplaceAll(string(o), "-", " ") }
 
@@ -119,11 +148,12 @@ func (o Outcome) tag() tag {
 }
 
 type controlRow struct {
-	ID, Title, Limits string
-	Confirmed         bool
-	Tag               tag
-	Canaries          int
-	Checks            []controlCheckRow
+	N                           int // of the row
+	Name, Clause, Title, Limits string
+	Confirmed                   bool
+	Tag                         tag
+	Canaries                    int
+	Checks                      []controlCheckRow
 }
 
 type controlCheckRow struct{ Name, Counts, Shows, DoesNotShow string }
@@ -135,8 +165,8 @@ func controlRows(r Report) []controlRow {
 	slices.SortStableFunc(sorted, func(a, b Control) int {
 		return slices.Index(Outcomes(), a.Outcome) - slices.Index(Outcomes(), b.Outcome)
 	})
-	for _, c := range sorted {
-		one := controlRow{ID: c.ID, Title: c.Title, Limits: c.Limits, Confirmed: c.Confirmed, Tag: c.Outcome.tag(), Canaries: c.Canaries}
+	for i, c := range sorted {
+		one := controlRow{N: i, Name: c.Framework + " " + c.Clause, Clause: c.Clause, Title: c.Title, Limits: c.Limits, Confirmed: c.Confirmed, Tag: c.Outcome.tag(), Canaries: c.Canaries}
 		for _, k := range c.Checks {
 			one.Checks = append(one.Checks, controlCheckRow{string(k.Check), cmp.Or(said(k.Statuses), "not asked"), k.Shows, k.DoesNotShow})
 		}
@@ -216,6 +246,22 @@ func wayOf(r Report) []stretch {
 		{"4. Parsed", "what the object holds can be read", lost[canary.Parsed]},
 		{"Nobody could tell", "where it was lost is not known; each says why", lost[""]},
 	}
+}
+
+// lostOn says where records were lost or changed.
+func lostOn(r Report) string {
+	var parts []string
+	for _, l := range r.Losses {
+		on := fmt.Sprintf("on the hop %q", l.Hop)
+		if l.Hop == "" {
+			on = "where nobody could tell"
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", len(l.Canaries), on))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "Where records were lost or changed: " + strings.Join(parts, ", ") + "."
 }
 
 type failure struct {
