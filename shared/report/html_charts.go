@@ -82,7 +82,7 @@ func heatOf(r Report) *heatTable {
 	}
 	t := &heatTable{Wide: len(h.Accounts) > maxColumns}
 	// Cells stand account by account.
-	cell := func(account, category int) heatView { return h.Cells[account*len(h.Categories)+category].view() }
+	cell := func(account, category int) heatView { return h.Cells[account*len(h.Categories)+category].view(t.Wide) }
 	if t.Wide {
 		t.Head = []string{"Account"}
 		for _, c := range h.Categories {
@@ -133,7 +133,8 @@ var heatWords = []struct {
 	{HeatEmpty, "empty", "nothing listed", "no rule set names an operation of the category"},
 }
 
-func (c HeatCell) view() heatView {
+// view of a cell; a brief one has no room for all counts.
+func (c HeatCell) view(brief bool) heatView {
 	v := heatView{Class: "never", Word: string(c.State)}
 	for _, w := range heatWords {
 		if w.state == c.State {
@@ -147,11 +148,14 @@ func (c HeatCell) view() heatView {
 	if c.State == HeatPartly {
 		v.Class += fmt.Sprintf(" part-%d", 1+int(v.Share/25))
 	}
+	if brief {
+		return v
+	}
 	if n := c.Statuses[coverage.NeverTested]; n > 0 && c.State != HeatNeverTested {
 		v.Counts += fmt.Sprintf("; %d never tested", n)
 	}
-	if n := max(c.Statuses[coverage.Failed], c.Canaries[canary.Fail]+c.Canaries[canary.Late]); n > 0 {
-		v.Counts = strings.TrimSuffix(fmt.Sprintf("%d failed; %s", n, v.Counts), "; ")
+	if failed := max(c.Statuses[coverage.Failed], c.Canaries[canary.Fail]+c.Canaries[canary.Late]); failed > 0 {
+		v.Counts = strings.TrimSuffix(fmt.Sprintf("%d failed; %s", failed, v.Counts), "; ")
 	}
 	return v
 }
@@ -270,7 +274,7 @@ type trendChart struct {
 	Says, Alt string
 	Width     float64
 	Bars      []rect
-	Ticks     []mark
+	Share     int // of the page's width, percent: few runs are no walls
 	Head      []string
 	Rows      []heatRow
 }
@@ -282,7 +286,7 @@ func trendOf(r Report) trendChart {
 		return t
 	}
 	first, last := r.Trend[0], r.Trend[len(r.Trend)-1]
-	t.Says = fmt.Sprintf("%s, from %s to %s. Each bar is one run, divided by what became of its canaries.", amount(len(r.Trend), "run", "runs"), when(first.At), when(last.At))
+	t.Says = fmt.Sprintf("%s, from %s to %s. Each bar is one run, the oldest at the left, divided by what became of its canaries.", amount(len(r.Trend), "run", "runs"), when(first.At), when(last.At))
 	if len(r.Trend) == 1 {
 		t.Says = fmt.Sprintf("One run, of %s: no trend yet.", when(first.At))
 	}
@@ -291,9 +295,8 @@ func trendOf(r Report) trendChart {
 		t.Says += fmt.Sprintf(" The last %d are shown.", len(shown))
 	}
 	if len(shown) > 1 {
-		// As wide as its bars, so that few runs do not become walls.
-		t.Width = 720
-		step := min(t.Width/float64(len(shown)), 48)
+		t.Width, t.Share = 720, min(100, 4*len(shown))
+		step := t.Width / float64(len(shown))
 		for i, one := range shown {
 			bars, words := stacked(one.Statuses, rect{X: float64(i) * step, Y: 10, W: max(step-3, 1), H: 100}, true)
 			for j := range bars {
@@ -301,7 +304,6 @@ func trendOf(r Report) trendChart {
 			}
 			t.Bars = append(t.Bars, bars...)
 		}
-		t.Ticks = []mark{{0, day(shown[0].At), "start"}, {min(t.Width, float64(len(shown))*step), day(last.At), "end"}}
 		t.Alt = fmt.Sprintf("%s; the first: %s; the last: %s", amount(len(shown), "run", "runs"), said(shown[0].Statuses), said(last.Statuses))
 	}
 	accounts := len(last.Accounts)
@@ -309,7 +311,8 @@ func trendOf(r Report) trendChart {
 		return t
 	}
 	columns := min(len(shown), 30, max(5, maxTrend/accounts))
-	shown = shown[len(shown)-columns:]
+	shown = slices.Clone(shown[len(shown)-columns:])
+	slices.Reverse(shown) // the newest stands where one begins to read
 	t.Head = []string{"Account"}
 	for _, one := range shown {
 		t.Head = append(t.Head, one.At.UTC().Format("01-02 15:04"))

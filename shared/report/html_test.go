@@ -87,8 +87,8 @@ func TestWhatWasNeverTestedIsSaidInWords(t *testing.T) {
 	got := pageOf(t, r)
 	for _, want := range []string{
 		`<td class="part part-2"><b>◐ in part</b>2 of 5; 3 never tested`, `<td class="never"><b>never tested</b>0 of 5`,
-		`<th scope="row">a</th><td class="pass">✓ 2/2</td><td class="never">not tested</td>`,
-		`<th scope="row">b</th><td class="never">not tested</td><td class="fail">✗ 0/1</td>`,
+		`<th scope="row">a</th><td class="never">not tested</td><td class="pass">✓ 2/2</td>`,
+		`<th scope="row">b</th><td class="fail">✗ 0/1</td><td class="never">not tested</td>`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the page does not say %s", want)
