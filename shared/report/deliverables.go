@@ -96,14 +96,19 @@ func moment(t time.Time) string {
 // decision, the stores, and for each place what was seen of it.
 func (r Report) inventory() document {
 	d := document{Name: "log-source-inventory", Title: "Logging Source Inventory", Facts: r.about(),
-		Purpose: "Which sources of logs there are, whether somebody decided that what they record suffices, where they arrive, and from which accounts and regions records were really seen."}
-	sources := section{Title: "Sources of logs", Text: "Nothing is taken to suffice until somebody has decided so.", Head: []string{"Source", "Decision", "Why, and what is done besides", "Decided", "Review by", "Privileged operations recorded there", "To be considered"}}
+		Purpose: "Which sources of logs there are, whether somebody decided that what they record suffices, where they arrive, and from which accounts and regions records were really seen. What the accounts' settings say of their sources is in the report of auditcanary sources."}
+	sources := section{Title: "Sources of logs", Text: "Nothing is taken to suffice until somebody has decided so.", Head: []string{"Source", "Owner", "Required", "Decision", "Why, and what is done besides", "Decided", "Review by", "Privileged operations recorded there", "To be considered"}}
 	for _, a := range r.Facts.Adequacy {
-		row := []string{a.Title, string(a.State), "nobody has decided", "", "", fmt.Sprint(a.Operations), a.Limits}
+		row := []string{a.Title, "not stated", "not stated", string(a.State), "nobody has decided", "", "", fmt.Sprint(a.Operations), a.Limits}
+		for _, s := range r.Facts.Sources {
+			if s.Class == a.ID {
+				row[1], row[2] = or(s.Owner, "not stated"), map[bool]string{true: "yes", false: "no"}[s.Required]
+			}
+		}
 		if x := a.Decision; x != nil {
-			row[1] = string(a.State) + ": " + x.Decision
-			row[2] = strings.TrimSuffix(x.Why+"; "+x.Done, "; ")
-			row[3], row[4] = x.By+", "+x.On.Format(time.DateOnly), x.ReviewBy.Format(time.DateOnly)
+			row[3] = string(a.State) + ": " + x.Decision
+			row[4] = strings.TrimSuffix(x.Why+"; "+x.Done, "; ")
+			row[5], row[6] = x.By+", "+x.On.Format(time.DateOnly), x.ReviewBy.Format(time.DateOnly)
 		}
 		sources.Rows = append(sources.Rows, row)
 	}

@@ -64,7 +64,7 @@ func entities(s string) string {
 
 // The diagram's measures, in SVG units.
 const (
-	boxWidth, boxGap, columnGap = 250, 24, 150
+	boxWidth, boxGap, columnGap = 290, 44, 170
 	lineHeight, boxPadding      = 17, 12
 	maxRunes                    = 36
 )

@@ -38,17 +38,26 @@ func encodeJSON(w io.Writer, v any, indent string) error {
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
-	// Outside of strings JSON has none of these characters.
-	out := make([]byte, 0, b.Len())
-	for _, r := range b.String() {
-		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029') {
+	// Outside of strings JSON has none of these characters; within them, the encoder
+	// has escaped all that are below a space.
+	text := b.Bytes()
+	out, copied := make([]byte, 0, len(text)), 0
+	for i := 0; i < len(text); {
+		if text[i] < 0x7f {
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRune(text[i:])
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+			out = append(out, text[copied:i]...)
 			for _, unit := range utf16.AppendRune(nil, r) {
 				out = fmt.Appendf(out, `\u%04x`, unit)
 			}
-			continue
+			copied = i + n
 		}
-		out = utf8.AppendRune(out, r)
+		i += n
 	}
+	out = append(out, text[copied:]...)
 	_, err := w.Write(out)
 	return err
 }

@@ -87,6 +87,8 @@ type Facts struct {
 	Roles []RoleFact `json:"roles"`
 	// Adequacy of each source of logs, as somebody decided it.
 	Adequacy []coverage.Adequacy `json:"adequacy"`
+	// Sources are what somebody stated of the same.
+	Sources []SourceFact `json:"sources"`
 	// Excluded are patterns of scenarios that the configuration leaves out.
 	Excluded []string `json:"excluded"`
 	// OutOfScope is what people left out of the scope, with the reason.
@@ -179,6 +181,14 @@ type RoleFact struct {
 	Role    string `json:"role"` // ARN
 	Purpose string `json:"purpose"`
 	Account string `json:"account"`
+}
+
+// SourceFact is who answers for a class of sources of logs.
+type SourceFact struct {
+	Class string `json:"class"` // as in Adequacy
+	Owner string `json:"owner"`
+	// Required: that none of it is recorded would be a finding.
+	Required bool `json:"required"`
 }
 
 // Exclusion is what is out of scope, and why.

@@ -105,6 +105,9 @@ func (c *Config) facts(measured coverage.Report) (report.Facts, error) {
 			Trail: s.Trail, Reader: s.RoleARN, Mode: need.Mode, Days: need.Days, DigestedSeconds: int64(need.Digested / time.Second),
 		})
 	}
+	for _, s := range c.Sources {
+		f.Sources = append(f.Sources, report.SourceFact(s))
+	}
 	for _, x := range c.Scope.OutOfScope {
 		f.OutOfScope = append(f.OutOfScope, report.Exclusion{What: x.What, Why: x.Why})
 	}
@@ -134,6 +137,9 @@ func (c *Config) roles() (out []report.RoleFact) {
 	}
 	if s := c.Ledger.S3; s != nil {
 		add(s.RoleARN, "writes the ledger")
+	}
+	if c.Inspection.Role != "" {
+		out = append(out, report.RoleFact{Role: c.Inspection.Role, Purpose: "reads the settings of every account, and changes nothing", Account: "every account"})
 	}
 	if h := c.SecurityHub; h != nil {
 		add(h.RoleARN, "imports findings into the Security Hub of "+h.Account+"/"+h.Region)
