@@ -26,9 +26,9 @@ test: ## all tests of both modules (RACE=-race for the race detector)
 	$(GO) -C tests test $(RACE) -count=1 -timeout 20m ./...
 
 .PHONY: bench
-bench: ## scan, ledger, coverage, and what a canary of the catalogue costs, with ratios
+bench: ## scan, ledger, coverage, a report of 10,000 canaries, what a canary costs, with ratios
 	$(GO) test -run '^$$' -bench . -timeout 30m ./shared/...
-	$(GO) -C tests test -run '^$$' -bench . -benchtime 1x -timeout 30m ./story
+	$(GO) -C tests test -run '^$$' -bench . -benchtime 1x -timeout 30m ./story ./browser
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck on both modules
