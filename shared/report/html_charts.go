@@ -151,6 +151,9 @@ func (c HeatCell) view(brief bool) heatView {
 	if brief {
 		return v
 	}
+	if v.Counts != "" {
+		v.Counts += " proven"
+	}
 	if n := c.Statuses[coverage.NeverTested]; n > 0 && c.State != HeatNeverTested {
 		v.Counts += fmt.Sprintf("; %d never tested", n)
 	}

@@ -86,7 +86,7 @@ func TestWhatWasNeverTestedIsSaidInWords(t *testing.T) {
 	}
 	got := pageOf(t, r)
 	for _, want := range []string{
-		`<td class="part part-2"><b>◐ in part</b>2 of 5; 3 never tested`, `<td class="never"><b>never tested</b>0 of 5`,
+		`<td class="part part-2"><b>◐ in part</b>2 of 5 proven; 3 never tested`, `<td class="never"><b>never tested</b>0 of 5 proven`,
 		`<th scope="row">a</th><td class="never">not tested</td><td class="pass">✓ 2/2</td>`,
 		`<th scope="row">b</th><td class="fail">✗ 0/1</td><td class="never">not tested</td>`,
 	} {
