@@ -80,7 +80,7 @@ func absent() map[string]string {
 // complete replaces lists that are nil by empty ones, so that JSON has no null for them.
 func (f Facts) complete() Facts {
 	f.Targets, f.Categories, f.Scenarios, f.Stores = some(f.Targets), some(f.Categories), some(f.Scenarios), some(f.Stores)
-	f.Roles, f.Adequacy, f.Excluded, f.OutOfScope, f.NotProvable, f.Meanings, f.Sources = some(f.Roles), some(f.Adequacy), some(f.Excluded), some(f.OutOfScope), some(f.NotProvable), some(f.Meanings), some(f.Sources)
+	f.Roles, f.Adequacy, f.Excluded, f.OutOfScope, f.NotProvable, f.Meanings, f.Sources, f.AlertPath = some(f.Roles), some(f.Adequacy), some(f.Excluded), some(f.OutOfScope), some(f.NotProvable), some(f.Meanings), some(f.Sources), some(f.AlertPath)
 	for i := range f.Targets {
 		f.Targets[i].Regions, f.Targets[i].Egress = some(f.Targets[i].Regions), some(f.Targets[i].Egress)
 	}

@@ -200,11 +200,15 @@ func (r Report) protectionDesign() document {
 		r.found("Retention, as it was found", "Whether nobody can take each record away (check immutable), of the latest canaries.", r.Protection.Immutable),
 		r.kept())
 
+	alerts := section{Title: "What people rely on to be told", Text: "As the configuration lists it; whether it is in order is in the report of auditcanary sources. " + r.Absent["alerts"], Head: []string{"Kind", "Name", "Account", "Region", "Demanded of it"}}
+	for _, x := range r.Facts.AlertPath {
+		alerts.Rows = append(alerts.Rows, []string{x.Kind, x.Name, x.Account, x.Region, or(x.Demands, "that it is there, and on")})
+	}
 	roles := section{Title: "Who may access what", Text: "The roles that this program's configuration names. Who else may read or change the store and the evidence is not read by this report: hold the accounts' own policies against this list.", Head: []string{"Role", "Account", "Purpose"}}
 	for _, x := range r.Facts.Roles {
 		roles.Rows = append(roles.Rows, []string{x.Role, x.Account, x.Purpose})
 	}
-	d.Sections = append(d.Sections, roles)
+	d.Sections = append(d.Sections, alerts, roles)
 	return d
 }
 

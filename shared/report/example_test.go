@@ -235,11 +235,12 @@ func exampleInput(t *testing.T) Input {
 				{Provider: "aws", Account: beta, Regions: []string{home}}, {Provider: "aws", Account: gamma, Regions: []string{home}},
 			},
 			SLO: SLO{900, 3600, 86400, 120}, ControlsVersion: mapping.Version,
-			Stores:   []StoreFact{{Name: "central", Type: "cloudtrail-s3", Bucket: "org-trail-archive", Region: home, Organization: "o-1", Reader: "arn:aws:iam::999999999999:role/auditcanary-reader", Mode: canary.Compliance, Days: 365, DigestedSeconds: 8100}},
-			LedgerAt: LedgerFact{Origin: "auditcanary.example.com/test", Place: "s3://evidence/ledger/", Writer: "arn:aws:iam::999999999999:role/auditcanary-ledger"},
-			Roles:    []RoleFact{{"arn:aws:iam::" + alpha + ":role/auditcanary-injector", "does the canaries, and undoes them", alpha}, {"arn:aws:iam::999999999999:role/auditcanary-reader", "reads the log store central", "999999999999"}},
-			Sources:  []SourceFact{{"cloud-management-events", "Platform team", true}},
-			Adequacy: coverage.Decide([]coverage.Decision{{Source: "cloud-management-events", Decision: coverage.Sufficient, Why: "the organisation's trail holds them", By: "CISO", On: day1, ReviewBy: day1.AddDate(1, 0, 0)}}, nil, day2),
+			Stores:    []StoreFact{{Name: "central", Type: "cloudtrail-s3", Bucket: "org-trail-archive", Region: home, Organization: "o-1", Reader: "arn:aws:iam::999999999999:role/auditcanary-reader", Mode: canary.Compliance, Days: 365, DigestedSeconds: 8100}},
+			LedgerAt:  LedgerFact{Origin: "auditcanary.example.com/test", Place: "s3://evidence/ledger/", Writer: "arn:aws:iam::999999999999:role/auditcanary-ledger"},
+			Roles:     []RoleFact{{"arn:aws:iam::" + alpha + ":role/auditcanary-injector", "does the canaries, and undoes them", alpha}, {"arn:aws:iam::999999999999:role/auditcanary-reader", "reads the log store central", "999999999999"}},
+			AlertPath: []AlertFact{{"event rule", "privileged-activity", alpha, home, "sees read-only calls as well"}},
+			Sources:   []SourceFact{{"cloud-management-events", "Platform team", true}},
+			Adequacy:  coverage.Decide([]coverage.Decision{{Source: "cloud-management-events", Decision: coverage.Sufficient, Why: "the organisation's trail holds them", By: "CISO", On: day1, ReviewBy: day1.AddDate(1, 0, 0)}}, nil, day2),
 		},
 	}
 	for _, m := range mapping.Checks {

@@ -488,40 +488,40 @@ func evil(n *int) string {
 
 // poison puts hostile text into every field of the report that holds text, or, if
 // all, into every named kind of text as well (statuses, checks, kinds).
-func poison(v reflect.Value, n *int, all bool) {
+func poison(v reflect.Value, next func() string, all bool) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
-			poison(v.Elem(), n, all)
+			poison(v.Elem(), next, all)
 		}
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			return
 		}
 		for i := range v.NumField() {
-			poison(v.Field(i), n, all)
+			poison(v.Field(i), next, all)
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			return
 		}
 		for i := range v.Len() {
-			poison(v.Index(i), n, all)
+			poison(v.Index(i), next, all)
 		}
 	case reflect.Map:
 		for _, k := range v.MapKeys() {
 			elem := reflect.New(v.Type().Elem()).Elem()
 			elem.Set(v.MapIndex(k))
 			if elem.Kind() == reflect.Interface && !elem.IsNil() && elem.Elem().Kind() == reflect.String {
-				elem.Set(reflect.ValueOf(evil(n)))
+				elem.Set(reflect.ValueOf(next()))
 			} else {
-				poison(elem, n, all)
+				poison(elem, next, all)
 			}
 			v.SetMapIndex(k, elem)
 		}
 	case reflect.String:
 		if v.CanSet() && (all || v.Type() == reflect.TypeFor[string]()) {
-			v.SetString(evil(n))
+			v.SetString(next())
 		}
 	}
 }
@@ -536,7 +536,7 @@ func poisoned(t *testing.T, shift int, all bool) Report {
 	r.Canaries[0].Steps[0].Records[0].Custody = &canary.Custody{Held: canary.Held{Mode: "x", Unread: []string{""}, Key: &canary.EncryptionKey{}, Bucket: canary.BucketHeld{DefaultMode: "x", Expiring: []canary.Expiry{{}}}}}
 	r.Facts.OutOfScope, r.Facts.Excluded, r.Facts.NotProvable = []Exclusion{{}}, []string{""}, []coverage.Unprovable{{}}
 	n := shift
-	poison(reflect.ValueOf(&r).Elem(), &n, all)
+	poison(reflect.ValueOf(&r).Elem(), func() string { return evil(&n) }, all)
 	if !all {
 		// The joins are by id: which canaries speak for which controls.
 		for i := range r.Controls {
@@ -758,4 +758,46 @@ func TestEveryFormatHasAHostileTest(t *testing.T) {
 			t.Errorf("format %s has no test TestHostileTextStaysInertIn...", format)
 		}
 	}
+}
+
+// FuzzTextInEveryFormat: whatever text stands in a report, each format stays what it is.
+func FuzzTextInEveryFormat(f *testing.F) {
+	for _, s := range hostile {
+		f.Add(s)
+	}
+	var once sync.Once
+	var small []byte
+	var sch *jsonschema.Schema
+	var ocsf *ocsfSchema
+	f.Fuzz(func(t *testing.T, s string) {
+		once.Do(func() {
+			r := example(t)
+			r.Canaries, r.Controls, r.Facts = r.Canaries[4:5], r.Controls[:1], Facts{Targets: r.Facts.Targets[:1]}
+			r.Coverage, r.HeatMap, r.Trend = Coverage{}, HeatMap{}, nil
+			small, sch, ocsf = render(t, "json", r), oscalSchema(t), readOCSF(t)
+		})
+		var r Report
+		if err := json.Unmarshal(small, &r); err != nil {
+			t.Fatal(err)
+		}
+		poison(reflect.ValueOf(&r).Elem(), func() string { return s }, false)
+		for format, check := range map[string]func([]byte) error{
+			"json": plainJSON, "asff": plainJSON,
+			"oscal": func(text []byte) error { return validOSCAL(t, sch, text) },
+			"ocsf": func(text []byte) error {
+				for l := range bytes.Lines(text) {
+					if wrong := ocsf.validate(l); len(wrong) > 0 {
+						return fmt.Errorf("%q", wrong)
+					}
+				}
+				return nil
+			},
+			"junit": func(text []byte) error { return xml.Unmarshal(text, new(junitSuites)) },
+			"csv":   func(text []byte) error { _, err := csv.NewReader(bytes.NewReader(text)).ReadAll(); return err },
+		} {
+			if err := check(render(t, format, r)); err != nil {
+				t.Errorf("%s: %v", format, err)
+			}
+		}
+	})
 }

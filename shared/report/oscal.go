@@ -50,11 +50,6 @@ type (
 		NS    string `json:"ns"`
 		Value string `json:"value"`
 	}
-	oscalLink struct {
-		Href string `json:"href"`
-		Rel  string `json:"rel,omitempty"`
-		Text string `json:"text,omitempty"`
-	}
 	oscalResult struct {
 		UUID             string             `json:"uuid"`
 		Title            string             `json:"title"`

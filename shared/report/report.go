@@ -89,6 +89,8 @@ type Facts struct {
 	Adequacy []coverage.Adequacy `json:"adequacy"`
 	// Sources are what somebody stated of the same.
 	Sources []SourceFact `json:"sources"`
+	// AlertPath is what people rely on to be told of a record, as it is configured.
+	AlertPath []AlertFact `json:"alert_path"`
 	// Excluded are patterns of scenarios that the configuration leaves out.
 	Excluded []string `json:"excluded"`
 	// OutOfScope is what people left out of the scope, with the reason.
@@ -189,6 +191,16 @@ type SourceFact struct {
 	Owner string `json:"owner"`
 	// Required: that none of it is recorded would be a finding.
 	Required bool `json:"required"`
+}
+
+// AlertFact is one thing between a record and the person who must know of it.
+type AlertFact struct {
+	Kind    string `json:"kind"` // "event rule", "topic", "alarm", "metric filter", "detector", "log group"
+	Name    string `json:"name"`
+	Account string `json:"account"`
+	Region  string `json:"region"`
+	// Demands is what the configuration demands of it, in words.
+	Demands string `json:"demands,omitempty"`
 }
 
 // Exclusion is what is out of scope, and why.

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,6 +109,7 @@ func (c *Config) facts(measured coverage.Report) (report.Facts, error) {
 	for _, s := range c.Sources {
 		f.Sources = append(f.Sources, report.SourceFact(s))
 	}
+	f.AlertPath = c.AlertPath.facts()
 	for _, x := range c.Scope.OutOfScope {
 		f.OutOfScope = append(f.OutOfScope, report.Exclusion{What: x.What, Why: x.Why})
 	}
@@ -116,6 +118,43 @@ func (c *Config) facts(measured coverage.Report) (report.Facts, error) {
 	}
 	f.Roles = c.roles()
 	return f, nil
+}
+
+// facts list the alert path, with what is demanded of each part beyond its being there.
+func (a AlertPath) facts() (out []report.AlertFact) {
+	add := func(kind, name string, at Where, demands ...string) {
+		demands = slices.DeleteFunc(demands, func(d string) bool { return d == "" })
+		out = append(out, report.AlertFact{Kind: kind, Name: name, Account: at.Account, Region: at.Region, Demands: strings.Join(demands, "; ")})
+	}
+	say := func(when bool, format string, args ...any) string {
+		if !when {
+			return ""
+		}
+		return fmt.Sprintf(format, args...)
+	}
+	for _, r := range a.EventRules {
+		add("event rule", r.Name, r.Where, say(r.AllManagementEvents, "sees read-only calls as well"), say(r.Pattern != "", "has the pattern %s", r.Pattern), say(len(r.Targets) > 0, "targets %s", strings.Join(r.Targets, ", ")))
+	}
+	for _, t := range a.Topics {
+		at := Where{}
+		if parts := strings.Split(t.ARN, ":"); len(parts) == 6 {
+			at = Where{Account: parts[4], Region: parts[3]}
+		}
+		add("topic", t.ARN, at, say(len(t.Endpoints) > 0, "subscribed and confirmed: %s", strings.Join(t.Endpoints, ", ")), say(t.Filtered, "its subscriptions may filter"))
+	}
+	for _, x := range a.Alarms {
+		add("alarm", x.Name, x.Where, say(len(x.Actions) > 0, "acts on %s", strings.Join(x.Actions, ", ")), say(len(x.Muted) > 0, "agreed to be muted by %s", strings.Join(x.Muted, ", ")))
+	}
+	for _, x := range a.MetricFilters {
+		add("metric filter", x.Name, x.Where, say(x.LogGroup != "", "of log group %s", x.LogGroup), say(x.Pattern != "", "has the pattern %s", x.Pattern))
+	}
+	for _, x := range a.Detectors {
+		add("detector", x.ID, x.Where, say(len(x.Suppressions) > 0, "agreed to archive by %s", strings.Join(x.Suppressions, ", ")))
+	}
+	for _, x := range a.LogGroups {
+		add("log group", x.Name, x.Where, say(x.RetentionDays > 0, "keeps at least %d days", x.RetentionDays), say(x.Protected, "is protected from deletion"))
+	}
+	return out
 }
 
 // roles are those that the configuration names, with what each is for.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,25 @@ func TestAReportOfNothingProvesNothing(t *testing.T) {
 	}
 	if _, err := Report(reportConfig(t, ""), run.NewState(), ReportOptions{Period: report.Period{Run: "20261126-none"}, Now: now}); err == nil || !strings.Contains(err.Error(), `run "20261126-none" is not in the ledger`) {
 		t.Errorf("a run that is not there: %v", err)
+	}
+}
+
+func TestTheAlertPathIsAFact(t *testing.T) {
+	r, err := Report(reportConfig(t, `alert_path:
+  event_rules: [{account: "111122223333", region: us-east-1, name: priv, all_management_events: true}]
+  topics: [{arn: "arn:aws:sns:eu-west-1:444455556666:pager", endpoints: [soc@example.com]}]
+  log_groups: [{account: "111122223333", region: us-east-1, name: trail, retention_days: 365, protected: true}]
+`), run.NewState(), ReportOptions{Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []report.AlertFact{
+		{Kind: "event rule", Name: "priv", Account: "111122223333", Region: "us-east-1", Demands: "sees read-only calls as well"},
+		{Kind: "topic", Name: "arn:aws:sns:eu-west-1:444455556666:pager", Account: "444455556666", Region: "eu-west-1", Demands: "subscribed and confirmed: soc@example.com"},
+		{Kind: "log group", Name: "trail", Account: "111122223333", Region: "us-east-1", Demands: "keeps at least 365 days; is protected from deletion"},
+	}
+	if !slices.Equal(r.Facts.AlertPath, want) {
+		t.Errorf("%+v", r.Facts.AlertPath)
 	}
 }
 
