@@ -34,6 +34,7 @@ var floors = [][]room{
 	},
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},
+		{"shared/access", "who may tamper with the logs, by which statement; arithmetic over policies"},
 		{"scenarios", "canaries as data"},
 		{"shared/coverage", "what is proven of what is privileged; arithmetic over verdicts"},
 	},
@@ -94,6 +95,9 @@ var bans = []ban{
 	{in: is("shared/report"), imports: "os", why: "a report follows from the ledger alone; who keeps the bytes is another's affair"},
 	{in: is("shared/report"), imports: "net/http", why: "a report says what is in the ledger and asks nobody"},
 	{in: is("shared/report"), imports: "context", why: "what needs a context waits for something, and rendering does not"},
+
+	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
+	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},
 
 	{in: is("shared/trail", "shared/run"), imports: "os", why: "it reads and acts through ports only, so that every driver is judged alike"},
 	{in: is("shared/trail", "shared/run"), imports: "net/http", why: "it reads and acts through ports only"},

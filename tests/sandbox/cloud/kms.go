@@ -21,6 +21,7 @@ func kmsService() service {
 			"CancelKeyDeletion":   {needs: onKey("kms:CancelKeyDeletion"), do: cancelKeyDeletion},
 			"CreateGrant":         {needs: onKey("kms:CreateGrant"), do: createGrant},
 			"DescribeKey":         {readOnly: true, needs: onKey("kms:DescribeKey"), do: describeKey},
+			"GetKeyPolicy":        {readOnly: true, needs: onKey("kms:GetKeyPolicy"), do: getKeyPolicy},
 			"ListKeys":            {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
 			"ListResourceTags":    {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
 		},
@@ -33,6 +34,7 @@ func kmsService() service {
 					Tags:    map[string]string{"auditcanary": "fixture"},
 				}
 			}
+			seedPendingKey(w, account, region)
 		},
 		fixtures: func(account, region string) map[string]string {
 			if region == "*" {
@@ -41,6 +43,7 @@ func kmsService() service {
 			return map[string]string{
 				"deletion_key": fixtureKeyID(account, region, "deletion_key"),
 				"grant_key":    fixtureKeyID(account, region, "grant_key"),
+				"pending_key":  fixtureKeyID(account, region, "pending_key"),
 			}
 		},
 	}
