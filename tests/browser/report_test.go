@@ -31,6 +31,7 @@ import (
 var shared struct {
 	once    sync.Once
 	browser *Browser
+	profile string
 	err     error
 }
 
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 	if shared.browser != nil {
 		shared.browser.Close()
 	}
+	_ = os.RemoveAll(shared.profile)
 	os.Exit(code)
 }
 
@@ -46,9 +48,8 @@ func TestMain(m *testing.M) {
 func chromium(t testing.TB) *Browser {
 	t.Helper()
 	shared.once.Do(func() {
-		var profile string
-		if profile, shared.err = os.MkdirTemp("", "profile"); shared.err == nil {
-			shared.browser, shared.err = Start(context.Background(), profile)
+		if shared.profile, shared.err = os.MkdirTemp("", "profile"); shared.err == nil {
+			shared.browser, shared.err = Start(context.Background(), shared.profile)
 		}
 	})
 	if errors.Is(shared.err, ErrMissing) {
