@@ -26,9 +26,9 @@ test: ## all tests of both modules (RACE=-race for the race detector)
 	$(GO) -C tests test $(RACE) -count=1 -timeout 20m ./...
 
 .PHONY: bench
-bench: ## scan, ledger, coverage, and what a canary of the catalogue costs, with ratios
+bench: ## scan, ledger, coverage, a report of 10,000 canaries, what a canary costs, with ratios
 	$(GO) test -run '^$$' -bench . -timeout 30m ./shared/...
-	$(GO) -C tests test -run '^$$' -bench . -benchtime 1x -timeout 30m ./story
+	$(GO) -C tests test -run '^$$' -bench . -benchtime 1x -timeout 30m ./story ./browser
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck on both modules
@@ -57,6 +57,11 @@ golden: ## write generated files anew: scenario schema, data dictionary, golden 
 .PHONY: package
 package: ## the functions as zip files for Lambda (arm64) in out/package, the same bytes every time
 	$(GO) -C tests run ./bundle -out ../out/package
+
+.PHONY: screenshot
+screenshot: ## take the README's picture of the report: a demo with two faults, in Chromium
+	@$(GO) -C tests run ./demo -out ../out/screenshot -faults demo/two-faults.yaml || test -s out/screenshot/report.html
+	$(GO) -C tests run ./browser/shot -height 1500 -o ../tests/browser/report.png ../out/screenshot/report.html
 
 .PHONY: clean
 clean: ## remove out/

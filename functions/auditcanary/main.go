@@ -72,7 +72,7 @@ func newRoot() *cobra.Command {
 		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), integrityCommand(o),
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o),
 		coverageCommand(o), scopeCommand(o), sourcesCommand(o), accessCommand(o),
-		reportCommand(o), deliverablesCommand(o),
+		reportCommand(o), serveCommand(o), deliverablesCommand(o),
 	)
 	return root
 }

@@ -77,6 +77,7 @@ func (p *period) report(cmd *cobra.Command, o *options, now time.Time) (report.R
 func reportCommand(o *options) *cobra.Command {
 	var p period
 	var format, file, push string
+	var show bool
 	formats := slices.Sorted(maps.Keys(report.Renderers()))
 	cmd := &cobra.Command{
 		Use:   "report",
@@ -91,6 +92,12 @@ is resolved there. The exit code is 2 if one of them was refused.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.json {
 				format = "json"
+			}
+			if show && !cmd.Flags().Changed("format") {
+				format = "html"
+			}
+			if show && format != "html" {
+				return fmt.Errorf("--open shows html, not --format %s", format)
 			}
 			write, ok := report.Renderers()[format]
 			if !ok {
@@ -107,6 +114,11 @@ is resolved there. The exit code is 2 if one of them was refused.`,
 			if err := write(&out, r); err != nil {
 				return err
 			}
+			if show && file == "" {
+				if file, err = reportFile(); err != nil {
+					return err
+				}
+			}
 			if file == "" {
 				_, err := cmd.OutOrStdout().Write(out.Bytes())
 				return err
@@ -114,12 +126,17 @@ is resolved there. The exit code is 2 if one of them was refused.`,
 			if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
 				return fmt.Errorf("write the report: %w", err)
 			}
+			if show {
+				fmt.Fprintln(cmd.OutOrStdout(), file)
+				return browse(cmd.Context(), file)
+			}
 			return nil
 		},
 	}
 	p.flags(cmd)
 	cmd.Flags().StringVar(&format, "format", "json", strings.Join(formats, ", "))
 	cmd.Flags().StringVarP(&file, "output", "o", "", "write it to this file (default: print it)")
+	cmd.Flags().BoolVar(&show, "open", false, "show it as a page in a browser (without -o, from a temporary file)")
 	cmd.Flags().StringVar(&push, "push", "", "import the findings there instead: "+strings.Join(slices.Sorted(maps.Keys(wire.Pushers())), ", "))
 	return cmd
 }
@@ -148,6 +165,15 @@ func pushFindings(cmd *cobra.Command, o *options, cfg *wire.Config, r report.Rep
 		return exitError(2)
 	}
 	return nil
+}
+
+// reportFile is a new file that only this user can read: the report is evidence.
+func reportFile() (string, error) {
+	f, err := os.CreateTemp("", "auditcanary-report-*.html")
+	if err != nil {
+		return "", fmt.Errorf("write the report: %w", err)
+	}
+	return f.Name(), f.Close()
 }
 
 // day is a flag: a day in UTC.

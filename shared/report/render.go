@@ -15,6 +15,7 @@ func Renderers() map[string]func(io.Writer, Report) error {
 	return map[string]func(io.Writer, Report) error{
 		"asff":  WriteASFF,
 		"csv":   WriteCSV,
+		"html":  WriteHTML,
 		"json":  WriteJSON,
 		"junit": WriteJUnit,
 		"ocsf":  WriteOCSF,

@@ -119,7 +119,11 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	if verified, err := cli(os.Stdout, "ledger", "verify"); err != nil || verified != 0 {
 		return 2, fmt.Errorf("the ledger did not verify (exit %d): %w", verified, err)
 	}
-	fmt.Printf("\nLeft in %s: summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
+	fmt.Println("\n$ auditcanary report --format html -o report.html")
+	if reported, err := cli(os.Stdout, "report", "--format", "html", "-o", filepath.Join(out, "report.html")); err != nil || reported != 0 {
+		return 2, fmt.Errorf("the report could not be written (exit %d): %w", reported, err)
+	}
+	fmt.Printf("\nLeft in %s: report.html (open it in a browser), summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
 		relative(out), time.Since(began).Round(time.Second))
 	return code, nil
 }
