@@ -127,6 +127,10 @@ func injecting(o *options, use, short string, confirm bool) *cobra.Command {
 			if err == nil && confirm {
 				err = r.Confirm(ctx, run.ConfirmOptions{Run: id, Wait: true})
 			}
+			if err == nil && confirm {
+				// What keeps the records is known at once; what signs for them, in hours.
+				err = r.Seal(ctx, run.SealOptions{Run: id})
+			}
 			p.done()
 			if err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -189,10 +190,13 @@ func printReasons(w io.Writer, s run.Summary) {
 			continue
 		}
 		fmt.Fprintf(w, "\n%s at %s/%s (canary %s)\n", printable(l.Scenario), l.Target, l.Region, l.ID)
-		for _, c := range canary.Required() {
+		for _, c := range canary.Checks() {
 			a := l.Checks[c]
 			if a.Status == canary.Pass {
 				continue
+			}
+			if a.Status == canary.NotRun && !slices.Contains(canary.Required(), c) {
+				continue // said once for all
 			}
 			if a.Status == canary.NotRun && !a.Open && (a.Step != "" || c != canary.Injected && l.Checks[canary.Injected].Status != canary.Pass) {
 				continue // follows from what is said already: not done, or no record to judge
@@ -217,23 +221,30 @@ func printReasons(w io.Writer, s run.Summary) {
 			}
 		}
 	}
-	if n := notCheckedYet(s); n != "" {
-		fmt.Fprintf(w, "\nNot checked by this version (shown as -): %s.\n", n)
-	}
+	printNotRun(w, s)
 }
 
-func notCheckedYet(s run.Summary) string {
-	var names []string
-	required := map[canary.Check]bool{}
-	for _, c := range canary.Required() {
-		required[c] = true
-	}
+// printNotRun says why checks that nobody demands yet were not run (shown as -), each
+// reason once.
+func printNotRun(w io.Writer, s run.Summary) {
 	for _, c := range canary.Checks() {
-		if !required[c] && s.Tally.Checks[c][canary.NotRun] > 0 {
-			names = append(names, string(c))
+		if slices.Contains(canary.Required(), c) || s.Tally.Checks[c][canary.NotRun] == 0 {
+			continue
 		}
+		var why []string
+		for _, l := range s.Canaries {
+			a := l.Checks[c]
+			if a.Status == canary.NotRun && len(l.Records) > 0 && !slices.Contains(why, a.Detail) {
+				why = append(why, a.Detail)
+			}
+		}
+		if len(why) == 0 {
+			continue // there is no record yet to ask it of
+		}
+		// Where they differ it is in the time until which they wait: the latest.
+		text := slices.Max(why)
+		fmt.Fprintf(w, "\n%s is not run for %d canaries (shown as -): %s\n", c, s.Tally.Checks[c][canary.NotRun], printable(text))
 	}
-	return strings.Join(names, ", ")
 }
 
 func printFindings(w io.Writer, s run.Summary) {
@@ -256,5 +267,16 @@ func tallyLine(t run.Tally) string {
 			line += fmt.Sprintf(", %d %s", part.n, part.word)
 		}
 	}
-	return line + "."
+	line += "."
+	switch {
+	case t.Protected == t.Canaries && t.Canaries > 0:
+		line += " All sealed and immutable."
+	case t.Protected > 0 || t.Unsealed > 0:
+		line += fmt.Sprintf(" %d sealed and immutable", t.Protected)
+		if t.Unsealed > 0 {
+			line += fmt.Sprintf(", %d not sealed yet", t.Unsealed)
+		}
+		line += "."
+	}
+	return line
 }

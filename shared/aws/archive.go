@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -72,18 +73,33 @@ func (a *ArchiveStore) List(ctx context.Context, prefix, startAfter string, each
 func (a *ArchiveStore) Open(ctx context.Context, key string) (logs.Opened, error) {
 	out, err := a.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &a.bucket, Key: &key})
 	if err != nil {
-		return logs.Opened{}, a.explain("GetObject", key, err)
+		err = a.explain("GetObject", key, err)
+		// Only this code says so: without s3:ListBucket a missing object is a 403.
+		if api := smithy.APIError(nil); errors.As(err, &api) && api.ErrorCode() == "NoSuchKey" {
+			err = notExist{err}
+		}
+		return logs.Opened{}, err
 	}
 	if out.LastModified == nil {
 		out.Body.Close()
 		return logs.Opened{}, a.explain("GetObject", key, errors.New("the reply has no Last-Modified"))
 	}
+	metadata := make(map[string]string, len(out.Metadata))
+	for name, value := range out.Metadata {
+		metadata[strings.ToLower(name)] = value
+	}
 	return logs.Opened{
 		Body:         out.Body,
 		VersionID:    awssdk.ToString(out.VersionId),
 		LastModified: out.LastModified.UTC(),
+		Metadata:     metadata,
 	}, nil
 }
+
+// notExist is an error that is also fs.ErrNotExist.
+type notExist struct{ error }
+
+func (e notExist) Unwrap() []error { return []error{e.error, fs.ErrNotExist} }
 
 // explain names operation, bucket and key, and says what to do about the errors
 // that people meet.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -100,6 +102,7 @@ func TestArchiveStoreOpensTheBytesAsStored(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Last-Modified", "Tue, 10 Mar 2026 11:59:00 GMT")
 		w.Header().Set("X-Amz-Version-Id", "v7")
+		w.Header().Set("X-Amz-Meta-Signature-Algorithm", "SHA256withRSA")
 		w.Write(stored.Bytes())
 	})
 	o, err := store.Open(context.Background(), "AWSLogs/x y+z.json.gz")
@@ -110,6 +113,9 @@ func TestArchiveStoreOpensTheBytesAsStored(t *testing.T) {
 	body, err := io.ReadAll(o.Body)
 	if err != nil || !bytes.Equal(body, stored.Bytes()) {
 		t.Errorf("got %d bytes, %v, want the %d stored", len(body), err, stored.Len())
+	}
+	if fmt.Sprint(o.Metadata) != "map[signature-algorithm:SHA256withRSA]" {
+		t.Errorf("metadata %v", o.Metadata)
 	}
 	if o.VersionID != "v7" || !o.LastModified.Equal(time.Date(2026, 3, 10, 11, 59, 0, 0, time.UTC)) {
 		t.Errorf("%+v", o)
@@ -150,6 +156,9 @@ func TestArchiveStoreErrorsSayWhatToDo(t *testing.T) {
 			})
 			_, listed := store.List(context.Background(), "AWSLogs/", "", nil)
 			_, got := store.Open(context.Background(), "AWSLogs/k")
+			if gone := errors.Is(got, fs.ErrNotExist); gone != (c.code == "NoSuchKey") {
+				t.Errorf("%v: is fs.ErrNotExist: %v", got, gone)
+			}
 			for _, e := range []struct {
 				err      error
 				at, want string

@@ -12,6 +12,7 @@ import (
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // Entry is one leaf of the ledger: JSON, at most 65,535 bytes. Type names the one
@@ -35,6 +36,11 @@ type Entry struct {
 	Listed   *Listed         `json:"listed,omitempty"`
 	Swept    *Swept          `json:"swept,omitempty"`
 	Own      *Own            `json:"own,omitempty"`
+
+	Kept      *Kept            `json:"kept,omitempty"`
+	Blob      *Blob            `json:"blob,omitempty"`
+	Validated *Validated       `json:"validated,omitempty"`
+	PublicKey *trail.PublicKey `json:"public_key,omitempty"`
 }
 
 // Begun opens a run.
@@ -174,6 +180,31 @@ func (r *Run) append(ctx context.Context, entries ...Entry) error {
 	if err != nil {
 		return err
 	}
+	return r.appendLeaves(ctx, leaves)
+}
+
+// appendMany is append for entries of which each may stand alone: more than fit
+// into one batch go into several.
+func (r *Run) appendMany(ctx context.Context, entries []Entry) error {
+	leaves, err := r.encode(entries)
+	if err != nil {
+		return err
+	}
+	for len(leaves) > 0 {
+		n, size := 0, 0
+		for n < len(leaves) && (n == 0 || size+len(leaves[n])+2 <= ledger.MaxBatch) {
+			size += len(leaves[n]) + 2
+			n++
+		}
+		if err := r.appendLeaves(ctx, leaves[:n]); err != nil {
+			return err
+		}
+		leaves = leaves[n:]
+	}
+	return nil
+}
+
+func (r *Run) appendLeaves(ctx context.Context, leaves [][]byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
 	defer cancel()
 	if _, err := r.Log.Append(ctx, leaves...); err != nil {
@@ -207,7 +238,10 @@ type State struct {
 	byRun    map[string]*RunState
 	byCanary map[string]*CanaryState
 	ours     map[string]bool // request ids
-	Size     int64           // entries folded
+	heads    map[trail.Chain]trail.Head
+	keys     map[string]trail.PublicKey // by fingerprint
+	blobs    map[string]bool            // by SHA-256
+	Size     int64                      // entries folded
 }
 
 // RunState is one run.
@@ -241,7 +275,10 @@ func (c *CanaryState) Verdict() (canary.Verdict, bool) {
 
 // NewState is the state of an empty ledger.
 func NewState() *State {
-	return &State{byRun: map[string]*RunState{}, byCanary: map[string]*CanaryState{}, ours: map[string]bool{}}
+	return &State{
+		byRun: map[string]*RunState{}, byCanary: map[string]*CanaryState{}, ours: map[string]bool{},
+		heads: map[trail.Chain]trail.Head{}, keys: map[string]trail.PublicKey{}, blobs: map[string]bool{},
+	}
 }
 
 // Ours reports whether the ledger knows a request id.
@@ -311,6 +348,17 @@ func (s *State) Apply(leaf []byte) error {
 		return nil
 	case e.Type == "sweeping", e.Type == "swept" && e.Swept != nil:
 		return nil
+	case e.Type == "public_key" && e.PublicKey != nil:
+		s.keepKey(*e.PublicKey)
+		return nil
+	case e.Type == "validated" && e.Validated != nil:
+		s.noteHead(*e.Validated)
+		return nil
+	case e.Type == "blob" && e.Blob != nil:
+		if e.Blob.Part == e.Blob.Parts { // they are written in order, in one batch
+			s.blobs[e.Blob.SHA256] = true
+		}
+		return nil
 	case e.Type == "listed" && e.Listed != nil:
 		s.applyListed(e)
 		return nil
@@ -351,6 +399,8 @@ func (s *State) Apply(leaf []byte) error {
 		}
 	case e.Type == "sighted" && e.Sighted != nil:
 		cs.Sighted = append(cs.Sighted, *e.Sighted)
+	case e.Type == "kept" && e.Kept != nil:
+		cs.Evidence.Custody = append(cs.Evidence.Custody, e.Kept.Custody)
 	case e.Type == "verdict" && e.Verdict != nil:
 		cs.Verdicts = append(cs.Verdicts, *e.Verdict)
 	default:

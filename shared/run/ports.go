@@ -9,6 +9,7 @@ import (
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // Plan is everything one canary will do, known before anything is done.
@@ -131,6 +132,17 @@ type Seen struct {
 	// Counted cost of looking.
 	Lists, Gets, Records int
 	Bytes                int64 // uncompressed
+}
+
+// Custodian knows how a log store keeps its records.
+type Custodian interface {
+	// Validate walks the chains of signed digests and gives each result as a place
+	// ends, one call at a time. What is wrong, or could not be read, is in the
+	// results; the error is for ctx, and for a store of which nothing could be read.
+	Validate(ctx context.Context, q trail.Validation, each func(trail.Result)) (trail.Validated, error)
+	// Held says what keeps one object version from being taken away. What could not
+	// be found out is in Held.Unread; the error is for a context that has ended.
+	Held(ctx context.Context, at canary.Location) (canary.Held, error)
 }
 
 // History is the provider's own event history: never proof of anything about

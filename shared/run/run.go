@@ -24,6 +24,9 @@ type Run struct {
 	Sweepers  map[string]Sweeper // by provider
 	Histories map[string]History // by provider; optional
 	Store     LogStore
+	// Custodian says how the store keeps its records; Keeping is what is demanded.
+	Custodian Custodian
+	Keeping   canary.Keeping
 	Scenarios []canary.Scenario
 	// Targets are the accounts and regions where canaries run.
 	Targets []canary.Target
@@ -49,7 +52,7 @@ type Run struct {
 
 // Progress is how far a step has come.
 type Progress struct {
-	Step    string // plan, inject, confirm, sweep
+	Step    string // plan, inject, confirm, seal, integrity, sweep
 	Done    int
 	Total   int
 	Message string

@@ -2,12 +2,14 @@ package trail
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,6 +25,7 @@ import (
 // or prefix's next requests fail.
 type fakeStore struct {
 	mu      sync.Mutex
+	name    string // "central-logs" if empty
 	now     time.Time
 	objects map[string]fakeObject
 	fail    map[string]error // by key of GetObject or prefix of List
@@ -35,6 +38,7 @@ type fakeObject struct {
 	body    []byte
 	stored  time.Time
 	version string
+	meta    map[string]string
 }
 
 func newStore(now time.Time) *fakeStore {
@@ -42,10 +46,10 @@ func newStore(now time.Time) *fakeStore {
 }
 
 func (s *fakeStore) put(key string, body []byte) {
-	s.objects[key] = fakeObject{body, s.now, fmt.Sprintf("v%d", len(s.objects)+1)}
+	s.objects[key] = fakeObject{body: body, stored: s.now, version: fmt.Sprintf("v%d", len(s.objects)+1)}
 }
 
-func (s *fakeStore) Name() string { return "central-logs" }
+func (s *fakeStore) Name() string { return cmp.Or(s.name, "central-logs") }
 
 func (s *fakeStore) List(ctx context.Context, prefix, startAfter string, each func(Object) error) (time.Time, error) {
 	s.mu.Lock()
@@ -78,13 +82,13 @@ func (s *fakeStore) Open(ctx context.Context, key string) (Opened, error) {
 	}
 	o, ok := s.objects[key]
 	if !ok {
-		return Opened{}, fmt.Errorf("get s3://central-logs/%s: no such key", key)
+		return Opened{}, fmt.Errorf("get s3://central-logs/%s: no such key: %w", key, fs.ErrNotExist)
 	}
 	var r io.Reader = bytes.NewReader(o.body)
 	if n, ok := s.cut[key]; ok {
 		r = io.MultiReader(bytes.NewReader(o.body[:n]), iotest.ErrReader(io.ErrUnexpectedEOF))
 	}
-	return Opened{io.NopCloser(r), o.version, o.stored}, nil
+	return Opened{Body: io.NopCloser(r), VersionID: o.version, LastModified: o.stored, Metadata: o.meta}, nil
 }
 
 const (
@@ -538,5 +542,5 @@ type oneReader struct {
 }
 
 func (s *oneReader) Open(context.Context, string) (Opened, error) {
-	return Opened{io.NopCloser(s.r), "v1", noon}, nil
+	return Opened{Body: io.NopCloser(s.r), VersionID: "v1", LastModified: noon}, nil
 }

@@ -320,7 +320,7 @@ func (s *diskStore) List(ctx context.Context, prefix, startAfter string, each fu
 
 func (s *diskStore) Open(context.Context, string) (Opened, error) {
 	f, err := os.Open(s.file)
-	return Opened{f, "v1", noon}, err
+	return Opened{Body: f, VersionID: "v1", LastModified: noon}, err
 }
 
 // peak is how far the memory this process holds rises above idle while f runs.

@@ -339,7 +339,7 @@ func (s *noisyStore) Open(ctx context.Context, key string) (Opened, error) {
 		return s.fakeStore.Open(ctx, key)
 	}
 	f, err := os.Open(s.big)
-	return Opened{f, "v1", s.objects[key].stored}, err
+	return Opened{Body: f, VersionID: "v1", LastModified: s.objects[key].stored}, err
 }
 
 // TestNoCutGivesAFalseAnswer cuts a file at every kilobyte, and a small one at

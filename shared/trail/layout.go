@@ -51,44 +51,14 @@ func ParseKey(key string) (Key, error) {
 }
 
 func parseKey(key string) (Key, error) {
-	// From the right: the prefix is free text and may itself hold "AWSLogs".
-	parts := strings.Split(key, "/")
-	if len(parts) < 8 {
-		return Key{}, fmt.Errorf("has %d parts, a log file at least 8", len(parts))
+	at, date, file, err := splitKey(key, logFolder, "log files")
+	if err != nil {
+		return Key{}, err
 	}
-	head, tail := parts[:len(parts)-7], parts[len(parts)-7:]
-	account, kind, region, file := tail[0], tail[1], tail[2], tail[6]
-	date := strings.Join(tail[3:6], "/")
-
-	if kind != logFolder {
-		return Key{}, fmt.Errorf("is in folder %q, log files are in %q", kind, logFolder)
-	}
-	k := Key{Account: account, Region: region}
-	if last := head[len(head)-1]; last != awsLogs {
-		if !isOrganization(last) || len(head) < 2 || head[len(head)-2] != awsLogs {
-			return Key{}, fmt.Errorf("account %q does not follow %s/ or %s/<organisation id>/", account, awsLogs, awsLogs)
-		}
-		k.OrganizationID, head = last, head[:len(head)-1]
-	}
-	head = head[:len(head)-1]
-	k.Prefix = strings.Join(head, "/")
-	if len(head) > 0 && k.Prefix == "" {
-		return Key{}, fmt.Errorf("begins with a slash")
-	}
-	if !isAccount(account) {
-		return Key{}, fmt.Errorf("account %q is not 12 digits", account)
-	}
-	if !isRegion(region) {
-		return Key{}, fmt.Errorf("%q is not a region", region)
-	}
-
-	rest, ok := strings.CutPrefix(file, account+"_"+logFolder+"_"+region+"_")
-	if !ok {
-		return Key{}, fmt.Errorf("file name %q does not begin with the account and region of its folder", file)
-	}
-	rest, ok = strings.CutSuffix(rest, logSuffix)
-	if !ok {
-		return Key{}, fmt.Errorf("file name %q does not end with %s", file, logSuffix)
+	k := Key{Prefix: at.prefix, OrganizationID: at.organization, Account: at.account, Region: at.region}
+	rest, err := stemless(file, at, logFolder)
+	if err != nil {
+		return Key{}, err
 	}
 	stamp, unique, ok := strings.Cut(rest, "_")
 	if !ok || !isUnique(unique) {
@@ -105,18 +75,70 @@ func parseKey(key string) (Key, error) {
 	return k, nil
 }
 
+// splitKey reads what the keys of log files and digests have in common: the place,
+// the folder of the kind, which is for what, the date as it stands, and the file's name.
+func splitKey(key, kind, what string) (at place, date, file string, err error) {
+	fail := func(format string, args ...any) (place, string, string, error) {
+		return place{}, "", "", fmt.Errorf(format, args...)
+	}
+	// From the right: the prefix is free text and may itself hold "AWSLogs".
+	parts := strings.Split(key, "/")
+	if len(parts) < 8 {
+		return fail("has %d parts, %s at least 8", len(parts), what)
+	}
+	head, tail := parts[:len(parts)-7], parts[len(parts)-7:]
+	at.account, at.region = tail[0], tail[2]
+	if tail[1] != kind {
+		return fail("is in folder %q, %s are in %q", tail[1], what, kind)
+	}
+	if last := head[len(head)-1]; last != awsLogs {
+		if !isOrganization(last) || len(head) < 2 || head[len(head)-2] != awsLogs {
+			return fail("account %q does not follow %s/ or %s/<organisation id>/", at.account, awsLogs, awsLogs)
+		}
+		at.organization, head = last, head[:len(head)-1]
+	}
+	head = head[:len(head)-1]
+	at.prefix = strings.Join(head, "/")
+	if len(head) > 0 && at.prefix == "" {
+		return fail("begins with a slash")
+	}
+	if !isAccount(at.account) {
+		return fail("account %q is not 12 digits", at.account)
+	}
+	if !isRegion(at.region) {
+		return fail("%q is not a region", at.region)
+	}
+	return at, strings.Join(tail[3:6], "/"), tail[6], nil
+}
+
+// stemless is a file's name without what its folder says already, and without its suffix.
+func stemless(file string, at place, kind string) (string, error) {
+	rest, ok := strings.CutPrefix(file, at.account+"_"+kind+"_"+at.region+"_")
+	if !ok {
+		return "", fmt.Errorf("file name %q does not begin with the account and region of its folder", file)
+	}
+	rest, ok = strings.CutSuffix(rest, logSuffix)
+	if !ok {
+		return "", fmt.Errorf("file name %q does not end with %s", file, logSuffix)
+	}
+	return rest, nil
+}
+
 // place is where one trail keeps the log files of one account and region.
 type place struct{ prefix, organization, account, region string }
 
-// day is the folder of one day, with the closing slash.
-func (p place) day(t time.Time) string {
+// day is the folder of one day's log files, with the closing slash.
+func (p place) day(t time.Time) string { return p.folder(logFolder) + t.UTC().Format(dayFormat) + "/" }
+
+// folder is where the place's files of a kind are, with the closing slash.
+func (p place) folder(kind string) string {
 	var b strings.Builder
-	for _, s := range []string{p.prefix, awsLogs, p.organization, p.account, logFolder, p.region} {
+	for _, s := range []string{p.prefix, awsLogs, p.organization, p.account, kind, p.region} {
 		if s != "" {
 			b.WriteString(s + "/")
 		}
 	}
-	return b.String() + t.UTC().Format(dayFormat) + "/"
+	return b.String()
 }
 
 // stem begins the name of every log file stamped t.

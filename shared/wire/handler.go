@@ -70,6 +70,9 @@ func do(ctx context.Context, r *run.Run, step string, in Input) (any, error) {
 		if err := r.Confirm(ctx, run.ConfirmOptions{Run: in.Run, Wait: in.Wait}); err != nil {
 			return nil, err
 		}
+		if err := r.Seal(ctx, run.SealOptions{Run: in.Run}); err != nil {
+			return nil, err
+		}
 	case "sweep":
 		olderThan := time.Hour
 		if in.OlderThan != "" {

@@ -68,12 +68,15 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	kept := newCustodian(base, c.LogStores[0])
 	return &run.Run{
 		Log:        log,
 		Clouds:     map[string]run.Cloud{"aws": cloud},
 		Sweepers:   map[string]run.Sweeper{"aws": cloud},
 		Histories:  map[string]run.History{"aws": cloud},
-		Store:      c.logStore(base),
+		Store:      archive{kept.archive},
+		Custodian:  kept,
+		Keeping:    c.LogStores[0].Protection.Keeping(),
 		Scenarios:  catalogue,
 		Targets:    c.targets(),
 		Global:     global(),
@@ -212,8 +215,8 @@ func (c *Config) cloud(base awssdk.Config, clock func() time.Time) (*aws.Cloud, 
 	return aws.New(aws.Options{Base: base, Targets: targets, Clock: clock, CallTimeout: c.AWS.CallTimeout.Duration})
 }
 
-// s3Client reads or writes a bucket, under a role if one is named.
-func s3Client(base awssdk.Config, region, roleARN string) *s3.Client {
+// readerConfig is the base configuration in a region, under a role if one is named.
+func readerConfig(base awssdk.Config, region, roleARN string) awssdk.Config {
 	cfg := base.Copy()
 	cfg.Region = region
 	if roleARN != "" {
@@ -222,18 +225,23 @@ func s3Client(base awssdk.Config, region, roleARN string) *s3.Client {
 			o.SourceIdentity = awssdk.String(canary.Marker)
 		}))
 	}
-	return s3.NewFromConfig(cfg, func(o *s3.Options) {
-		o.UsePathStyle = base.BaseEndpoint != nil
-	})
+	return cfg
 }
 
-// logStore adapts the archive to the port.
-func (c *Config) logStore(base awssdk.Config) run.LogStore {
-	s := c.LogStores[0]
-	store := aws.NewArchiveStore(s3Client(base, s.Region, s.RoleARN), s.Bucket)
-	return archive{trail.NewArchive(trail.Config{Name: s.Name, Prefix: s.Prefix, OrganizationID: s.OrganizationID}, store)}
+func s3Of(cfg awssdk.Config) *s3.Client {
+	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil })
 }
 
+// s3Client reads or writes a bucket, under a role if one is named.
+func s3Client(base awssdk.Config, region, roleARN string) *s3.Client {
+	return s3Of(readerConfig(base, region, roleARN))
+}
+
+func newArchive(client *s3.Client, s LogStore) *trail.Archive {
+	return trail.NewArchive(trail.Config{Name: s.Name, Prefix: s.Prefix, OrganizationID: s.OrganizationID}, aws.NewArchiveStore(client, s.Bucket))
+}
+
+// archive adapts an archive to the port.
 type archive struct{ *trail.Archive }
 
 func (a archive) Poll(ctx context.Context, w *run.Watch) (run.Seen, error) {

@@ -1,0 +1,585 @@
+package trail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// folder is the walk through what one place holds in one layout: the digests of
+// its chains, day by day and oldest first, and the log files beside them.
+type folder struct {
+	v     *validation
+	place place
+	asOf  time.Time // the store's, at the first list
+
+	chains map[Chain]*chain
+	order  []*chain
+	crowd  int   // chains beyond maxChains
+	memory *Head // how far the log files were settled last time
+
+	// Log files that were listed and that no digest has referenced so far. It holds
+	// about a day's, as digests follow soon; what is left in the end is in none.
+	listed   map[fileName]listedFile
+	overflow int
+	early    map[fileName]bool // referenced before their day was listed
+	upTo     time.Time         // the last day listed
+	wanted   time.Time         // when the first log file wanted was delivered, zero: none is
+	unlisted error
+
+	reads sync.WaitGroup // log files being read
+	mu    sync.Mutex     // of what the reads write: the results, unsealed
+	out   Result
+	// unsealed says of wanted log files why they have no seal.
+	unsealed map[string]Finding
+	sealed   map[string]bool
+}
+
+// fileName is what tells the log files of one place apart.
+type fileName struct {
+	minute int64 // Unix
+	unique [16]byte
+}
+
+type listedFile struct {
+	stored int64 // Unix seconds
+	// remembered: pending last time, and not listed this time (yet).
+	remembered bool
+}
+
+func nameOf(k Key) (n fileName) {
+	n.minute = k.Stamp.Unix()
+	copy(n.unique[:], k.Unique)
+	return n
+}
+
+func (f *folder) key(n fileName) string {
+	p := f.place
+	return Key{p.prefix, p.organization, p.account, p.region, time.Unix(n.minute, 0).UTC(), string(n.unique[:])}.String()
+}
+
+func newFolder(v *validation, p place) *folder {
+	f := &folder{
+		v: v, place: p, chains: map[Chain]*chain{}, listed: map[fileName]listedFile{}, early: map[fileName]bool{},
+		unsealed: map[string]Finding{}, sealed: map[string]bool{},
+	}
+	f.out.Chain = Chain{Account: p.account, Region: p.region, Organization: p.organization}
+	for key := range v.q.Wanted {
+		if k, err := ParseKey(key); err == nil && f.holds(k) && (f.wanted.IsZero() || k.Stamp.Before(f.wanted)) {
+			f.wanted = k.Stamp
+		}
+	}
+	return f
+}
+
+// validate walks the days and delivers the results.
+func (f *folder) validate(ctx context.Context) {
+	f.remember()
+	day, ok := f.firstDay(ctx)
+	for ok && ctx.Err() == nil {
+		day, ok = f.walk(ctx, day)
+	}
+	f.reads.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	f.finish(ctx)
+}
+
+// remember takes up the heads of the folder.
+func (f *folder) remember() {
+	for _, h := range f.v.q.Heads {
+		if h.Account != f.place.account || h.Region != f.place.region || h.Organization != f.place.organization {
+			continue
+		}
+		if h.Trail == "" {
+			f.memory = &h
+			continue
+		}
+		if c := f.chain(h.Chain); c != nil && c.ours {
+			c.takeUp(h)
+		}
+	}
+	if f.memory == nil {
+		return
+	}
+	for _, p := range f.memory.Pending {
+		if k, err := ParseKey(p.Key); err == nil && f.holds(k) {
+			f.listed[nameOf(k)] = listedFile{p.Stored.Unix(), true}
+		}
+	}
+}
+
+// chain returns the walk of a chain; nil: there are too many.
+func (f *folder) chain(id Chain) *chain {
+	c := f.chains[id]
+	if c == nil {
+		if len(f.chains) == maxChains {
+			return nil
+		}
+		c = newChain(f, id)
+		f.chains[id] = c
+		f.order = append(f.order, c)
+	}
+	return c
+}
+
+// from is where the range begins that was asked for; zero: with the chain.
+func (f *folder) from() time.Time {
+	from := f.v.q.From
+	if w := f.wanted.Add(-f.v.archive.cfg.Margin); !f.wanted.IsZero() && w.Before(from) {
+		return w
+	}
+	return from
+}
+
+func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
+
+// firstDay is where the walk begins; false: nowhere.
+func (f *folder) firstDay(ctx context.Context) (time.Time, bool) {
+	first := f.from()
+	for _, c := range f.order {
+		start := c.start
+		if c.viaHead {
+			start = c.head.Start
+		}
+		if !start.IsZero() && (first.IsZero() || start.Before(first)) {
+			first = start
+		}
+	}
+	if !first.IsZero() {
+		return dayOf(first.Add(-f.v.archive.cfg.Margin)), true
+	}
+	return f.nextDay(ctx, time.Date(2013, 1, 1, 0, 0, 0, 0, time.UTC)) // CloudTrail began that year
+}
+
+// nextDay is the first day from one on that holds anything.
+func (f *folder) nextDay(ctx context.Context, from time.Time) (day time.Time, found bool) {
+	for _, kind := range []string{digestFolder, logFolder} {
+		at := f.place.folder(kind)
+		key, err := f.v.next(ctx, at, at+from.Format(dayFormat))
+		if err != nil {
+			f.cannotList(at, err)
+			return time.Time{}, false
+		}
+		if key == "" {
+			continue
+		}
+		text := key[len(at):min(len(key), len(at)+len(dayFormat))]
+		t, err := time.Parse(dayFormat, text)
+		if err != nil || t.Year() > 9000 {
+			f.stray(key, errors.New("lies in the folder of no day"))
+			continue
+		}
+		if !found || t.Before(day) {
+			day, found = t, true
+		}
+	}
+	return day, found
+}
+
+// walk lists one day, verifies its digests, and returns the next day; false: that was the last.
+func (f *folder) walk(ctx context.Context, day time.Time) (time.Time, bool) {
+	in := f.place.folder(digestFolder) + day.Format(dayFormat) + "/"
+	var digests []Object
+	asOf, err := f.v.list(ctx, in, "", func(o Object) error {
+		if len(digests) == maxObjects {
+			return fmt.Errorf("list %s: more than %d digests", in, maxObjects)
+		}
+		digests = append(digests, o)
+		return nil
+	})
+	if err != nil {
+		f.cannotList(in, err)
+		return day, false
+	}
+	if f.asOf.IsZero() {
+		f.asOf = asOf
+	}
+	logs, err := f.listLogs(ctx, day)
+	if err != nil {
+		f.cannotList(f.place.day(day), err)
+		return day, false
+	}
+	f.verify(ctx, in, digests)
+
+	end := f.asOf.Add(f.v.archive.cfg.Margin)
+	if until := f.v.q.Until; !until.IsZero() && until.Add(2*time.Hour).Before(end) {
+		end = until.Add(2 * time.Hour) // the digest after the range references its last log files
+	}
+	next := day.AddDate(0, 0, 1)
+	if next.After(end) {
+		return day, false
+	}
+	if len(digests) == 0 && logs == 0 {
+		next, ok := f.nextDay(ctx, next)
+		return next, ok && !next.After(end)
+	}
+	return next, true
+}
+
+// listLogs takes up the log files of one day.
+func (f *folder) listLogs(ctx context.Context, day time.Time) (n int, err error) {
+	in := f.place.day(day)
+	_, err = f.v.list(ctx, in, "", func(o Object) error {
+		n++
+		k, err := ParseKey(o.Key)
+		if err == nil && !f.holds(k) {
+			err = fmt.Errorf("key %q does not lie in folder %q", o.Key, in)
+		}
+		if err != nil {
+			if o.Key != in || o.Size != 0 { // consoles make empty objects that stand for folders
+				f.stray(o.Key, err)
+			}
+			return nil
+		}
+		name := nameOf(k)
+		switch {
+		case f.early[name]:
+			delete(f.early, name)
+		case len(f.listed) >= maxListed:
+			f.overflow++
+		default:
+			f.listed[name] = listedFile{stored: o.LastModified.Unix()}
+		}
+		return nil
+	})
+	f.upTo = day
+	return n, err
+}
+
+func (f *folder) holds(k Key) bool {
+	return place{k.Prefix, k.OrganizationID, k.Account, k.Region} == f.place
+}
+
+// verify reads the digests of a day, some at a time, and follows their chains.
+func (f *folder) verify(ctx context.Context, in string, digests []Object) {
+	var batch []*reading
+	flush := func() {
+		var wg sync.WaitGroup
+		for _, r := range batch {
+			f.v.reading(&wg, func() { r.load(ctx, f.v) })
+		}
+		wg.Wait()
+		for _, r := range batch {
+			if ctx.Err() == nil {
+				r.chain.step(ctx, r)
+			}
+		}
+		batch = batch[:0]
+	}
+	for _, o := range digests {
+		k, err := ParseDigestKey(o.Key)
+		if err == nil && (place{k.Prefix, k.OrganizationID, k.Account, k.Region}) != f.place {
+			err = fmt.Errorf("key %q does not lie in folder %q", o.Key, in)
+		}
+		if err != nil {
+			if o.Key != in || o.Size != 0 {
+				f.stray(o.Key, err)
+			}
+			continue
+		}
+		c := f.chain(k.chain())
+		if c == nil {
+			f.crowd++
+			continue
+		}
+		if !c.wants(k, o) {
+			continue
+		}
+		batch = append(batch, &reading{chain: c, bucket: f.v.store.Name(), key: o.Key, name: k})
+		if len(batch) == digestsAtOnce {
+			flush()
+		}
+	}
+	flush()
+}
+
+// reference notes that a signed digest references these log files.
+func (f *folder) reference(logs []LogFile) {
+	at := f.place.folder(logFolder)
+	for _, l := range logs {
+		if l.Bucket != f.v.store.Name() || !strings.HasPrefix(l.Key, at) {
+			continue
+		}
+		k, err := ParseKey(l.Key)
+		if err != nil || !f.holds(k) {
+			continue
+		}
+		name := nameOf(k)
+		if _, ok := f.listed[name]; ok {
+			delete(f.listed, name)
+		} else if dayOf(k.Stamp).After(f.upTo) && len(f.early) < maxListed {
+			f.early[name] = true
+		}
+	}
+}
+
+func (f *folder) cannotList(at string, err error) {
+	f.unlisted = err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out.find(Finding{Kind: Unlisted, Status: Inconclusive, Object: f.v.object(at), Detail: err.Error()})
+}
+
+func (f *folder) stray(key string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out.Counts.Strays++
+	f.out.find(Finding{Kind: Stray, Status: Inconclusive, Object: f.v.object(key), Detail: "CloudTrail gives no such name, so that it was not read: " + err.Error()})
+}
+
+// find keeps a finding.
+func (r *Result) find(f Finding) {
+	if len(r.Findings) >= maxFindings {
+		r.More++
+		return
+	}
+	r.Findings = append(r.Findings, f)
+}
+
+// finish says what only shows in the end, and delivers the results.
+func (f *folder) finish(ctx context.Context) {
+	for _, c := range f.order {
+		c.finish(ctx)
+	}
+	if f.crowd > 0 {
+		f.out.find(Finding{Kind: Unlisted, Status: Inconclusive, Object: f.v.object(f.place.folder(digestFolder)),
+			Detail: fmt.Sprintf("it holds the digests of more than %d trails: %d of them were not read", maxChains, f.crowd)})
+	}
+	f.unreferenced(ctx)
+	f.explainUnsealed()
+	for _, c := range f.order {
+		if c.ours && (c.last != nil || c.head != nil) {
+			c.result.sort()
+			f.v.deliver(c.result)
+		}
+	}
+	if len(f.order) > 0 || len(f.out.Findings) > 0 || len(f.out.Unsealed) > 0 {
+		f.out.sort()
+		f.v.deliver(f.out)
+	}
+}
+
+func (r *Result) sort() {
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		if c := a.From.Compare(b.From); c != 0 && !a.From.IsZero() && !b.From.IsZero() {
+			return c
+		}
+		if c := strings.Compare(a.Object, b.Object); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.Kind), string(b.Kind))
+	})
+	sortKeys(r.Keys)
+}
+
+// unreferenced judges the log files that no digest references, and remembers
+// those that cannot be judged yet.
+func (f *folder) unreferenced(ctx context.Context) {
+	if f.asOf.IsZero() || f.unlisted != nil {
+		if f.memory != nil {
+			f.out.Head = f.memory // to be settled next time
+		}
+		return
+	}
+	from, until, resumed := f.decided()
+	head := &Head{Chain: f.out.Chain, AsOf: f.asOf}
+	names := make([]fileName, 0, len(f.listed))
+	for n := range f.listed {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b fileName) int {
+		if a.minute != b.minute {
+			return int(a.minute - b.minute)
+		}
+		return strings.Compare(string(a.unique[:]), string(b.unique[:]))
+	})
+	for _, n := range names {
+		l := f.listed[n]
+		stamp, stored := time.Unix(n.minute, 0).UTC(), time.Unix(l.stored, 0).UTC()
+		known := f.memory != nil && slices.ContainsFunc(f.memory.Pending, func(p PendingFile) bool { return p.Key == f.key(n) })
+		switch {
+		case known: // judged whatever the range is, or else it would never be
+		case !stored.Before(f.asOf) || stamp.After(until):
+			continue // the next validation's
+		case resumed && stored.Before(f.memory.AsOf):
+			continue // settled last time
+		case stamp.Before(from):
+			if resumed {
+				f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.key(n)), Detail: fmt.Sprintf(
+					"it was stored at %s under the time of digests that were not read this time: validate from %s on", stored.Format(time.RFC3339), stamp.Format(time.RFC3339))})
+			}
+			continue
+		}
+		f.judge(ctx, n, l, stored, head)
+	}
+	if f.overflow > 0 {
+		f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.place.folder(logFolder)),
+			Detail: fmt.Sprintf("more than %d log files that no digest references: %d more were not looked at", maxListed, f.overflow)})
+	}
+	if f.memory != nil && f.memory.PendingMore > 0 && resumed {
+		f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.place.folder(logFolder)),
+			Detail: fmt.Sprintf("%d log files were pending at %s and could not all be remembered: validate from the day before that on", f.memory.PendingMore+len(f.memory.Pending), f.memory.AsOf.Format(time.RFC3339))})
+	}
+	// What lies beyond a bounded range is not settled.
+	if f.v.q.Until.IsZero() {
+		f.out.Head = head
+	} else if f.memory != nil {
+		f.out.Head = f.memory
+	}
+}
+
+// judge one log file that no digest references.
+func (f *folder) judge(ctx context.Context, n fileName, l listedFile, stored time.Time, head *Head) {
+	key := f.key(n)
+	found := Finding{Kind: LogUnreferenced, Object: f.v.object(key)}
+	if l.remembered {
+		// The file may be of a day that was not listed this time.
+		if err := f.there(ctx, key); errors.Is(err, fs.ErrNotExist) {
+			found.Kind, found.Status = LogMissing, Fail
+			found.Detail = fmt.Sprintf("it was there at %s, no digest has referenced it since, and now it is gone", f.memory.AsOf.Format(time.RFC3339))
+			f.out.Counts.LogsMissing++
+			f.out.find(found)
+			return
+		}
+	}
+	age := f.asOf.Sub(stored)
+	h, inHole := f.hole(time.Unix(n.minute, 0))
+	switch {
+	case age <= f.v.q.PendingFor:
+		found.Status = Pending
+		found.Detail = fmt.Sprintf("no digest references it, %s after it was stored; one may until %s", age.Round(time.Second), stored.Add(f.v.q.PendingFor).Format(time.RFC3339))
+		f.out.Counts.Pending++
+		if len(head.Pending) < maxPendingKept {
+			head.Pending = append(head.Pending, PendingFile{key, stored})
+		} else {
+			head.PendingMore++
+		}
+	case inHole:
+		found.Status = h.status
+		found.Detail = fmt.Sprintf("stored at %s; %s", stored.Format(time.RFC3339), h.why)
+		f.out.Counts.Overdue++
+	default:
+		found.Status = Fail
+		found.Detail = fmt.Sprintf("stored at %s, and no digest references it: it was not delivered by a trail that validates its log files", stored.Format(time.RFC3339))
+		f.out.Counts.Overdue++
+	}
+	f.out.find(found)
+	if _, ok := f.v.q.Wanted[key]; ok {
+		if found.Status == Pending && inHole && !h.tail {
+			// The digest that must reference it is known to be no good; that another may
+			// yet come is no reason to wait.
+			found.Status, found.Detail = h.status, "no digest references it; "+h.why
+		}
+		f.unsealed[key] = found
+	}
+}
+
+func (f *folder) there(ctx context.Context, key string) error {
+	f.v.gets.Add(1)
+	o, err := f.v.store.Open(ctx, key)
+	if err != nil {
+		return err
+	}
+	return o.Body.Close()
+}
+
+// decided is the time whose log files must be in the digests that were read.
+func (f *folder) decided() (from, until time.Time, resumed bool) {
+	edge := f.v.archive.cfg.Margin
+	var births time.Time
+	resumed = f.memory != nil && f.v.q.From.IsZero()
+	for _, c := range f.order {
+		if c.Backfill || c.first.IsZero() {
+			continue
+		}
+		switch {
+		case c.birth:
+			if births.IsZero() || c.first.Before(births) {
+				births = c.first
+			}
+			continue
+		case c.viaHead && f.memory != nil, c.predecessor:
+			// What was stored while one digest ended and the next began is in either.
+			from = latest(from, c.first.Add(-edge))
+		default:
+			from = latest(from, c.first.Add(edge))
+		}
+		resumed = resumed && c.viaHead
+	}
+	if from.IsZero() {
+		from = latest(births, f.from())
+	}
+	until = f.asOf
+	if u := f.v.q.Until; !u.IsZero() && u.Before(until) {
+		until = u
+	}
+	return from, until, resumed
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// hole is a time whose digest could not be relied upon.
+type hole struct {
+	from, until time.Time
+	status      Status
+	why         string
+	tail        bool // after the newest digest: what covers it may yet come
+}
+
+// hole returns the hole that a time lies in. Where several do, one that could not
+// be found out says more: the file may well be referenced there.
+func (f *folder) hole(t time.Time) (found hole, ok bool) {
+	edge := f.v.archive.cfg.Margin
+	for _, c := range f.order {
+		for _, h := range c.holes {
+			if t.Before(h.from.Add(-edge)) || t.After(h.until.Add(edge)) {
+				continue
+			}
+			if !ok || h.status == Inconclusive {
+				found, ok = h, true
+			}
+		}
+	}
+	return found, ok
+}
+
+// explainUnsealed says why wanted log files have no seal.
+func (f *folder) explainUnsealed() {
+	for key := range f.v.q.Wanted {
+		k, err := ParseKey(key)
+		if err != nil || !f.holds(k) || f.sealed[key] {
+			continue
+		}
+		why, ok := f.unsealed[key]
+		switch {
+		case ok:
+		case f.unlisted != nil:
+			why = Finding{Kind: Unlisted, Status: Inconclusive, Detail: f.unlisted.Error()}
+		default:
+			why = Finding{Kind: LogUnreferenced, Status: Inconclusive, Detail: "no digest that was read references it, and it was not among the log files that were to be referenced"}
+			if h, ok := f.hole(k.Stamp); ok {
+				why.Status, why.Detail = h.status, "no digest that was read references it; "+h.why
+				if h.tail {
+					why.Status = Pending
+				}
+			}
+		}
+		why.Object = f.v.object(key)
+		if f.out.Unsealed == nil {
+			f.out.Unsealed = map[string]Finding{}
+		}
+		f.out.Unsealed[key] = why
+	}
+}
