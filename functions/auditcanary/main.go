@@ -71,6 +71,7 @@ func newRoot() *cobra.Command {
 		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), integrityCommand(o),
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o),
 		coverageCommand(o), scopeCommand(o),
+		packetCommand(o), verifyCommand(o),
 	)
 	return root
 }

@@ -190,14 +190,19 @@ type state struct {
 	gaps      map[string]int
 	entries   map[string]int
 	forged    int
+	shared    map[string]string
 	// evidence knows, by their hashes, what receipts and records the slice has.
 	evidence map[key]bool
 	problem  func(name string, leaf int64, format string, args ...any)
+	// custody, when set, verifies how records are sealed.
+	custody *custody
+	// unheld counts seals that could not be verified for want of memory.
+	unheld int
 }
 
 type runFold struct {
 	RunLine
-	hashes map[string]string // scenario -> hash
+	hashes  map[string]string // scenario -> hash
 	several bool
 }
 
@@ -216,7 +221,7 @@ type canaryFold struct {
 	done     bool
 	notRun   bool
 	judged   bool
-	statuses [8]canary.Status // in the order of canary.Checks
+	statuses string // in the order of canary.Checks, with commas between
 	overall  canary.Status
 	records  int
 	verdicts int
@@ -249,7 +254,7 @@ func newState(problem func(name string, leaf int64, format string, args ...any))
 	return &state{
 		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, gaps: map[string]int{}, entries: map[string]int{},
-		evidence: map[key]bool{}, problem: problem,
+		shared: map[string]string{}, evidence: map[key]bool{}, problem: problem,
 	}
 }
 
@@ -269,6 +274,14 @@ func (s *state) apply(leaf int64, e entry) {
 		return
 	case e.Type == "forged":
 		s.forged++
+		return
+	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
+		s.custody.keys = append(s.custody.keys, *e.PublicKey)
+		return
+	case e.Type == "blob" && e.Blob != nil && s.custody != nil:
+		if err := s.custody.addBlob(*e.Blob); err != nil {
+			s.problem(BadCustody, leaf, "%v", err)
+		}
 		return
 	case e.Canary == "":
 		return
@@ -291,6 +304,13 @@ func (s *state) apply(leaf int64, e entry) {
 		}
 	case e.Type == "sighted" && e.Sighted != nil:
 		s.sight(leaf, e)
+	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
+		err := s.custody.keep(e.Canary, *e.Kept)
+		if errors.Is(err, errNotHeld) {
+			s.unheld++
+		} else if err != nil {
+			s.problem(BadCustody, leaf, "%v", err)
+		}
 	case e.Type == "verdict" && e.Verdict != nil:
 		s.judge(leaf, e, c)
 	}
@@ -367,9 +387,7 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 	}
 	c.judged, c.leaf, c.overall, c.records = true, leaf, v.Overall(), len(v.Records)
 	c.verdicts++
-	for i, check := range canary.Checks() {
-		c.statuses[i] = cmp.Or(v.Checks[check].Status, canary.NotRun)
-	}
+	c.statuses = s.statuses(leaf, v)
 	if c.place == nil {
 		return // what it rests on is in an earlier packet
 	}
@@ -386,6 +404,9 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 		if !s.evidence[keyOf("receipt", e.Canary, rec.Step, rec.RequestID)] {
 			s.problem(MissingEvidence, leaf, "the verdict of %s takes the record of request %s for its own at step %s, and no receipt has that request", e.Canary, rec.RequestID, rec.Step)
 		}
+		if v.Checks[canary.Sealed].Status == canary.Pass && s.custody != nil && s.unheld == 0 && !s.custody.sealed[sealKey(e.Canary, rec.Step, rec.At)] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is sealed, and no digest in the packet before it proves that", e.Canary, rec.Step)
+		}
 		c.place.objects[keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID)] = true
 	}
 	for _, check := range canary.Checks() {
@@ -395,6 +416,25 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 			}
 		}
 	}
+}
+
+// statuses of all checks as one string, which many canaries share.
+func (s *state) statuses(leaf int64, v *canary.Verdict) string {
+	var all []string
+	for _, check := range canary.Checks() {
+		st := cmp.Or(v.Checks[check].Status, canary.NotRun)
+		if !slices.Contains([]canary.Status{canary.Pass, canary.Late, canary.Fail, canary.Inconclusive, canary.NotRun, canary.Excepted}, st) {
+			s.problem(BadEntry, leaf, "status %.40q of %s is none", st, check)
+			st = canary.Inconclusive
+		}
+		all = append(all, string(st))
+	}
+	joined := strings.Join(all, ",")
+	if shared, ok := s.shared[joined]; ok {
+		return shared
+	}
+	s.shared[joined] = joined
+	return joined
 }
 
 // population is what the fold comes to; it may be asked once.
@@ -509,13 +549,11 @@ func (s *state) writeVerdicts(w io.Writer) error {
 	for _, c := range s.canaries {
 		line := []string{c.id, c.run.ID, c.scenario.ID, c.scenario.Category, c.place.Account, c.place.Region}
 		if c.judged {
-			line = append(line, string(c.overall))
-			for _, st := range c.statuses {
-				line = append(line, string(st))
-			}
+			line = append(append(line, string(c.overall)), strings.Split(c.statuses, ",")...)
 			line = append(line, strconv.Itoa(c.records), strconv.Itoa(c.verdicts), strconv.FormatInt(c.leaf, 10))
 		} else {
-			line = append(line, "open", "", "", "", "", "", "", "", "", "0", "0", "")
+			line = append(append(line, "open"), make([]string, len(canary.Checks()))...)
+			line = append(line, "0", "0", "")
 		}
 		if err := out.Write(line); err != nil {
 			return err

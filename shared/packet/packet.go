@@ -14,6 +14,7 @@
 //	keys/...                 the public keys; they prove nothing by themselves
 //	population.json          what was in scope, planned, done, found, left out
 //	verdicts.csv             the last verdict of each canary
+//	attachments/...          whatever else was put in; signed, not understood
 //	manifest.json            what the packet is, and each file's size and SHA-256
 //	SHA256SUMS               the same for sha256sum
 //	manifest.dsse.json       an in-toto statement over the manifest, signed (DSSE)
@@ -61,6 +62,7 @@ const (
 	envelopeFile    = "manifest.dsse.json"
 	queryFile       = "timestamp.tsq"
 	timestampFile   = "timestamp.tsr"
+	attachments     = "attachments/"
 )
 
 // Manifest says what a packet is and lists its files. It is what is signed.

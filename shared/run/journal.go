@@ -302,6 +302,9 @@ func (s *State) unanswered(si canary.Sighting) bool {
 	return false
 }
 
+// Canary by id, or nil.
+func (s *State) Canary(id string) *CanaryState { return s.byCanary[id] }
+
 // Run by id, or nil.
 func (s *State) Run(id string) *RunState { return s.byRun[id] }
 
