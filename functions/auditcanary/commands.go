@@ -92,6 +92,8 @@ func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, ru
 		if err := printJSON(cmd.OutOrStdout(), s); err != nil {
 			return err
 		}
+	} else if o.brief {
+		printRest(cmd.OutOrStdout(), s)
 	} else {
 		printTable(cmd.OutOrStdout(), s)
 	}

@@ -49,6 +49,7 @@ func execute(ctx context.Context, args []string) int {
 type options struct {
 	config string
 	json   bool
+	brief  bool // no table
 }
 
 func newRoot() *cobra.Command {

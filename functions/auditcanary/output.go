@@ -123,6 +123,11 @@ func printTable(w io.Writer, s run.Summary) {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", printable(r.lines[0].Scenario), printable(place), r.cells, arrived(r.lines))
 	}
 	_ = tw.Flush()
+	printRest(w, s)
+}
+
+// printRest is the table's end: what is not proven, and the sums.
+func printRest(w io.Writer, s run.Summary) {
 	printReasons(w, s)
 	printFindings(w, s)
 	fmt.Fprintln(w)

@@ -8,6 +8,7 @@ import (
 
 func sealCommand(o *options) *cobra.Command {
 	var opt run.SealOptions
+	var brief bool
 	cmd := &cobra.Command{
 		Use:   "seal",
 		Short: "Find out how the records that were found are kept: signed for, and safe from deletion",
@@ -31,10 +32,12 @@ seal until it is settled. It only reads.`,
 			if err != nil {
 				return err
 			}
+			o.brief = brief
 			return o.report(ctx, cmd, r, opt.Run, run.Summary.ExitCode)
 		},
 	}
 	cmd.Flags().StringVar(&opt.Run, "run", "", "only this run (default every canary that is not settled)")
+	cmd.Flags().BoolVar(&brief, "brief", false, "only what is not as it must be, and the sums")
 	cmd.Flags().BoolVar(&opt.Wait, "wait", false, "go on until each record is settled: that takes hours")
 	return cmd
 }

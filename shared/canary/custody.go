@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -187,20 +188,47 @@ func judgeImmutable(c Custody) Answer {
 	if c.Required.Mode == "" {
 		return Answer{Status: NotRun, Detail: "the configuration demands no retention of this log store"}
 	}
-	weak := append(weakObject(c), weakBucket(c)...)
-	clues := func(found []string) (all []Clue) {
-		for _, f := range found {
-			all = append(all, Clue{Source: FromStore, Asked: c.Looked, Found: f, Object: object(c.At)})
-		}
-		return all
-	}
-	if len(weak) > 0 {
-		return Answer{Status: Fail, Hop: Stored, Detail: strings.Join(weak, "; "), Evidence: clues(weak)}
+	clue := []Clue{{Source: FromStore, Asked: c.Looked, Found: c.Held.String(), Object: object(c.At)}}
+	if weak := append(weakObject(c), weakBucket(c)...); len(weak) > 0 {
+		return Answer{Status: Fail, Hop: Stored, Detail: strings.Join(weak, "; "), Evidence: clue}
 	}
 	if len(c.Held.Unread) > 0 {
-		return Answer{Status: Inconclusive, Hop: Stored, Detail: "could not be found out: " + strings.Join(c.Held.Unread, "; "), Evidence: clues(c.Held.Unread)}
+		return Answer{Status: Inconclusive, Hop: Stored, Detail: "could not be found out: " + strings.Join(c.Held.Unread, "; "), Evidence: clue}
 	}
 	return Answer{Status: Pass}
+}
+
+// String is what was found, in a line.
+func (h Held) String() string {
+	if h.Gone {
+		return "the version is not there"
+	}
+	text := "no retention"
+	if h.Mode != "" {
+		text = h.Mode + " until " + stamp(h.Until)
+	}
+	if h.LegalHold {
+		text += ", legal hold"
+	}
+	if h.EventHold {
+		text += ", event hold"
+	}
+	if h.Key != nil {
+		text += fmt.Sprintf("; key %s, %s", h.Key.State, h.Key.Origin)
+	}
+	text += "; bucket: versioning " + cmp.Or(h.Bucket.Versioning, "off") + ", "
+	if h.Bucket.DefaultMode == "" {
+		text += "no default retention"
+	} else {
+		text += fmt.Sprintf("default %s for %d days", h.Bucket.DefaultMode, h.Bucket.DefaultDays)
+	}
+	for _, e := range h.Bucket.Expiring {
+		text += fmt.Sprintf(", rule %q expires it after %d days", e.Rule, e.Days)
+	}
+	if n := len(h.Unread); n > 0 {
+		text += fmt.Sprintf("; %d things could not be read", n)
+	}
+	return text
 }
 
 // weakObject lists what is wrong with how the object version itself is held.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -122,12 +123,17 @@ func (s session) Do(_ context.Context, call canary.Call, _ []string) canary.Rece
 		}
 		got := r.Want
 		got.Metadata.UID = "event-" + id
-		w.records = append(w.records, canary.Sighting{Event: got, Raw: []byte(`{"r":"` + id + `"}`), At: canary.Location{Store: "s", Key: id}, Stored: w.now.Add(5 * time.Minute)})
+		w.records = append(w.records, canary.Sighting{Event: got, Raw: []byte(`{"r":"` + id + `"}`), At: recordedAt(id), Stored: w.now.Add(5 * time.Minute)})
 	})
 	if err != nil {
 		r.RequestIDs, r.Want, r.Outcome = nil, event.Event{}, canary.Outcome{Result: canary.Unknown, Code: err.Error()}
 	}
 	return r
+}
+
+// recordedAt is where the record of a request stands: a file of its own.
+func recordedAt(id string) canary.Location {
+	return canary.Location{Store: "s", Bucket: "b", Key: id, VersionID: "v", ObjectSHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(id)))}
 }
 
 // The port run.Sweeper.

@@ -5,10 +5,15 @@
 // usual ones of testscript:
 //
 //	sandbox [-faults NAME] [-speed N] ...   start it; sets the environment up
-//	config OLD NEW                          replace text in the configuration; OLD must be there
+//	config OLD NEW                          replace text in the configuration; OLD must be there, \n in NEW is a new line
 //	unproven FILE                           print what a summary does not prove, a line each
 //	calls                                   print the mutating calls the cloud saw, with counts
 //	leftovers                               print what canaries left in the cloud, by its own account
+//	advance TIME                            put the sandbox's clock forward
+//	root ACCOUNT                            go on with the credentials of an account's root user
+//	archive lock MODE DAYS                  give the archive's bucket another default retention
+//	archive hide TEXT N                     delete the N newest objects with TEXT in their key
+//	archive forge KEY FILE                  put a file into the archive, gzipped
 package story
 
 import (
@@ -91,6 +96,9 @@ func TestStories(t *testing.T) {
 			"unproven":  unprovenCmd,
 			"calls":     callsCmd,
 			"leftovers": leftoversCmd,
+			"advance":   advanceCmd,
+			"archive":   archiveCmd,
+			"root":      rootCmd,
 		},
 	})
 }
@@ -187,7 +195,7 @@ func configCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if !strings.Contains(string(data), args[0]) {
 		ts.Fatalf("the configuration does not contain %q", args[0])
 	}
-	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[0], args[1])), 0o600))
+	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[0], strings.ReplaceAll(args[1], `\n`, "\n"))), 0o600))
 }
 
 // unprovenCmd prints, for every canary that is not proven, each required check
