@@ -41,6 +41,9 @@ var floors = [][]room{
 		{"shared/run", "the steps of a run; declares the ports"},
 	},
 	{
+		{"shared/packet", "evidence that verifies alone; understands a run's entries, and no driver"},
+	},
+	{
 		{"shared/aws", "the driver for AWS; implements the ports"},
 	},
 	{
@@ -49,6 +52,7 @@ var floors = [][]room{
 	{
 		{"functions/auditcanary", "the command for a person at a terminal"},
 		{"functions/inject", "does the due canaries"},
+		{"functions/packet", "builds the evidence packet of a period"},
 		{"functions/confirm", "looks for what is open, judges, undoes"},
 		{"functions/sweep", "undoes what a crash left"},
 	},
@@ -83,6 +87,11 @@ var bans = []ban{
 
 	{in: is("shared/coverage"), imports: "os", why: "what is covered follows from the verdicts alone; who reads them is another's affair"},
 	{in: is("shared/coverage"), imports: "context", why: "what needs a context waits for something, and counting does not"},
+
+	{in: is("shared/packet"), imports: "github.com/aws/aws-sdk-go-v2", deep: true, why: "whoever verifies a packet needs no cloud, and links none"},
+	{in: is("shared/packet"), imports: "google.golang.org/api", deep: true, why: "whoever verifies a packet needs no cloud, and links none"},
+	{in: is("shared/packet"), imports: "net/http", why: "verifying calls nobody; who asks a time-stamping authority is the caller"},
+	{in: is("shared/packet"), imports: "os", why: "it reads and writes what it is handed"},
 
 	{in: is("shared/trail", "shared/run"), imports: "os", why: "it reads and acts through ports only, so that every driver is judged alike"},
 	{in: is("shared/trail", "shared/run"), imports: "net/http", why: "it reads and acts through ports only"},
@@ -231,8 +240,9 @@ func TestThePlanNotices(t *testing.T) {
 		{"a judge that reads files", pkg("shared/canary", "os"), "shared/canary imports os: the judge does no I/O"},
 		{"a judge that parses addresses", pkg("shared/event", "net/netip"), ""},
 		{"a judge that waits", pkg("shared/event", "context"), "shared/event imports context"},
-		{"a run that knows a driver", pkg("shared/run", module+"/shared/aws"), "shared/run (floor 3) imports shared/aws (floor 4)"},
+		{"a run that knows a driver", pkg("shared/run", module+"/shared/aws"), "shared/run (floor 3) imports shared/aws (floor 5)"},
 		{"a run that knows an SDK through another", goPackage{ImportPath: module + "/shared/run", Deps: []string{"github.com/aws/aws-sdk-go-v2/service/iam"}}, "only drivers know a cloud's SDK"},
+		{"a verifier that knows an SDK through another", goPackage{ImportPath: module + "/shared/packet", Deps: []string{"github.com/aws/aws-sdk-go-v2/service/kms"}}, "whoever verifies a packet needs no cloud"},
 		{"a driver that knows its SDK", pkg("shared/aws", "github.com/aws/aws-sdk-go-v2/service/iam"), ""},
 		{"a function that knows a driver", pkg("functions/inject", module+"/shared/aws"), "wire alone knows the drivers"},
 		{"a function that knows its platform", pkg("functions/inject", "github.com/aws/aws-lambda-go/lambda"), "the platform is host's affair"},

@@ -28,8 +28,8 @@
 //
 // Above shared/run, whose entries it must understand, and below every driver: it
 // may be linked into a program that knows no cloud, and the verifier is one. So
-// that it stays so, tests/plan_test.go lets nothing here import an SDK or net/http,
-// through whatever package. Signing with a key management service and asking a
+// that it stays so, tests/plan_test.go lets nothing here import an SDK, through whatever
+// package, or net/http and os by itself. Signing with a key management service and asking a
 // time-stamping authority are functions that the caller hands in.
 package packet
 

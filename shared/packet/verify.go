@@ -129,7 +129,7 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, trust Trust, o Verif
 	return v.report, nil
 }
 
-// VerifyError is Verify for those who want an error: the first problem's.
+// Err is nil if the packet is verified, and names the first problem otherwise.
 func (r Report) Err() error {
 	if r.Status == Verified {
 		return nil
@@ -663,6 +663,8 @@ func (v *verifier) completeness(r *sliceReader) {
 			v.problem(IncompleteSlice, ledger.ErrIncomplete, leavesFile, "%d entries of the period are not in the packet", want.Omitted)
 		case m.Slice.First > 0 && !r.before, m.Slice.End < v.cp.Size && !r.after:
 			v.problem(IncompleteSlice, ledger.ErrIncomplete, leavesFile, "the entries beside the period are not in the packet, or are of it: it may have begun earlier or ended later")
+		case m.Slice.First == 0 && m.Slice.End == v.cp.Size:
+			v.say("Nothing is left out: the packet has the whole ledger.")
 		default:
 			v.say("Nothing of the period %s is left out: all entries from %d to %d are there, and the ones beside them are of another time.", m.Period, m.Slice.First, m.Slice.End-1)
 		}
@@ -693,7 +695,7 @@ func (v *verifier) derived(s *state) {
 		return
 	}
 	if same(populationFile, write(population)) && same(verdictsFile, s.writeVerdicts) {
-		v.say("The population and the verdicts of %d canaries of %d runs are what the entries come to; the records and receipts that each verdict rests on are in the packet.", len(s.canaries), len(p.Runs))
+		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; the records and receipts that each verdict rests on are in the packet.", len(s.canaries), len(p.Runs))
 	}
 	v.unsaid("That what the entries say is true: the ledger shows that it was written then and not changed since, not that whoever ran the canaries did not lie.")
 }
@@ -701,7 +703,7 @@ func (v *verifier) derived(s *state) {
 // custodySaid says what of the custody was verified.
 func (v *verifier) custodySaid(s *state) {
 	if s.custody.seals > 0 {
-		v.say("%d log files that records stand in are named, with their hash, by digests that the provider signed; %d signatures chains were verified with %d public keys kept in the ledger.", len(s.custody.checked), s.custody.seals, len(s.custody.keys))
+		v.say("%d log files that records stand in are named, with their hash, by digests that the provider signed; verified with %d public keys kept in the ledger.", s.custody.seals, len(s.custody.keys))
 		var names []string
 		for _, k := range s.custody.keys {
 			if !slices.Contains(names, k.Fingerprint) && len(names) < 20 {
