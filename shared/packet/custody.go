@@ -24,7 +24,7 @@ type custody struct {
 	checked map[key]string
 	// sealed are records whose seal is verified and whose object has the very hash.
 	sealed map[key]bool
-	seals  int
+	seals  int // that are sound
 }
 
 type blob struct {
@@ -132,7 +132,6 @@ func (c *custody) verify(k run.Kept) error {
 	if !known {
 		plain, err := c.blobOf(k.Digest.SHA256)
 		if err == nil {
-			c.seals++
 			err = trail.VerifySeal(trail.Seal{LogKey: k.At.Key, LogSHA256: k.Seal.LogSHA256, Digest: *k.Digest, DigestBytes: plain, Path: k.Path}, c.keys)
 		}
 		if errors.Is(err, errNotHeld) {
@@ -140,6 +139,8 @@ func (c *custody) verify(k run.Kept) error {
 		}
 		if err != nil {
 			said = err.Error()
+		} else {
+			c.seals++
 		}
 		c.checked[id] = said
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -84,6 +85,7 @@ type book struct {
 	clock      time.Time
 	last       trail.Link
 	keyed      bool
+	lie        func(*run.Entry) // changes what is written
 }
 
 // providerKey is made once for all time: making one is slow. It signs nothing else.
@@ -144,6 +146,9 @@ func (b *book) append(t testing.TB, entries ...run.Entry) {
 	var leaves [][]byte
 	for _, e := range entries {
 		e.V = 1
+		if b.lie != nil {
+			b.lie(&e)
+		}
 		if e.At.IsZero() {
 			e.At = b.clock
 		}
@@ -423,4 +428,30 @@ func checkpointOf(t testing.TB, packet []byte) []byte {
 		t.Fatal(err)
 	}
 	return signed
+}
+
+func verifierOf(t testing.TB, vkey string) note.Verifier {
+	t.Helper()
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func envelopeOver(t testing.TB, signer Signer, payload []byte) []byte {
+	t.Helper()
+	es, err := dsse.NewEnvelopeSigner(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope, err := es.SignPayload(t.Context(), payloadType, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := encodeEnvelope(envelope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

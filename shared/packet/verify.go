@@ -118,8 +118,12 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, trust Trust, o Verif
 	}
 	err := v.verify(ctx, r, size)
 	var fault *Fault
-	if errors.As(err, &fault) {
+	switch {
+	case errors.As(err, &fault):
 		v.fault(fault)
+		err = nil
+	case errors.Is(err, errNoTree):
+		v.unsaid("Anything about the ledger: its checkpoint is not there, or not the one that was signed.")
 		err = nil
 	}
 	if err != nil {
@@ -128,6 +132,10 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, trust Trust, o Verif
 	v.report.Status = v.status()
 	return v.report, nil
 }
+
+// errNoTree: without a checkpoint there is nothing to hold leaves against. Why there
+// is none has been reported.
+var errNoTree = errors.New("no checkpoint")
 
 // Err is nil if the packet is verified, and names the first problem otherwise.
 func (r Report) Err() error {
@@ -497,7 +505,7 @@ func (v *verifier) checkpoint() error {
 		v.problem(UntrustedKey, ledger.ErrUntrusted, checkpointFile, "the ledger's key %s+%08x is none of those given", verifier.Name(), verifier.KeyHash())
 	}
 	if v.unfit[checkpointFile] {
-		return &Fault{Name: BadCheckpoint, Kind: ledger.ErrBroken, File: checkpointFile, Leaf: -1, Err: errors.New("without it nothing about the ledger can be verified")}
+		return errNoTree
 	}
 	signed, err := v.small(checkpointFile, 16<<10)
 	if err != nil {

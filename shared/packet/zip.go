@@ -60,8 +60,15 @@ const (
 // newZip writes a packet's zip file.
 func newZip(w io.Writer) *zip.Writer {
 	z := zip.NewWriter(w)
+	var deflater *flate.Writer // files are written one after the other
 	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
-		return flate.NewWriter(w, flate.DefaultCompression)
+		if deflater != nil {
+			deflater.Reset(w)
+			return deflater, nil
+		}
+		var err error
+		deflater, err = flate.NewWriter(w, flate.DefaultCompression)
+		return deflater, err
 	})
 	return z
 }
