@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -154,6 +155,7 @@ type verifier struct {
 
 	zip       *archive
 	statement Statement
+	keyID     string // of what signed it
 	manifest  Manifest
 	sums      map[string]File // of the manifest
 	envelope  []byte
@@ -258,7 +260,7 @@ func (v *verifier) openManifest() (err error) {
 	case err != nil:
 		return refuse(BadSignature, envelopeFile, "%w", err)
 	}
-	v.statement = o.statement
+	v.statement, v.keyID = o.statement, o.keyID
 	data, err := v.small(manifestFile, maxSmall)
 	if err != nil {
 		return err
@@ -496,11 +498,7 @@ func (v *verifier) checkpoint() error {
 	if err != nil {
 		return refuse(BadManifest, manifestFile, "ledger key: %w", err)
 	}
-	for name, want := range v.keyFiles(key) {
-		if got, err := v.small(name, 4<<10); err == nil && !v.unfit[name] && string(got) != want {
-			v.problem(BadManifest, ledger.ErrBroken, name, "it is not the key that the packet is signed with")
-		}
-	}
+	v.keyFiles(key)
 	if len(v.keys) > 0 && !slices.ContainsFunc(v.ledgers, func(k crypto.PublicKey) bool { return equalKeys(k, key) }) {
 		v.problem(UntrustedKey, ledger.ErrUntrusted, checkpointFile, "the ledger's key %s+%08x is none of those given", verifier.Name(), verifier.KeyHash())
 	}
@@ -522,13 +520,33 @@ func (v *verifier) checkpoint() error {
 	return nil
 }
 
-// keyFiles are the key files that go with the ledger's key.
-func (v *verifier) keyFiles(key crypto.PublicKey) map[string]string {
-	files := map[string]string{ledgerKeyFile: v.manifest.Ledger.Key + "\n"}
-	if text, err := encodePEM(key); err == nil {
-		files[ledgerPEMFile] = string(text)
+// keyFiles checks that the keys in the packet, which people use by hand, are the
+// ones that it is signed with.
+func (v *verifier) keyFiles(ledgerKey crypto.PublicKey) {
+	fits := map[string]func(text string) bool{
+		ledgerKeyFile: func(text string) bool { return text == v.manifest.Ledger.Key+"\n" },
+		ledgerPEMFile: func(text string) bool {
+			want, err := encodePEM(ledgerKey)
+			return err == nil && text == string(want)
+		},
+		packetPEMFile: func(text string) bool {
+			_, key, err := ParsePublicKey(text)
+			if err != nil {
+				return false
+			}
+			id, err := KeyID(key)
+			want, pemErr := encodePEM(key)
+			return errors.Join(err, pemErr) == nil && id == v.keyID && text == string(want)
+		},
 	}
-	return files
+	for _, name := range slices.Sorted(maps.Keys(fits)) {
+		if text, err := v.small(name, 4<<10); err == nil && !v.unfit[name] && !fits[name](string(text)) {
+			v.problem(BadManifest, ledger.ErrBroken, name, "it is not the key that the packet is signed with")
+		}
+	}
+	if text, err := v.small(readmeFile, maxSmall); err == nil && !v.unfit[readmeFile] && string(text) != readme {
+		v.unsaid("README.txt is as it was signed, and not the one that this version of the program writes: read its commands before you run them.")
+	}
 }
 
 // previous checks that the tree goes on from the one of the packet before.
