@@ -100,8 +100,10 @@ ledger:
   dir: ledger
 signing:
   key_file: signing.key
+evidence: {bucket: %s, prefix: packets, region: %s, role_arn: %s, retain_days: 400}
 slo: {pass: 15m, late: 60m, amend: 24h, poll: 1s}
 scenarios: {dirs: [], include: ["aws/*"], exclude: []}
-`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin)
+`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
+		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole())
 	return b.String()
 }
