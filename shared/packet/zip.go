@@ -11,6 +11,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/flate"
 
@@ -18,8 +19,8 @@ import (
 )
 
 // A packet is a zip file of the plainest kind: deflated files one after the other
-// with nothing between them, ASCII names, one fixed date, no attributes, extra
-// fields or comments, no zip64. Two programs that read zip files can disagree about
+// with nothing between them, ASCII names, one fixed date, no attributes,
+// comments or zip64. Two programs that read zip files can disagree about
 // anything beyond that, so the reader here refuses it, by name, before a byte is
 // inflated.
 const (
@@ -32,7 +33,8 @@ const (
 
 	zipVersion    = 20
 	zipFlags      = 0x8  // sizes follow the data, as a stream needs it
-	zipDate       = 0x21 // 1 January 1980
+	zipDate       = 0x21 // 1 January 1980, and the same in seconds:
+	zipExtra      = "UT\x05\x00\x01\x00\xa6\xce\x12"
 	zipDeflate    = 8
 	localLen      = 30
 	descriptorLen = 16
@@ -73,8 +75,10 @@ func newZip(w io.Writer) *zip.Writer {
 	return z
 }
 
+func zipTime() time.Time { return time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC) }
+
 func createMember(z *zip.Writer, name string) (io.Writer, error) {
-	return z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, ModifiedDate: zipDate})
+	return z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: zipTime()})
 }
 
 // archive is a packet's zip file whose layout has been checked.
@@ -138,7 +142,7 @@ func openArchive(r io.ReaderAt, size int64) (*archive, error) {
 		return nil, refuse(ZipTooMany, "", "%d files, a packet has at most %d", count, maxMembers)
 	case dirAt+dirSize != size-endLen:
 		return nil, refuse(ZipLayout, "", "its directory is not where it says")
-	case dirSize > int64(count)*(centralLen+maxMemberName):
+	case dirSize > int64(count)*int64(centralLen+maxMemberName+len(zipExtra)):
 		return nil, refuse(ZipLayout, "", "its directory has %d bytes for %d files", dirSize, count)
 	}
 	dir := make([]byte, dirSize)
@@ -186,11 +190,12 @@ func readCentral(dir []byte) (m member, rest []byte, err error) {
 	if nameLen > maxMemberName || len(dir) < centralLen+nameLen {
 		return m, nil, refuse(ZipPath, "", "a name of %d bytes", nameLen)
 	}
+	rest = dir[centralLen+nameLen:]
 	m = member{
 		name: string(dir[centralLen : centralLen+nameLen]), crc: le.Uint32(dir[16:]), packed: int64(le.Uint32(dir[20:])),
 		size: int64(le.Uint32(dir[24:])), header: int64(le.Uint32(dir[42:])),
 	}
-	m.data = m.header + localLen + int64(nameLen)
+	m.data = m.header + localLen + int64(nameLen+len(zipExtra))
 	m.descriptor = m.data + m.packed
 	flags, method := le.Uint16(dir[8:]), le.Uint16(dir[10:])
 	attributes := le.Uint32(dir[38:])
@@ -210,11 +215,11 @@ func readCentral(dir []byte) (m member, rest []byte, err error) {
 		return bad(ZipSymlink, "it is a symbolic link")
 	case m.size > m.packed*deflateRatio:
 		return bad(ZipBomb, "it claims %d bytes from %d: no deflated file can grow so", m.size, m.packed)
-	case flags != zipFlags || attributes != 0 || extra != 0 || comment != 0 || le.Uint16(dir[4:]) != zipVersion || le.Uint16(dir[6:]) != zipVersion ||
+	case flags != zipFlags || attributes != 0 || extra != len(zipExtra) || comment != 0 || !bytes.HasPrefix(rest, []byte(zipExtra)) || le.Uint16(dir[4:]) != zipVersion || le.Uint16(dir[6:]) != zipVersion ||
 		le.Uint16(dir[12:]) != 0 || le.Uint16(dir[14:]) != zipDate || le.Uint16(dir[34:]) != 0 || le.Uint16(dir[36:]) != 0:
 		return bad(ZipLayout, "its directory entry has a date, attributes or fields that a packet's files do not have")
 	}
-	return m, dir[centralLen+nameLen:], nil
+	return m, rest[len(zipExtra):], nil
 }
 
 // soundName: relative, clean, ASCII, and a file's.
@@ -234,14 +239,15 @@ func soundName(name string) bool {
 // checkLocal holds what stands before and after a file's data against the directory.
 func (a *archive) checkLocal(m member) error {
 	le := binary.LittleEndian
-	want := make([]byte, localLen, localLen+len(m.name))
+	want := make([]byte, localLen, localLen+len(m.name)+len(zipExtra))
 	le.PutUint32(want, 0x04034b50)
 	le.PutUint16(want[4:], zipVersion)
 	le.PutUint16(want[6:], zipFlags)
 	le.PutUint16(want[8:], zipDeflate)
 	le.PutUint16(want[12:], zipDate)
 	le.PutUint16(want[26:], uint16(len(m.name)))
-	want = append(want, m.name...)
+	le.PutUint16(want[28:], uint16(len(zipExtra)))
+	want = append(append(want, m.name...), zipExtra...)
 	after := make([]byte, descriptorLen)
 	le.PutUint32(after, 0x08074b50)
 	le.PutUint32(after[4:], m.crc)
