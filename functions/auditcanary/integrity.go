@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -157,16 +158,18 @@ func checkedTo(w io.Writer) func(trail.Checked) {
 func integrityCode(results []trail.Result) int {
 	code := 0
 	for _, r := range results {
-		for _, f := range r.Findings {
-			switch f.Status {
-			case trail.Fail:
-				return 1
-			case trail.Inconclusive:
-				code = 2
-			}
+		found := maps.Clone(r.More)
+		if found == nil {
+			found = map[trail.Status]int{}
 		}
-		if r.More > 0 && code == 0 {
-			code = 2 // what they are is not known here
+		for _, f := range r.Findings {
+			found[f.Status]++
+		}
+		switch {
+		case found[trail.Fail] > 0:
+			return 1
+		case found[trail.Inconclusive] > 0:
+			code = 2
 		}
 	}
 	return code
@@ -239,7 +242,7 @@ func of(valid, other int) string {
 const mostFindings = 20
 
 func printChainFindings(w io.Writer, r trail.Result) {
-	shown, others := 0, r.More
+	shown, others := 0, r.More[trail.Fail]+r.More[trail.Inconclusive]
 	for _, f := range r.Findings {
 		if f.Status == trail.Pending {
 			continue // counted in the table
@@ -284,7 +287,8 @@ type integrityChain struct {
 	Last     time.Time       `json:"last,omitzero"`
 	Head     *trail.Head     `json:"head,omitempty"`
 	Findings []trail.Finding `json:"findings"`
-	More     int             `json:"more"`
+	// More findings than are listed, by their status.
+	More map[trail.Status]int `json:"more,omitempty"`
 }
 
 func newIntegrity(results []trail.Result, did trail.Validated) integrity {

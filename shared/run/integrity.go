@@ -54,7 +54,7 @@ func (r *Run) Integrity(ctx context.Context, opt IntegrityOptions, each func(tra
 			return
 		}
 		done++
-		r.progress("integrity", done, 0, "%s: %d digests and %d log files are valid, %d findings", c.Chain, c.Counts.Digests, c.Counts.Logs, len(c.Findings)+c.More)
+		r.progress("integrity", done, 0, "%s: %d digests and %d log files are valid, %d findings", c.Chain, c.Counts.Digests, c.Counts.Logs, findingsOf(c))
 		each(c)
 	})
 	if failed != nil {
@@ -77,9 +77,18 @@ type Validated struct {
 	Last  time.Time `json:"last,omitzero"`
 	// Head to go on from; nil if there is none.
 	Head *trail.Head `json:"head,omitempty"`
-	// Findings, as many as an entry holds; More counts the others.
-	Findings []trail.Finding `json:"findings,omitempty"`
-	More     int             `json:"more,omitempty"`
+	// Findings, as many as an entry holds; More counts the others, by their status.
+	Findings []trail.Finding      `json:"findings,omitempty"`
+	More     map[trail.Status]int `json:"more,omitempty"`
+}
+
+// findingsOf counts them, those that were not kept too.
+func findingsOf(c trail.Result) int {
+	n := len(c.Findings)
+	for _, more := range c.More {
+		n += more
+	}
+	return n
 }
 
 // maxValidated bounds, in bytes, the findings of one entry, and the pending files of
@@ -87,12 +96,13 @@ type Validated struct {
 const maxValidated = 20 << 10
 
 func validatedOf(c trail.Result, begun time.Time) Validated {
-	v := Validated{Begun: begun.UTC(), Chain: c.Chain, Counts: c.Counts, First: c.First, Last: c.Last, More: c.More}
+	v := Validated{Begun: begun.UTC(), Chain: c.Chain, Counts: c.Counts, First: c.First, Last: c.Last, More: map[trail.Status]int{}}
+	maps.Copy(v.More, c.More)
 	size := 0
-	for i, f := range c.Findings {
+	for _, f := range c.Findings {
 		if size += len(f.Object) + len(f.Detail) + 200; size > maxValidated {
-			v.More += len(c.Findings) - i
-			break
+			v.More[f.Status]++
+			continue
 		}
 		v.Findings = append(v.Findings, f)
 	}

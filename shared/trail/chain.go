@@ -21,20 +21,21 @@ type chain struct {
 	start   time.Time // of the range; zero: the chain's beginning
 	done    bool      // beyond the range
 
+	late  []*reading // that may have been delivered since the validation began
 	last  *seen
 	until time.Time // up to when there were digests, good or bad
 
-	first       time.Time // start of the first digest that was verified
-	birth       bool      // the first one starts the chain, and there is none before it
-	predecessor bool      // the one before the first was read too
-	named       string    // the last one that a digest names and that is missing
-	holes       []hole
-	result      Result
-	keys        map[string]bool
-	newest      *Link // the last one verified: the next head
-	path        []Link
-	pending     []pendingSeal
-	seals       []Seal
+	first   time.Time // start of the first digest that was read
+	birth   bool      // the first one starts the chain, and there is none before it
+	named   string    // the last one that a digest names and that is missing
+	holes   []hole
+	result  Result // its findings are written under folder.mu, as is logs
+	logs    Counts // of the log files that were read
+	keys    map[string]bool
+	newest  *Link // the last one verified: the next head
+	path    []Link
+	pending []pendingSeal
+	seals   []Seal
 }
 
 // seen is the digest that the next one should follow.
@@ -77,12 +78,9 @@ func (c *chain) takeUp(h Head) {
 }
 
 // wants says whether a listed digest is to be read.
-func (c *chain) wants(k DigestKey, o Object) bool {
+func (c *chain) wants(k DigestKey) bool {
 	if c.done {
 		return false
-	}
-	if !o.LastModified.Before(c.f.asOf) && k.Stamp.After(c.f.asOf.Add(-3*time.Hour)) {
-		return false // delivered since we began: the next validation's, with the log files of its time
 	}
 	if c.viaHead {
 		return !k.Stamp.Before(c.head.End.Truncate(time.Second))
@@ -188,6 +186,7 @@ func (c *chain) step(ctx context.Context, r *reading) {
 	}
 	if !c.ours {
 		if r.bad != nil {
+			c.begins(r.name.Stamp.Add(-time.Hour), Inconclusive)
 			c.hole(r.name.Stamp.Add(-time.Hour), r.name.Stamp, Inconclusive, "the digest of another trail could not be verified: "+object(r.bucket, r.key))
 		} else {
 			c.f.reference(r.digest.Logs)
@@ -216,14 +215,31 @@ func (c *chain) step(ctx context.Context, r *reading) {
 	c.accept(ctx, r, isHead && c.viaHead)
 }
 
-// began notes the first digest of the chain.
+// began notes the first digest of the chain that is valid.
 func (c *chain) began(r *reading) {
-	if c.first.IsZero() {
+	if c.result.First.IsZero() {
+		c.result.First = r.digest.Start
+	}
+	switch {
+	case c.ours:
+		c.begins(r.digest.Start, Fail)
+	case r.digest.Previous == nil:
+		c.birth = c.birth || c.first.IsZero()
 		c.first = r.digest.Start
-		c.result.First = c.first
-		if !c.ours && r.digest.Previous == nil {
-			c.birth = true
-		}
+	default:
+		c.begins(r.digest.Start, Inconclusive)
+	}
+}
+
+// begins notes where the first digest does. Where the range begins before it, what
+// was delivered meanwhile may be in digests that are not there.
+func (c *chain) begins(at time.Time, status Status) {
+	if !c.first.IsZero() {
+		return
+	}
+	c.first = at
+	if from := c.f.from(); !c.birth && !c.viaHead && !from.IsZero() && at.Sub(from) > jitter {
+		c.hole(from, at, status, "the digests of its time are missing")
 	}
 }
 
@@ -243,9 +259,7 @@ func (c *chain) stepBad(r *reading, isHead bool) {
 	}
 	c.hole(from, r.name.Stamp, r.bad.status, "the digest of its time is not valid: "+object(r.bucket, r.key))
 	c.gap(c.until, from, r.key)
-	if c.first.IsZero() {
-		c.first = from
-	}
+	c.begins(from, Fail)
 	s := *r.bad
 	s.bucket, s.key, s.sum, s.end = r.bucket, r.key, r.sum, r.name.Stamp
 	if isHead && c.viaHead {
@@ -413,7 +427,6 @@ func (c *chain) other(ctx context.Context, r *reading) (from time.Time) {
 	// The bytes are what a signed digest says.
 	c.f.reference(before.digest.Logs)
 	if c.last == nil {
-		c.predecessor = true
 		if before.bad != nil {
 			judge(before.bad.status, before.bad.kind, time.Time{}, before.bad.detail)
 		}
@@ -491,9 +504,7 @@ func (c *chain) accept(ctx context.Context, r *reading, again bool) {
 			continue
 		}
 		if q.OnlyWanted && !wanted {
-			c.f.mu.Lock()
 			c.result.Counts.LogsNotAsked++
-			c.f.mu.Unlock()
 			continue
 		}
 		c.f.v.reading(&c.f.reads, func() { c.check(ctx, l) })
@@ -507,7 +518,7 @@ func (c *chain) check(ctx context.Context, l LogFile) {
 	c.f.v.checked(Checked{c.Chain, at, false, status, kind, detail})
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
-	counts := &c.result.Counts
+	counts := &c.logs
 	counts.Bytes += n
 	switch {
 	case status == Valid:
@@ -566,6 +577,8 @@ func (c *chain) finish(ctx context.Context) {
 		return
 	}
 	c.settle()
+	n := &c.result.Counts
+	n.Logs, n.LogsInvalid, n.LogsMissing, n.LogsUnknown, n.Bytes = c.logs.Logs, c.logs.LogsInvalid, c.logs.LogsMissing, c.logs.LogsUnknown, n.Bytes+c.logs.Bytes
 	c.checkHead(ctx)
 	c.checkAge()
 	c.breakPath()

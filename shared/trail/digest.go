@@ -125,8 +125,12 @@ type Digest struct {
 // Previous is what a digest says of the one before it.
 type Previous struct{ Bucket, Key, SHA256, Signature string }
 
-// LogFile is what a digest says of one log file: the hash is that of its uncompressed bytes, hex.
-type LogFile struct{ Bucket, Key, SHA256 string }
+// LogFile is what a digest says of one log file.
+type LogFile struct {
+	Bucket, Key string
+	SHA256      string // of its uncompressed bytes, hex; "" if the digest has none that can be checked
+	Unchecked   string // why it has none
+}
 
 const (
 	// MaxDigest bytes of one digest, uncompressed: some 35,000 log files in its hour.
@@ -220,15 +224,16 @@ func parseDigest(plain []byte) (Digest, error) {
 	}
 	d.Logs = make([]LogFile, 0, len(*f.LogFiles))
 	for i, l := range *f.LogFiles {
+		log := LogFile{Bucket: l.Bucket, Key: l.Key, SHA256: l.Hash}
 		switch {
 		case l.Bucket == "" || l.Key == "":
 			return Digest{}, fmt.Errorf("logFiles[%d] has no s3Bucket or s3Object", i)
 		case l.Algorithm != hashAlgorithm:
-			return Digest{}, fmt.Errorf("logFiles[%d] (%q): hashAlgorithm is %q, not %s", i, l.Key, l.Algorithm, hashAlgorithm)
+			log.SHA256, log.Unchecked = "", fmt.Sprintf("the digest's hashAlgorithm for it is %q, not %s", l.Algorithm, hashAlgorithm)
 		case !isSum(l.Hash):
-			return Digest{}, fmt.Errorf("logFiles[%d] (%q): hashValue %q is no SHA-256 in hex", i, l.Key, l.Hash)
+			log.SHA256, log.Unchecked = "", fmt.Sprintf("the digest's hashValue for it, %q, is no SHA-256 in hex", l.Hash)
 		}
-		d.Logs = append(d.Logs, LogFile{l.Bucket, l.Key, l.Hash})
+		d.Logs = append(d.Logs, log)
 	}
 	return d, nil
 }

@@ -289,15 +289,27 @@ func (f *folder) verify(ctx context.Context, in string, digests []Object) {
 			f.crowd++
 			continue
 		}
-		if !c.wants(k, o) {
+		if !c.wants(k) {
 			continue
 		}
-		batch = append(batch, &reading{chain: c, bucket: f.v.store.Name(), key: o.Key, name: k})
-		if len(batch) == digestsAtOnce {
-			flush()
+		r := &reading{chain: c, bucket: f.v.store.Name(), key: o.Key, name: k}
+		if c.late = append(c.late, r); f.delivered(k, o) {
+			for _, r := range c.late {
+				if batch = append(batch, r); len(batch) == digestsAtOnce {
+					flush()
+				}
+			}
+			c.late = nil
 		}
 	}
 	flush()
+}
+
+// delivered says that a digest was there when the validation began. One that came
+// since is the next validation's, with the log files of its time, unless another
+// follows it that is not: then it was written over.
+func (f *folder) delivered(k DigestKey, o Object) bool {
+	return o.LastModified.Before(f.asOf) || k.Stamp.Before(f.asOf.Add(-3*time.Hour))
 }
 
 // reference notes that a signed digest references these log files.
@@ -334,13 +346,23 @@ func (f *folder) stray(key string, err error) {
 	f.out.find(Finding{Kind: Stray, Status: Inconclusive, Object: f.v.object(key), Detail: "CloudTrail gives no such name, so that it was not read: " + err.Error()})
 }
 
-// find keeps a finding.
+// find keeps a finding; of more than maxFindings rather what has failed.
 func (r *Result) find(f Finding) {
-	if len(r.Findings) >= maxFindings {
-		r.More++
+	if f.Status != Fail {
+		r.milder++
+	}
+	if len(r.Findings) < maxFindings {
+		r.Findings = append(r.Findings, f)
 		return
 	}
-	r.Findings = append(r.Findings, f)
+	if f.Status == Fail && r.milder > r.More[Inconclusive]+r.More[Pending] {
+		i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Status != Fail })
+		r.Findings[i], f = f, r.Findings[i]
+	}
+	if r.More == nil {
+		r.More = map[Status]int{}
+	}
+	r.More[f.Status]++
 }
 
 // finish says what only shows in the end, and delivers the results.
@@ -390,6 +412,14 @@ func (f *folder) unreferenced(ctx context.Context) {
 	}
 	from, until, resumed := f.decided()
 	head := &Head{Chain: f.out.Chain, AsOf: f.asOf}
+	known := map[fileName]bool{}
+	if f.memory != nil {
+		for _, p := range f.memory.Pending {
+			if k, err := ParseKey(p.Key); err == nil {
+				known[nameOf(k)] = true
+			}
+		}
+	}
 	names := make([]fileName, 0, len(f.listed))
 	for n := range f.listed {
 		names = append(names, n)
@@ -403,9 +433,8 @@ func (f *folder) unreferenced(ctx context.Context) {
 	for _, n := range names {
 		l := f.listed[n]
 		stamp, stored := time.Unix(n.minute, 0).UTC(), time.Unix(l.stored, 0).UTC()
-		known := f.memory != nil && slices.ContainsFunc(f.memory.Pending, func(p PendingFile) bool { return p.Key == f.key(n) })
 		switch {
-		case known: // judged whatever the range is, or else it would never be
+		case known[n]: // judged whatever the range is, or else it would never be
 		case !stored.Before(f.asOf) || stamp.After(until):
 			continue // the next validation's
 		case resumed && stored.Before(f.memory.AsOf):
@@ -491,36 +520,50 @@ func (f *folder) there(ctx context.Context, key string) error {
 }
 
 // decided is the time whose log files must be in the digests that were read.
+// resumed: what was stored before the last validation is settled.
 func (f *folder) decided() (from, until time.Time, resumed bool) {
 	edge := f.v.archive.cfg.Margin
-	var births time.Time
-	resumed = f.memory != nil && f.v.q.From.IsZero()
-	for _, c := range f.order {
-		if c.Backfill || c.first.IsZero() {
-			continue
-		}
-		switch {
-		case c.birth:
-			if births.IsZero() || c.first.Before(births) {
-				births = c.first
-			}
-			continue
-		case c.viaHead && f.memory != nil, c.predecessor:
-			// What was stored while one digest ended and the next began is in either.
-			from = latest(from, c.first.Add(-edge))
-		default:
-			from = latest(from, c.first.Add(edge))
-		}
-		resumed = resumed && c.viaHead
-	}
-	if from.IsZero() {
-		from = latest(births, f.from())
-	}
 	until = f.asOf
 	if u := f.v.q.Until; !u.IsZero() && u.Before(until) {
 		until = u
 	}
-	return from, until, resumed
+	var births, firsts, heads time.Time
+	resumed = f.memory != nil
+	for _, c := range f.order {
+		switch {
+		case c.Backfill || c.first.IsZero() && !c.viaHead:
+		case c.viaHead:
+			heads = latest(heads, c.head.Start)
+		case c.birth:
+			births, resumed = earliest(births, c.first), false
+		default:
+			firsts, resumed = earliest(firsts, c.first), false
+		}
+	}
+	if resumed && !heads.IsZero() {
+		// What was stored while one digest ended and the next began is in either.
+		return heads.Add(-edge), until, true
+	}
+	from = f.from()
+	if !heads.IsZero() {
+		from = earliest(from, heads.Add(edge))
+	}
+	switch {
+	case !heads.IsZero():
+	case firsts.IsZero():
+		from = latest(from, births) // before, nothing was validated here
+	case from.IsZero():
+		from = earliest(firsts, births)
+	}
+	return from, until, false
+}
+
+// earliest of two times, of which zero is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func latest(a, b time.Time) time.Time {

@@ -79,6 +79,7 @@ type regionKeys struct {
 	asked  []asked
 	failed int
 	err    error
+	broken error // of a key listed that is none
 }
 
 // asked is a time that was asked for, and how many keys the provider has for it.
@@ -90,7 +91,9 @@ type asked struct {
 func newKeyring(source PublicKeys, known []PublicKey) *keyring {
 	r := &keyring{source: source, known: map[string]PublicKey{}, regions: map[string]*regionKeys{}}
 	for _, k := range known {
-		r.known[k.Fingerprint] = k
+		if _, err := k.rsa(); err == nil { // else the provider is asked
+			r.known[k.Fingerprint] = k
+		}
 	}
 	return r
 }
@@ -120,6 +123,9 @@ func (r *keyring) get(ctx context.Context, region, fingerprint string, from, unt
 	}
 	if k, ok := g.keys[fingerprint]; ok {
 		return k, nil
+	}
+	if g.broken != nil {
+		return PublicKey{}, fmt.Errorf("%w: fingerprint %q: region %s lists a key that is none: %w", errKeyUnavailable, fingerprint, region, g.broken)
 	}
 	span := fmt.Sprintf("from %s to %s", from.UTC().Format(time.RFC3339), until.UTC().Format(time.RFC3339))
 	if had == 0 {
@@ -154,6 +160,10 @@ func (g *regionKeys) ask(ctx context.Context, source PublicKeys, region string, 
 	g.failed = 0
 	g.asked = append(g.asked, asked{from, until, len(keys)})
 	for _, k := range keys {
+		if _, err := k.rsa(); err != nil {
+			g.broken = err
+			continue
+		}
 		g.keys[k.Fingerprint] = k
 	}
 	return len(keys), nil

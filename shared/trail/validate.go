@@ -146,6 +146,7 @@ const (
 	LogMissing       FindingKind = "log-missing"        // a digest references it, and it is not there
 	LogChanged       FindingKind = "log-changed"        // its hash is another one
 	LogDamaged       FindingKind = "log-damaged"        // it is cut off, empty or no gzip
+	LogHash          FindingKind = "log-hash"           // the digest has no hash of it that can be checked
 	LogTrailing      FindingKind = "log-trailing"       // something follows its gzip stream
 	LogElsewhere     FindingKind = "log-elsewhere"      // it is in another bucket that was not looked into
 	LogUnread        FindingKind = "log-unread"         // it could not be read
@@ -202,9 +203,10 @@ type Result struct {
 	First, Last time.Time
 	// Head to keep for the next validation; nil if there is none.
 	Head *Head
-	// Findings by time and object, More of them not kept.
+	// Findings by time and object. There may be More, by status, that are not kept.
 	Findings []Finding
-	More     int
+	More     map[Status]int
+	milder   int // findings that are no fail, kept or not
 	// Keys that digests were verified with: worth archiving, as nobody promises for
 	// how long CloudTrail lists them.
 	Keys []PublicKey
@@ -482,6 +484,9 @@ func (v *validation) readOnce(ctx context.Context, store Store, key string, keep
 
 // check verifies one referenced log file.
 func (v *validation) check(ctx context.Context, l LogFile) (status Status, kind FindingKind, detail string, n int64) {
+	if l.SHA256 == "" {
+		return Fail, LogHash, l.Unchecked, 0
+	}
 	got, err := v.read(ctx, l.Bucket, l.Key, 0)
 	var d damaged
 	switch {
