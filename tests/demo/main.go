@@ -119,7 +119,14 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	if verified, err := cli(os.Stdout, "ledger", "verify"); err != nil || verified != 0 {
 		return 2, fmt.Errorf("the ledger did not verify (exit %d): %w", verified, err)
 	}
-	fmt.Printf("\nLeft in %s: summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
+	packet, key := filepath.Join(out, "packet.zip"), filepath.Join(out, "signing.key.pub")
+	for _, args := range [][]string{{"packet", "-o", packet}, {"verify", packet, "--key", key}} {
+		fmt.Printf("\n$ auditcanary %s\n", strings.ReplaceAll(strings.Join(args, " "), out+string(filepath.Separator), ""))
+		if done, err := cli(os.Stdout, args...); err != nil || done != 0 {
+			return 2, fmt.Errorf("%s (exit %d): %w", args[0], done, err)
+		}
+	}
+	fmt.Printf("\nLeft in %s: packet.zip (for the auditor), summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
 		relative(out), time.Since(began).Round(time.Second))
 	return code, nil
 }
