@@ -16,12 +16,17 @@ not from this packet. Nothing else is needed, no network either.)
 By hand: unpack it into an empty folder and run there, with sed, base64, sha256sum
 and openssl 3, what follows. Each must print OK.
 
-1. The files are those of SHA256SUMS, and SHA256SUMS is that of the manifest.
+1. The files are those of SHA256SUMS, SHA256SUMS is that of the manifest, and the
+manifest is the one that was signed.
 --8<--
-sha256sum --quiet -c SHA256SUMS && echo OK files
-while read -r hash name; do
-  [ "$name" = manifest.json ] || grep -q "\"sha256\": \"$hash\"" manifest.json || echo "NOT IN THE MANIFEST: $name"
-done < SHA256SUMS
+if sed -n 's/^ *"sha256": "\([0-9a-f]*\)".*/\1/p' manifest.json | while read -r hash; do
+  grep -q "^$hash  " SHA256SUMS || echo "not in SHA256SUMS: $hash"
+done | grep . || while read -r hash name; do
+  [ "$name" = manifest.json ] || grep -q "\"sha256\": \"$hash\"" manifest.json || echo "not in manifest.json: $name"
+done < SHA256SUMS | grep .
+then echo FAILED files
+else sha256sum --quiet -c SHA256SUMS && echo OK files
+fi
 sed -n 's/^{"payloadType":"[^"]*","payload":"\([^"]*\)".*/\1/p' manifest.dsse.json | base64 -d > /tmp/statement.$$
 grep -q "\"sha256\":\"$(sha256sum manifest.json | cut -c1-64)\"" /tmp/statement.$$ && echo OK manifest
 -->8--

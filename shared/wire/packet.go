@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ type Evidence struct {
 	TimestampCA  string `yaml:"timestamp_ca"`
 }
 
+var keyARN = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/.+$`)
+
 func (e Evidence) check(bad func(field, format string, args ...any)) {
 	if e.Bucket != "" && !regionID.MatchString(e.Region) {
 		bad("region", "evidence bucket %s: %q is not a region", e.Bucket, e.Region)
@@ -53,6 +56,9 @@ func (e Evidence) check(bad func(field, format string, args ...any)) {
 	}
 	if e.RetainDays < 0 {
 		bad("retain_days", "evidence.retain_days %d: at least 1", e.RetainDays)
+	}
+	if e.KMSKey != "" && !keyARN.MatchString(e.KMSKey) {
+		bad("kms_key", "evidence.kms_key %q is not the ARN of a key", e.KMSKey)
 	}
 	if u, err := url.Parse(e.TimestampURL); e.TimestampURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		bad("timestamp_url", "evidence.timestamp_url %q is not an http or https address", e.TimestampURL)
@@ -95,9 +101,7 @@ func (c *Config) packetSigner(ctx context.Context) (packet.Signer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if parts := strings.Split(arn, ":"); len(parts) > 3 && parts[3] != "" {
-			cfg.Region = parts[3]
-		}
+		cfg.Region = strings.Split(arn, ":")[3]
 		return aws.NewPacketSigner(ctx, kms.NewFromConfig(cfg), arn)
 	}
 	skey, err := c.signingKey()
