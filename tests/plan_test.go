@@ -39,6 +39,7 @@ var floors = [][]room{
 	},
 	{
 		{"shared/run", "the steps of a run; declares the ports"},
+		{"shared/inventory", "the sources of logs; weighs settings that were read, beside what coverage knows of proofs"},
 	},
 	{
 		{"shared/packet", "evidence that verifies alone; understands a run's entries, and no driver"},
@@ -84,6 +85,9 @@ var bans = []ban{
 	{in: is("shared/canary", "shared/event"), imports: "context", why: "what needs a context waits for something, and the judge does not"},
 	{in: is("shared/canary", "shared/event"), imports: "log", why: "what the judge has to say is in the verdict"},
 	{in: is("shared/canary", "shared/event"), imports: "math/rand/v2", why: "equal evidence gives equal verdicts"},
+
+	{in: is("shared/inventory"), imports: "os", why: "what is found follows from the settings alone; who reads them is another's affair"},
+	{in: is("shared/inventory"), imports: "context", why: "what needs a context waits for something, and weighing does not"},
 
 	{in: is("shared/coverage"), imports: "os", why: "what is covered follows from the verdicts alone; who reads them is another's affair"},
 	{in: is("shared/coverage"), imports: "context", why: "what needs a context waits for something, and counting does not"},

@@ -143,13 +143,14 @@ func printReport(w io.Writer, file string, r packet.Report) {
 		printExplanation(w, *r.Explained)
 	}
 	if p := r.Population; p != nil && r.Status == packet.Verified {
-		planned, proven := 0, 0
+		var t packet.CategoryLine
 		for _, pl := range p.Places {
 			for _, c := range pl.Categories {
-				planned, proven = planned+c.Planned, proven+c.Proven
+				t.Planned, t.Proven, t.Failed = t.Planned+c.Planned, t.Proven+c.Proven, t.Failed+c.Failed+c.Late
 			}
 		}
-		fmt.Fprintf(w, "\n%s: %d of %d canaries proven, at %d places, %s.\n", file, proven, planned, len(p.Places), r.Packet.Period)
+		fmt.Fprintf(w, "\n%s: %d of %d canaries proven, %d failed or late, %d not known, at %d places, %s.\n",
+			file, t.Proven, t.Planned, t.Failed, t.Planned-t.Proven-t.Failed, len(p.Places), r.Packet.Period)
 	}
 	fmt.Fprintf(w, "%s is %s.\n", file, strings.ToUpper(string(r.Status)))
 }

@@ -50,6 +50,13 @@ type Config struct {
 	Adequacy []Adequacy `yaml:"adequacy"`
 	// Scope is what `auditcanary scope` cannot know. All of it may be left out, and is then "not stated".
 	Scope Scope `yaml:"scope"`
+	// Inspection is how the settings of accounts are read (`auditcanary sources` and
+	// `auditcanary access`). May be left out; then nobody reads them.
+	Inspection Inspection `yaml:"inspection"`
+	// Sources says who owns which class of sources of logs, and which must be recorded.
+	Sources []LogSource `yaml:"sources"`
+	// AlertPath lists what people rely on to be told. What is not listed is not judged.
+	AlertPath AlertPath `yaml:"alert_path"`
 
 	file string
 	dir  string
@@ -280,6 +287,125 @@ type OutOfScope struct {
 	Why  string `yaml:"why"`
 }
 
+// Inspection is how the settings of accounts are read: through one role of the
+// same name in every account, which may read and change nothing.
+type Inspection struct {
+	// Role is the path and name of that role: auditcanary/auditcanary-inspector.
+	Role string `yaml:"role"`
+	// ExternalIDEnv names the environment variable that holds the roles' external id, if they want one.
+	ExternalIDEnv string `yaml:"external_id_env"`
+	// Organization lists the accounts. Optional.
+	Organization *Organization `yaml:"organization"`
+	// Accounts lists them where no organization does. Left out: those of the targets
+	// and of the log store's reader role.
+	Accounts []string `yaml:"accounts"`
+	// Regions that are looked into. Left out: those of the targets and the log store's.
+	Regions []string `yaml:"regions"`
+	// SilentAfter: how old the latest delivery from a region may be (default 24h), by
+	// the provider's clock. DigestAfter: the latest digest, one an hour (default 3h).
+	SilentAfter Duration `yaml:"silent_after"`
+	DigestAfter Duration `yaml:"digest_after"`
+}
+
+// Organization is where an organisation's accounts are listed.
+type Organization struct {
+	// ManagementAccount (or one that may list accounts in its place), twelve digits, in quotes.
+	ManagementAccount string `yaml:"management_account"`
+	// Region in which the organisation's service is asked (default: where the provider records it).
+	Region string `yaml:"region"`
+}
+
+// LogSource is what somebody says of a class of sources of logs.
+type LogSource struct {
+	// Class is one of those that adequacy decides on (Adequacy.Source). Each once.
+	Class string `yaml:"class"`
+	// Owner answers for it.
+	Owner string `yaml:"owner"`
+	// Required: that none of it is recorded is a finding. Management events and
+	// console sign-ins always are required; data and network activity events are
+	// recorded only where a selector asks for them. Other classes cannot be.
+	Required bool `yaml:"required"`
+}
+
+// AlertPath is what stands between a record and the person who must know of it.
+// Accounts are twelve digits in quotes; they need not be targets.
+type AlertPath struct {
+	EventRules    []AlertRule   `yaml:"event_rules"`
+	Topics        []AlertTopic  `yaml:"topics"`
+	Alarms        []Alarm       `yaml:"alarms"`
+	MetricFilters []AlertFilter `yaml:"metric_filters"`
+	Detectors     []Detector    `yaml:"detectors"`
+	LogGroups     []LogGroup    `yaml:"log_groups"`
+}
+
+// Where a thing on the alert path is.
+type Where struct {
+	Account string `yaml:"account"`
+	Region  string `yaml:"region"`
+}
+
+// AlertRule is an EventBridge rule.
+type AlertRule struct {
+	Where `yaml:",inline"`
+	Name  string `yaml:"name"`
+	// Bus it is on (default: the account's default bus).
+	Bus string `yaml:"bus"`
+	// AllManagementEvents: it must see read-only calls as well, AssumeRole among them.
+	AllManagementEvents bool `yaml:"all_management_events"`
+	// Pattern it must have, JSON. Left out, it is not compared.
+	Pattern string `yaml:"pattern"`
+	// Targets it must have, ARNs. Left out, it must have at least one.
+	Targets []string `yaml:"targets"`
+}
+
+// AlertTopic is an SNS topic.
+type AlertTopic struct {
+	ARN string `yaml:"arn"`
+	// Endpoints that must be subscribed and confirmed. Left out, at least one must be.
+	Endpoints []string `yaml:"endpoints"`
+	// Filtered: that subscriptions take a part of the messages only is meant.
+	Filtered bool `yaml:"filtered"`
+}
+
+// Alarm is a CloudWatch alarm of any kind.
+type Alarm struct {
+	Where `yaml:",inline"`
+	Name  string `yaml:"name"`
+	// Actions it must have in state ALARM, ARNs. Left out, it must have at least one.
+	Actions []string `yaml:"actions"`
+	// Muted lists the mute rules and suppressing alarms that were agreed on, as the
+	// finding names them.
+	Muted []string `yaml:"muted"`
+}
+
+// AlertFilter is a metric filter of a log group.
+type AlertFilter struct {
+	Where    `yaml:",inline"`
+	LogGroup string `yaml:"log_group"`
+	Name     string `yaml:"name"`
+	// Pattern it must have. Left out, it is not compared.
+	Pattern string `yaml:"pattern"`
+}
+
+// Detector is a GuardDuty detector.
+type Detector struct {
+	Where `yaml:",inline"`
+	// ID (default: whichever the region has).
+	ID string `yaml:"id"`
+	// Suppressions lists the filters that archive findings as was agreed on.
+	Suppressions []string `yaml:"suppressions"`
+}
+
+// LogGroup is a CloudWatch log group that alerts are made from.
+type LogGroup struct {
+	Where `yaml:",inline"`
+	Name  string `yaml:"name"`
+	// RetentionDays it must keep at least. Left out, it is not compared.
+	RetentionDays int `yaml:"retention_days"`
+	// Protected: deletion protection must be on.
+	Protected bool `yaml:"protected"`
+}
+
 // Date is a day, written like 2026-11-22.
 type Date struct{ time.Time }
 
@@ -394,6 +520,7 @@ func (c *Config) defaults() {
 	}{
 		{&c.SLO.Pass, 15 * time.Minute}, {&c.SLO.Late, time.Hour}, {&c.SLO.Amend, 24 * time.Hour},
 		{&c.SLO.Clock, 2 * time.Minute}, {&c.SLO.Poll, 30 * time.Second}, {&c.AWS.CallTimeout, 30 * time.Second},
+		{&c.Inspection.SilentAfter, 24 * time.Hour}, {&c.Inspection.DigestAfter, 3 * time.Hour},
 	} {
 		if d.d.Duration == 0 {
 			d.d.Duration = d.v
@@ -508,6 +635,8 @@ func (c *Config) check(root *yaml.Node) error {
 	c.Evidence.check(func(field, format string, args ...any) { bad("evidence."+field, format, args...) })
 	c.checkAdequacy(bad)
 	c.checkScope(bad)
+	c.checkInspection(bad)
+	c.checkSources(bad)
 	return errors.Join(errs...)
 }
 

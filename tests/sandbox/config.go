@@ -103,7 +103,38 @@ signing:
 evidence: {bucket: %s, prefix: packets, region: %s, role_arn: %s, retain_days: 400}
 slo: {pass: 15m, late: 60m, amend: 24h, poll: 1s}
 scenarios: {dirs: [], include: ["aws/*"], exclude: []}
-`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
-		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole())
+inspection:
+  role: %s
+  organization: {management_account: %q, region: %s}
+sources:
+  - {class: cloud-management-events, owner: platform team}
+  - {class: console-sign-in, owner: identity team}
+%s`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
+		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole(),
+		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath())
+	return b.String()
+}
+
+// alertPath lists what people of this world rely on.
+func alertPath() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `alert_path:
+  event_rules:
+    - {account: %[1]q, region: %[2]s, name: %[3]s, all_management_events: true, targets: [%[4]q]}
+  topics:
+    - {arn: %[4]q, endpoints: [%[5]s]}
+  alarms:
+    - {account: %[1]q, region: %[2]s, name: %[6]s, actions: [%[4]q]}
+  metric_filters:
+    - {account: %[1]q, region: %[2]s, log_group: %[7]s, name: %[8]s, pattern: '%[9]s'}
+  log_groups:
+    - {account: %[1]q, region: %[2]s, name: %[7]s, retention_days: 365, protected: true}
+  detectors:
+`, cloud.ManagementAccount, homeRegion, cloud.AlertRule, cloud.AlertTopic, cloud.AlertEndpoint, cloud.AlertAlarm, cloud.AlertLogGroup, cloud.AlertFilter, cloud.AlertFilterPattern)
+	for _, account := range cloud.TargetAccounts() {
+		for _, region := range cloud.Regions() {
+			fmt.Fprintf(&b, "    - {account: %q, region: %s}\n", account, region)
+		}
+	}
 	return b.String()
 }

@@ -163,7 +163,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	defer closing(delivery.Close)
 
 	plane, err := cloud.New(cloud.Options{
-		Clock: now, World: world, Sink: delivery, Faults: o.faults, S3: store,
+		Clock: now, World: world, Sink: delivery, Faults: o.faults, S3: store, Delivered: delivery.Latest,
 		PublicKeys: func(region string, start, end time.Time) (out []cloud.PublicKey) {
 			for _, k := range delivery.PublicKeys(region, start, end) {
 				out = append(out, cloud.PublicKey(k))
@@ -187,10 +187,13 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	defer closing(func(ctx context.Context) error {
-		if err := server.Shutdown(ctx); err != nil {
-			return errors.Join(err, server.Close())
+		// A connection on which nothing was asked yet would be waited for five seconds.
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) == nil {
+			return nil
 		}
-		return nil
+		return server.Close()
 	})
 
 	url := "http://" + listener.Addr().String()

@@ -8,12 +8,11 @@
 //	config OLD NEW                          replace text in the configuration; OLD must be there, \n in NEW is a new line
 //	unproven FILE                           print what a summary does not prove, a line each
 //	calls                                   print the mutating calls the cloud saw, with counts
+//	root ACCOUNT/REGION SERVICE OPERATION   make a call as the root user, see rootCmd
+//	advance DURATION                        put the sandbox's clock forward
 //	leftovers                               print what canaries left in the cloud, by its own account
-//	advance TIME                            put the sandbox's clock forward
-//	root ACCOUNT                            go on with the credentials of an account's root user
-//	archive lock MODE DAYS                  give the archive's bucket another default retention
-//	archive hide TEXT N                     delete the N newest objects with TEXT in their key
-//	archive forge KEY FILE                  put a file into the archive, gzipped
+//	as ACCOUNT                              go on with the credentials of an account's root user
+//	hide TEXT N                             delete the N newest objects of the archive with TEXT in their key
 package story
 
 import (
@@ -98,9 +97,10 @@ func TestStories(t *testing.T) {
 			"canary":    canaryCmd,
 			"byhand":    byhandCmd,
 			"leftovers": leftoversCmd,
-			"advance":   advanceCmd,
-			"archive":   archiveCmd,
 			"root":      rootCmd,
+			"advance":   advanceCmd,
+			"as":        asCmd,
+			"hide":      hideCmd,
 		},
 	})
 }

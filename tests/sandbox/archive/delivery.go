@@ -129,6 +129,7 @@ type Delivery struct {
 	windowStart time.Time // of the hour that the next digests cover
 	digestTry   time.Time // not before
 	last        Status
+	latest      map[Scope]Status // of mu
 }
 
 // batch is a file to be, or something else that is to be done in the bucket at its time.
@@ -178,6 +179,7 @@ func NewDelivery(c DeliveryConfig) *Delivery {
 	d := &Delivery{
 		c: c, cancel: cancel, ended: make(chan struct{}), wake: make(chan struct{}, 1),
 		rng:    rand.New(rand.NewPCG(c.Seed, 0)),
+		latest: map[Scope]Status{},
 		chains: map[Scope]*chain{}, counted: map[string]int{}, windowStart: now,
 		keys: &keyring{from: now},
 	}
@@ -451,6 +453,7 @@ func (d *Delivery) put(ctx context.Context, b *batch, key string) error {
 	c.files = append(c.files, deliveredFile{key: key, sha256: hexSum(plain), span: b.span, at: at})
 	d.mu.Lock()
 	d.last.LatestDelivery = at
+	d.latest[b.Scope] = Status{at, d.latest[b.Scope].LatestDigest, 0}
 	d.mu.Unlock()
 	return nil
 }
@@ -591,6 +594,15 @@ func (d *Delivery) Status() Status {
 		s.Pending += len(b.records)
 	}
 	return s
+}
+
+// Latest returns when the latest log file and digest of a place were delivered,
+// zero if none was.
+func (d *Delivery) Latest(account, region string) (file, digest time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.latest[Scope{account, region}]
+	return s.LatestDelivery, s.LatestDigest
 }
 
 // encode is JSON as the services write it: "<", ">" and "&" as they are.

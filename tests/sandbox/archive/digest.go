@@ -218,6 +218,7 @@ func (d *Delivery) send(ctx context.Context, s Scope, c *chain, o Object, plain 
 		}
 		d.mu.Lock()
 		d.last.LatestDigest = at
+		d.latest[s] = Status{d.latest[s].LatestDelivery, at, 0}
 		d.mu.Unlock()
 		return nil
 	}

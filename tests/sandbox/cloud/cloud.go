@@ -51,6 +51,9 @@ type Options struct {
 	// PublicKeys answers ListPublicKeys: the keys that were valid between start
 	// and end. Nil means none.
 	PublicKeys func(region string, start, end time.Time) []PublicKey
+	// Delivered says when the organisation trail delivered its latest log file and
+	// digest from a place, zero if it never did; may be nil.
+	Delivered func(account, region string) (file, digest time.Time)
 	// World is the seed; nil means World(Clock).
 	World *Seed
 	// Real is the time of the machine, for signatures and session expiry; nil
@@ -82,6 +85,8 @@ type Cloud struct {
 func services() map[string]service {
 	return map[string]service{
 		"sts":            stsService(),
+		"sns":            snsService(),
+		"monitoring":     cloudwatchService(),
 		"iam":            iamService(),
 		"ec2":            ec2Service(),
 		"kms":            kmsService(),

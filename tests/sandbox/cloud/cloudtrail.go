@@ -15,6 +15,8 @@ func cloudtrailService() service {
 			"StopLogging":       {needs: onTrail("cloudtrail:StopLogging", "Name"), do: setLogging(false)},
 			"StartLogging":      {needs: onTrail("cloudtrail:StartLogging", "Name"), do: setLogging(true)},
 			"PutEventSelectors": {needs: onTrail("cloudtrail:PutEventSelectors", "TrailName"), do: putEventSelectors},
+			"UpdateTrail":       {needs: onTrail("cloudtrail:UpdateTrail", "Name"), do: updateTrail},
+			"DeleteTrail":       {needs: onTrail("cloudtrail:DeleteTrail", "Name"), do: deleteTrail},
 			"GetEventSelectors": {readOnly: true, needs: onTrail("cloudtrail:GetEventSelectors", "TrailName"), do: getEventSelectors},
 			"GetTrailStatus":    {readOnly: true, needs: onTrail("cloudtrail:GetTrailStatus", "Name"), do: getTrailStatus},
 			"GetTrail":          {readOnly: true, needs: onTrail("cloudtrail:GetTrail", "Name"), do: getTrail},
@@ -194,7 +196,7 @@ func getEventSelectors(k *call) (reply, error) {
 		return reply{}, err
 	}
 	body := map[string]any{"TrailARN": arn}
-	if s := k.region().Things[eventSelectors][t.Name]; s != nil {
+	if s := k.trailRegion(arn, t).Things[eventSelectors][t.Name]; s != nil {
 		maps.Copy(body, s.Attr)
 	} else { // what a trail has that nobody gave any
 		body["EventSelectors"] = []any{map[string]any{
@@ -205,11 +207,20 @@ func getEventSelectors(k *call) (reply, error) {
 }
 
 func getTrailStatus(k *call) (reply, error) {
-	_, t, err := k.trail("Name")
+	arn, t, err := k.trail("Name")
 	if err != nil {
 		return reply{}, err
 	}
 	body := map[string]any{"IsLogging": t.Logging}
+	if delivered := k.cloud.opts.Delivered; delivered != nil && strings.HasSuffix(arn, ":trail/"+TrailName) {
+		file, digest := delivered(k.Principal.Account, k.Region)
+		if !file.IsZero() {
+			body["LatestDeliveryTime"], body["LatestDeliveryAttemptTime"], body["LatestDeliveryAttemptSucceeded"] = file.Unix(), file.Format(time.RFC3339), file.Format(time.RFC3339)
+		}
+		if !digest.IsZero() {
+			body["LatestDigestDeliveryTime"] = digest.Unix()
+		}
+	}
 	if !t.Started.IsZero() {
 		body["StartLoggingTime"], body["TimeLoggingStarted"] = t.Started.Unix(), t.Started.Format(time.RFC3339)
 	}
@@ -220,12 +231,22 @@ func getTrailStatus(k *call) (reply, error) {
 }
 
 func (t *Trail) body(arn string) map[string]any {
-	return map[string]any{
+	body := map[string]any{
 		"Name": t.Name, "TrailARN": arn, "S3BucketName": t.Bucket, "HomeRegion": t.Home,
-		"IsMultiRegionTrail": t.MultiRegion, "IncludeGlobalServiceEvents": t.MultiRegion,
+		"IsMultiRegionTrail": t.MultiRegion, "IncludeGlobalServiceEvents": t.MultiRegion && !t.NoGlobalEvents,
 		"IsOrganizationTrail": t.Organization, "LogFileValidationEnabled": t.Validation,
 		"HasCustomEventSelectors": t.CustomSelectors, "HasInsightSelectors": false,
 	}
+	if t.Prefix != "" {
+		body["S3KeyPrefix"] = t.Prefix
+	}
+	if t.LogGroup != "" {
+		body["CloudWatchLogsLogGroupArn"] = t.LogGroup
+	}
+	if t.Key != "" {
+		body["KmsKeyId"] = t.Key
+	}
+	return body
 }
 
 func getTrail(k *call) (reply, error) {
@@ -279,4 +300,49 @@ func listPublicKeys(k *call) (reply, error) {
 		}
 	}
 	return reply{body: map[string]any{"PublicKeyList": list}}, nil
+}
+
+// trailRegion is the account's region that a trail is kept in.
+func (k *call) trailRegion(arn string, t *Trail) *Region {
+	if f := strings.Split(arn, ":"); len(f) > 4 {
+		if a := k.cloud.world.Accounts[f[4]]; a != nil && a.Regions[t.Home] != nil {
+			return a.Regions[t.Home]
+		}
+	}
+	return k.region()
+}
+
+// updateTrail changes what the trail says of itself. The sandbox goes on
+// delivering as it began: where to, is not decided here.
+func updateTrail(k *call) (reply, error) {
+	arn, t, err := k.ownTrail("Name")
+	if err != nil {
+		return reply{}, err
+	}
+	for param, at := range map[string]*string{"S3BucketName": &t.Bucket, "S3KeyPrefix": &t.Prefix, "KmsKeyId": &t.Key} {
+		if v, given := k.Params[param].(string); given {
+			*at = v
+		}
+	}
+	for param, at := range map[string]*bool{"EnableLogFileValidation": &t.Validation, "IsMultiRegionTrail": &t.MultiRegion, "IsOrganizationTrail": &t.Organization} {
+		if v, given := k.Params[param].(bool); given {
+			*at = v
+		}
+	}
+	if v, given := k.Params["IncludeGlobalServiceEvents"].(bool); given {
+		t.NoGlobalEvents = !v
+	}
+	body := t.body(arn)
+	elements, _ := lowerNames(body).(map[string]any)
+	return reply{body: body, elements: elements}, nil
+}
+
+func deleteTrail(k *call) (reply, error) {
+	_, t, err := k.ownTrail("Name")
+	if err != nil {
+		return reply{}, err
+	}
+	delete(k.region().Trails, t.Name)
+	delete(k.region().Things[eventSelectors], t.Name)
+	return reply{}, nil
 }

@@ -21,6 +21,9 @@ func eventsService() service {
 			"DisableRule":         {needs: onEventRule("events:DisableRule"), do: setRule("DISABLED")},
 			"EnableRule":          {needs: onEventRule("events:EnableRule"), do: setRule("ENABLED")},
 			"DescribeRule":        {readOnly: true, needs: onEventRule("events:DescribeRule"), do: describeRule},
+			"PutTargets":          {needs: onTargets("events:PutTargets"), do: putTargets},
+			"RemoveTargets":       {needs: onTargets("events:RemoveTargets"), do: removeTargets},
+			"ListTargetsByRule":   {readOnly: true, needs: onTargets("events:ListTargetsByRule"), do: listTargets},
 			"ListRules":           {readOnly: true, needs: anyOf("events:ListRules"), do: listRules},
 			"ListTagsForResource": {readOnly: true, needs: onRuleARN, do: listRuleTags},
 		},
@@ -43,6 +46,8 @@ const (
 	// eventRules are the rules of the default bus, by name. There are no others.
 	eventRules = "event rule"
 	lockedRule = "auditcanary-locked"
+	// ruleTargets are the targets of a rule, by its name.
+	ruleTargets = "event rule targets"
 )
 
 func ruleARN(account, region, name string) string {
@@ -151,6 +156,9 @@ func deleteRule(k *call) (reply, error) {
 	if err := k.defaultBus(); err != nil {
 		return reply{}, err
 	}
+	if k.region().Things[ruleTargets][k.str("Name")] != nil {
+		return reply{}, fail(400, "ValidationException", "Rule can't be deleted since it has targets.")
+	}
 	delete(k.region().Things[eventRules], k.str("Name"))
 	return reply{}, nil
 }
@@ -208,4 +216,78 @@ func listRuleTags(k *call) (reply, error) {
 		}
 	}
 	return reply{}, fail(400, "ResourceNotFoundException", "Rule %s does not exist.", k.str("ResourceARN"))
+}
+
+// onTargets: these calls name the rule Rule.
+func onTargets(action string) func(*call) []need {
+	return func(k *call) []need {
+		return []need{{action: action, resource: ruleARN(k.Principal.Account, k.Region, k.str("Rule")), context: policy.Context{"events:creatoraccount": {k.Principal.Account}}}}
+	}
+}
+
+// targets of the rule that a call names.
+func (k *call) targets() (rule string, list []any, err error) {
+	rule = k.str("Rule")
+	if err := k.defaultBus(); err != nil {
+		return "", nil, err
+	}
+	if k.region().Things[eventRules][rule] == nil {
+		return "", nil, fail(400, "ResourceNotFoundException", "Rule %s does not exist on EventBus default.", rule)
+	}
+	if t := k.region().Things[ruleTargets][rule]; t != nil {
+		list, _ = t.Attr["targets"].([]any)
+	}
+	return rule, list, nil
+}
+
+func (k *call) keepTargets(rule string, list []any) reply {
+	if len(list) == 0 {
+		delete(k.region().Things[ruleTargets], rule)
+	} else {
+		k.region().Put(ruleTargets, &Thing{ID: rule, Attr: map[string]any{"targets": list}})
+	}
+	body := map[string]any{"FailedEntryCount": 0, "FailedEntries": []any{}}
+	return reply{body: body, elements: map[string]any{"failedEntryCount": 0, "failedEntries": []any{}}}
+}
+
+func putTargets(k *call) (reply, error) {
+	rule, list, err := k.targets()
+	if err != nil {
+		return reply{}, err
+	}
+	for _, t := range k.list("Targets") {
+		if field(t, "Id") == "" || field(t, "Arn") == "" {
+			return reply{}, fail(400, "ValidationException", "A target has an Id and an Arn")
+		}
+		list = append(without(list, field(t, "Id")), t)
+	}
+	return k.keepTargets(rule, list), nil
+}
+
+func removeTargets(k *call) (reply, error) {
+	rule, list, err := k.targets()
+	if err != nil {
+		return reply{}, err
+	}
+	for _, id := range k.list("Ids") {
+		s, _ := id.(string)
+		list = without(list, s)
+	}
+	return k.keepTargets(rule, list), nil
+}
+
+// without is the targets but one.
+func without(list []any, id string) []any {
+	return slices.DeleteFunc(slices.Clone(list), func(t any) bool { return field(t, "Id") == id })
+}
+
+func listTargets(k *call) (reply, error) {
+	_, list, err := k.targets()
+	if err != nil {
+		return reply{}, err
+	}
+	if list == nil {
+		list = []any{}
+	}
+	return reply{body: map[string]any{"Targets": list}}, nil
 }

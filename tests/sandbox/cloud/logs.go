@@ -20,13 +20,14 @@ func logsService() service {
 	return service{
 		source: "logs.amazonaws.com", wire: json11{}, apiVersion: "20140328",
 		ops: map[string]operation{
-			"CreateLogGroup":      {needs: newLogGroup, do: createLogGroup, params: asSent},
-			"DeleteLogGroup":      op("DeleteLogGroup", deleteLogGroup),
-			"PutRetentionPolicy":  op("PutRetentionPolicy", putRetentionPolicy),
-			"PutMetricFilter":     op("PutMetricFilter", putMetricFilter),
-			"DeleteMetricFilter":  op("DeleteMetricFilter", deleteMetricFilter),
-			"DescribeLogGroups":   {readOnly: true, needs: anyOf("logs:DescribeLogGroups"), do: describeLogGroups, params: asSent},
-			"ListTagsForResource": {readOnly: true, needs: onLogGroupTags, do: listLogGroupTags, params: asSent},
+			"CreateLogGroup":        {needs: newLogGroup, do: createLogGroup, params: asSent},
+			"DeleteLogGroup":        op("DeleteLogGroup", deleteLogGroup),
+			"PutRetentionPolicy":    op("PutRetentionPolicy", putRetentionPolicy),
+			"PutMetricFilter":       op("PutMetricFilter", putMetricFilter),
+			"DeleteMetricFilter":    op("DeleteMetricFilter", deleteMetricFilter),
+			"DescribeMetricFilters": {readOnly: true, needs: onLogGroup("logs:DescribeMetricFilters"), do: describeMetricFilters, params: asSent},
+			"DescribeLogGroups":     {readOnly: true, needs: anyOf("logs:DescribeLogGroups"), do: describeLogGroups, params: asSent},
+			"ListTagsForResource":   {readOnly: true, needs: onLogGroupTags, do: listLogGroupTags, params: asSent},
 		},
 		seed: func(w *Seed, account, region string) {
 			r := w.Accounts[account].Regions[region]
@@ -222,6 +223,7 @@ func describeLogGroups(k *call) (reply, error) {
 			"logGroupName": name, "arn": g.ARN + ":*", "logGroupArn": g.ARN, "creationTime": k.Time.UnixMilli(),
 			"metricFilterCount": filters, "storedBytes": 0, "logGroupClass": "STANDARD",
 		}
+		one["deletionProtectionEnabled"] = g.Attr["deletionProtectionEnabled"] == true
 		if days := g.Attr["retentionInDays"]; days != nil { // without one, events are kept for ever
 			one["retentionInDays"] = days
 		}
@@ -255,4 +257,29 @@ func listLogGroupTags(k *call) (reply, error) {
 		}
 	}
 	return reply{}, fail(400, "ResourceNotFoundException", "The specified resource does not exist.")
+}
+
+func describeMetricFilters(k *call) (reply, error) {
+	g, err := k.knownLogGroup()
+	if err != nil {
+		return reply{}, err
+	}
+	size, err := k.integer("limit", 50)
+	if err != nil || size < 1 || size > 50 {
+		return reply{}, fail(400, "InvalidParameterException", "1 validation error detected: Value at 'limit' failed to satisfy constraint: Member must have value less than or equal to 50")
+	}
+	all := k.region().Things[metricFilters]
+	prefix, token := g.ID+":"+k.str("filterNamePrefix"), k.str("nextToken")
+	names, next := namesPage(slices.Sorted(maps.Keys(all)), prefix, token, size)
+	list := []any{}
+	for _, id := range names {
+		one := maps.Clone(all[id].Attr)
+		one["filterName"], one["logGroupName"], one["creationTime"] = strings.TrimPrefix(id, g.ID+":"), g.ID, k.Time.UnixMilli()
+		list = append(list, one)
+	}
+	body := map[string]any{"metricFilters": list}
+	if next != "" {
+		body["nextToken"] = next
+	}
+	return reply{body: body}, nil
 }

@@ -21,6 +21,7 @@ func organizationsService() service {
 			"CreatePolicy":         {needs: createPolicyNeeds, do: managed(createControlPolicy)},
 			"DeletePolicy":         {needs: onControlPolicy("organizations:DeletePolicy", "PolicyId"), do: managed(deleteControlPolicy)},
 			"ListPolicies":         {readOnly: true, needs: listPoliciesNeeds, do: managed(listControlPolicies)},
+			"ListAccounts":         {readOnly: true, needs: anyOf("organizations:ListAccounts"), do: managed(listAccounts)},
 			"ListTagsForResource":  {readOnly: true, needs: onControlPolicy("organizations:ListTagsForResource", "ResourceId"), do: managed(listPolicyTags)},
 		},
 	}
@@ -158,4 +159,30 @@ func listPolicyTags(k *call) (reply, error) {
 		list = append(list, map[string]any{"Key": key, "Value": p.Tags[key]})
 	}
 	return reply{body: map[string]any{"Tags": list}}, nil
+}
+
+// listAccounts pages by at most 20, as the service does.
+func listAccounts(k *call) (reply, error) {
+	size, err := k.integer("MaxResults", 20)
+	if err != nil || size < 1 || size > 20 {
+		return reply{}, fail(400, "InvalidInputException", "You specified an invalid value for MaxResults.")
+	}
+	w, list := k.cloud.world, []any{}
+	these, next := page(slices.Sorted(maps.Keys(w.Accounts)), k.str("NextToken"), size)
+	for _, id := range these {
+		list = append(list, map[string]any{
+			"Id": id, "Arn": "arn:aws:organizations::" + w.Management + ":account/" + w.Organization + "/" + id, "Name": accountNames[id],
+			"Email": "root+" + id + "@example.com", "Status": "ACTIVE", "State": "ACTIVE", "JoinedMethod": "CREATED", "JoinedTimestamp": 1735689600,
+		})
+	}
+	body := map[string]any{"Accounts": list}
+	if next != "" {
+		body["NextToken"] = next
+	}
+	return reply{body: body}, nil
+}
+
+// accountNames of the world's accounts.
+var accountNames = map[string]string{
+	ManagementAccount: "management", ArchiveAccount: "log archive", ToolAccount: "security", "111122223333": "production", "444455556666": "staging",
 }

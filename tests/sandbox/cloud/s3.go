@@ -60,6 +60,15 @@ func s3Service() service {
 			"GetBucketLifecycleConfiguration": setting(operation{readOnly: true, needs: onS3("s3:GetLifecycleConfiguration", bucketARN), do: getSetting(lifecycle,
 				"NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")}, "GetBucketLifecycle"),
 
+			"PutBucketEncryption": setting(operation{needs: onS3("s3:PutEncryptionConfiguration", bucketARN), do: putSetting(encryption, checkNamed("ServerSideEncryptionConfiguration"))}, ""),
+			"GetBucketEncryption": setting(operation{readOnly: true, needs: onS3("s3:GetEncryptionConfiguration", bucketARN), do: getEncryption}, ""),
+
+			"PutBucketReplication": setting(operation{needs: onS3("s3:PutReplicationConfiguration", bucketARN), do: putSetting(replication, checkNamed("ReplicationConfiguration"))}, ""),
+			"GetBucketReplication": setting(operation{readOnly: true, needs: onS3("s3:GetReplicationConfiguration", bucketARN), do: getSetting(replication,
+				"ReplicationConfigurationNotFoundError", "The replication configuration was not found")}, ""),
+
+			"GetBucketPolicyStatus": setting(operation{readOnly: true, needs: onS3("s3:GetBucketPolicyStatus", bucketARN), do: getPolicyStatus}, ""),
+
 			"GetBucketVersioning":        manage(forward("s3:GetBucketVersioning", bucketARN), ""),
 			"PutBucketVersioning":        manage(write(forward("s3:PutBucketVersioning", bucketARN)), ""),
 			"GetObjectLockConfiguration": manage(forward("s3:GetBucketObjectLockConfiguration", bucketARN), "GetBucketObjectLockConfiguration"),
@@ -107,6 +116,9 @@ var s3Routes = []s3Route{
 	{"GET", false, "policy", "GetBucketPolicy"}, {"PUT", false, "policy", "PutBucketPolicy"}, {"DELETE", false, "policy", "DeleteBucketPolicy"},
 	{"GET", false, "publicAccessBlock", "GetPublicAccessBlock"}, {"PUT", false, "publicAccessBlock", "PutPublicAccessBlock"}, {"DELETE", false, "publicAccessBlock", "DeletePublicAccessBlock"},
 	{"GET", false, "lifecycle", "GetBucketLifecycleConfiguration"}, {"PUT", false, "lifecycle", "PutBucketLifecycleConfiguration"}, {"DELETE", false, "lifecycle", "DeleteBucketLifecycle"},
+	{"GET", false, "encryption", "GetBucketEncryption"}, {"PUT", false, "encryption", "PutBucketEncryption"},
+	{"GET", false, "replication", "GetBucketReplication"}, {"PUT", false, "replication", "PutBucketReplication"},
+	{"GET", false, "policyStatus", "GetBucketPolicyStatus"},
 	{"GET", false, "location", "GetBucketLocation"},
 	{"GET", false, "versioning", "GetBucketVersioning"}, {"PUT", false, "versioning", "PutBucketVersioning"},
 	{"GET", false, "object-lock", "GetObjectLockConfiguration"}, {"PUT", false, "object-lock", "PutObjectLockConfiguration"},
@@ -162,7 +174,7 @@ func (restXML) decode(k *call) (string, map[string]any, error) {
 			}
 		}
 		switch route.op {
-		case "PutBucketPolicy", "PutPublicAccessBlock", "PutBucketLifecycleConfiguration":
+		case "PutBucketPolicy", "PutPublicAccessBlock", "PutBucketLifecycleConfiguration", "PutBucketEncryption", "PutBucketReplication":
 			if k.body == nil {
 				return "", nil, fail(400, "InvalidRequest", "the payload of %s must be signed", route.op)
 			}
@@ -356,7 +368,7 @@ func s3Params(k *call) any {
 		if json.Unmarshal(k.body, &doc) == nil {
 			out["bucketPolicy"] = doc
 		}
-	case "PutPublicAccessBlock", "PutBucketLifecycleConfiguration":
+	case "PutPublicAccessBlock", "PutBucketLifecycleConfiguration", "PutBucketEncryption", "PutBucketReplication":
 		if name, doc, err := xmlDocument(k.body); err == nil {
 			out[name] = doc
 		}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud/policy"
 )
 
 // Kinds under which a region keeps its buckets' settings, by the bucket's name: the
@@ -17,6 +19,8 @@ import (
 const (
 	publicAccess = "s3 public access block"
 	lifecycle    = "s3 lifecycle"
+	encryption   = "s3 encryption"
+	replication  = "s3 replication"
 )
 
 const s3Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -224,4 +228,49 @@ func settingElements(members map[string]any) []el {
 		}
 	}
 	return out
+}
+
+// checkNamed takes a document of that name, whatever it says.
+func checkNamed(want string) func(string, any) error {
+	return func(name string, doc any) error {
+		if _, isMap := doc.(map[string]any); name != want || !isMap {
+			return errors.New("it is no " + want)
+		}
+		return nil
+	}
+}
+
+// getEncryption: what nobody set is encrypted with S3's own keys.
+func getEncryption(k *call) (reply, error) {
+	b, r, err := k.settings()
+	if err != nil {
+		return reply{}, err
+	}
+	if r.Things[encryption][b.Name] != nil {
+		return getSetting(encryption, "", "")(k)
+	}
+	var out bytes.Buffer
+	out.WriteString(xml.Header)
+	node(fmt.Sprintf("ServerSideEncryptionConfiguration xmlns=%q", s3Namespace), node("Rule",
+		node("ApplyServerSideEncryptionByDefault", leaf("SSEAlgorithm", "AES256")), leaf("BucketKeyEnabled", false))).write(&out)
+	return k.s3Reply(b, 200, out.Bytes()), nil
+}
+
+// getPolicyStatus: public is a policy that allows everybody anything, under no
+// condition. (AWS counts some conditions as none; here any is one.)
+func getPolicyStatus(k *call) (reply, error) {
+	b, err := k.bucket()
+	if err != nil {
+		return reply{}, err
+	}
+	if b.Policy == "" {
+		return reply{}, fail(404, "NoSuchBucketPolicy", "The bucket policy does not exist")
+	}
+	public := slices.ContainsFunc(b.policy.Statements, func(s policy.Statement) bool {
+		return s.Allow && slices.Contains(s.Principals, "*") && !s.Conditional()
+	})
+	var out bytes.Buffer
+	out.WriteString(xml.Header)
+	node(fmt.Sprintf("PolicyStatus xmlns=%q", s3Namespace), leaf("IsPublic", strings.ToUpper(fmt.Sprint(public)))).write(&out)
+	return k.s3Reply(b, 200, out.Bytes()), nil
 }

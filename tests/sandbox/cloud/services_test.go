@@ -165,7 +165,7 @@ func TestListRolesPages(t *testing.T) {
 			names = append(names, *r.RoleName)
 		}
 	}
-	if n != 4 || len(names) != 8 || !slices.Contains(names, "auditcanary-injector") || slices.Contains(names, "auditcanary-break-glass") {
+	if n != 5 || len(names) != 9 || !slices.Contains(names, "auditcanary-injector") || slices.Contains(names, "auditcanary-break-glass") {
 		t.Errorf("%d pages: %v", n, names)
 	}
 }

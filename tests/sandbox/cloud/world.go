@@ -149,6 +149,10 @@ type Trail struct {
 	Logging                               bool
 	Started, Stopped                      time.Time
 	CustomSelectors                       bool
+	// Prefix in the bucket, ARNs of the key and the log group, "" = none.
+	Prefix, Key, LogGroup string
+	// NoGlobalEvents: the services without a region are left out.
+	NoGlobalEvents bool
 }
 
 // Bucket is what the control plane knows of an S3 bucket.
@@ -190,12 +194,15 @@ func World(clock Clock) *Seed {
 			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, Things: map[string]map[string]*Thing{}}
 		}
 		w.Accounts[id] = a
+		w.role(id, Role{Path: "/auditcanary/", Name: "auditcanary-inspector", Trust: trustInspection, Created: now, Tags: map[string]string{"auditcanary": "fixture"}}, inspectorPolicy)
 	}
 
 	w.Accounts[ManagementAccount].Regions["us-east-1"].Trails[TrailName] = &Trail{
 		Name: TrailName, Bucket: ArchiveBucket, Home: "us-east-1",
 		MultiRegion: true, Organization: true, Validation: true, Logging: true, Started: now,
 	}
+	seedAlertPath(w)
+	seedArchiveKey(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
 	w.bucket(EvidenceBucket, ToolAccount, "us-east-1", "")
@@ -251,7 +258,7 @@ const archivePolicy = `{"Version":"2012-10-17","Statement":[
  {"Sid":"ManagementReads","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::100000000001:root"},
   "Action":["s3:GetBucketLocation","s3:ListBucket","s3:GetObject"],"Resource":["arn:aws:s3:::org-trail-archive","arn:aws:s3:::org-trail-archive/*"]}]}`
 
-// The injector and the reader trust the runner, under the tool's session names only.
+// The injector, the reader and the inspectors trust the runner, under the tool's session names only.
 const trustRunner = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:user/auditcanary-runner"},"Action":"sts:AssumeRole",
   "Condition":{"StringLike":{"sts:RoleSessionName":"auditcanary*"}}},
@@ -499,7 +506,7 @@ func things(w *Seed) map[string]string {
 				put(a.ID, name, "kms key", k.ID, map[string]any{"enabled": k.Enabled})
 			}
 			for _, t := range region.Trails {
-				put(a.ID, name, "trail", t.Name, map[string]any{"logging": t.Logging})
+				put(a.ID, name, "trail", t.Name, map[string]any{"logging": t.Logging, "bucket": t.Bucket, "prefix": t.Prefix, "validation": t.Validation, "regions": t.MultiRegion})
 			}
 		}
 	}

@@ -41,6 +41,9 @@ type Statement struct {
 	unsupported string
 }
 
+// Conditional reports whether a statement holds under conditions only.
+func (s Statement) Conditional() bool { return len(s.conditions) > 0 || s.unsupported != "" }
+
 // MaxSize bounds what Parse reads; the largest AWS policy (a bucket's) has 20 KB.
 const MaxSize = 20 << 10
 

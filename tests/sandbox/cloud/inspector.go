@@ -1,0 +1,23 @@
+package cloud
+
+import "strings"
+
+// InspectorRole is the path and name of the role that may read the settings of
+// any account of the organisation.
+const InspectorRole = "auditcanary/auditcanary-inspector"
+
+// It trusts the runner like the others, under a source identity of its own: an
+// inspection is no canary's call.
+var trustInspection = strings.Replace(trustRunner, `"sts:SourceIdentity":"auditcanary"`, `"sts:SourceIdentity":"auditcanary-inspector"`, 1)
+
+// What the inspector may do, in every account alike: look at settings. Nothing
+// here changes anything, and nothing reads what is in an object, a log or a secret.
+const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
+ {"Sid":"Organization","Effect":"Allow","Action":["organizations:ListAccounts","organizations:DescribeOrganization"],"Resource":"*"},
+ {"Sid":"Trails","Effect":"Allow","Action":["cloudtrail:DescribeTrails","cloudtrail:GetTrail","cloudtrail:GetTrailStatus","cloudtrail:GetEventSelectors"],"Resource":"*"},
+ {"Sid":"Archive","Effect":"Allow","Action":["s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration","s3:GetReplicationConfiguration",
+  "s3:GetEncryptionConfiguration","s3:GetBucketPolicyStatus"],"Resource":"*"},
+ {"Sid":"Keys","Effect":"Allow","Action":"kms:DescribeKey","Resource":"*"},
+ {"Sid":"AlertPath","Effect":"Allow","Action":["events:DescribeRule","events:ListTargetsByRule","sns:ListSubscriptionsByTopic","sns:GetSubscriptionAttributes",
+  "cloudwatch:DescribeAlarms","cloudwatch:ListAlarmMuteRules","logs:DescribeLogGroups","logs:DescribeMetricFilters",
+  "guardduty:ListDetectors","guardduty:GetDetector","guardduty:ListFilters","guardduty:GetFilter"],"Resource":"*"}]}`
