@@ -53,7 +53,7 @@ func TestAPacketMayBeSignedWithAnotherKey(t *testing.T) {
 // TestItCanBeCheckedByHand runs the commands of README.txt, on packets signed with
 // either kind of key, and on packets that were changed.
 func TestItCanBeCheckedByHand(t *testing.T) {
-	for _, tool := range []string{"openssl", "sha256sum", "sed", "base64", "sh"} {
+	for _, tool := range []string{"openssl", "sha256sum", "sed", "base64", "basenc", "gunzip", "sh"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip("no ", tool, " here")
 		}
@@ -68,6 +68,8 @@ func TestItCanBeCheckedByHand(t *testing.T) {
 	}
 	b := newMemoryBook(t)
 	b.addRun(t, 2, true, testScenario)
+	unsealed := newMemoryBook(t)
+	unsealed.addRun(t, 1, false, testScenario)
 	ed, ec := b.options(t), b.options(t)
 	ec.Signer = ecdsaSigner{key}
 	good := unpack(t, mustBuild(t, b, ed))
@@ -78,7 +80,7 @@ func TestItCanBeCheckedByHand(t *testing.T) {
 		}
 		return f.with(name, []byte(data))
 	}
-	all := []string{"files", "manifest", "signature", "checkpoint"}
+	all := []string{"files", "manifest", "signature", "checkpoint", "digest"}
 	for _, tc := range []struct {
 		name  string
 		files files
@@ -86,12 +88,16 @@ func TestItCanBeCheckedByHand(t *testing.T) {
 	}{
 		{"Ed25519", good, all},
 		{"ECDSA", unpack(t, mustBuild(t, b, ec)), all},
-		{"a verdict changed", change(good, verdictsFile, "pass", "late"), []string{"manifest", "signature", "checkpoint"}},
-		{"the manifest changed", change(good, manifestFile, "v1.2.3", "v1.2.4"), []string{"signature", "checkpoint"}},
-		{"the checkpoint changed", change(good, checkpointFile, testOrigin, "ledger.example/another"), []string{"manifest", "signature"}},
-		{"the signature changed", change(good, envelopeFile, `"sig":"`, `"sig":"AAAA`), []string{"files", "manifest", "checkpoint"}},
-		{"sums that are another's", good.with(sumsFile, sumsOf([]File{{readmeFile, 1, hashOf(readme)}}, good.get(manifestFile))), []string{"manifest", "signature", "checkpoint"}},
-		{"a sum too many", good.with(sumsFile, append(slices.Clone(good.get(sumsFile)), (hashOf("")+"  keys/more\n")...)), []string{"manifest", "signature", "checkpoint"}},
+		{"a verdict changed", change(good, verdictsFile, "pass", "late"), []string{"manifest", "signature", "checkpoint", "digest"}},
+		{"the manifest changed", change(good, manifestFile, "v1.2.3", "v1.2.4"), []string{"signature", "checkpoint", "digest"}},
+		{"the checkpoint changed", change(good, checkpointFile, testOrigin, "ledger.example/another"), []string{"manifest", "signature", "digest"}},
+		{"the signature changed", change(good, envelopeFile, `"sig":"`, `"sig":"AAAA`), []string{"files", "manifest", "checkpoint", "digest"}},
+		{"the digest's signature changed", change(good, leavesFile, `","signature":"`, `","signature":"00`), []string{"manifest", "signature", "checkpoint"}},
+		{"the time that was signed changed", change(good, leavesFile, `T10:00:00Z","sha256"`, `T10:00:01Z","sha256"`), []string{"manifest", "signature", "checkpoint"}},
+		{"the object's hash changed", change(good, leavesFile, `"kept":{"step":"disable","at":{"store":"central","bucket":"archive","key":"AWSLogs/1`, `"kept":{"step":"disable","at":{"store":"central","bucket":"archive","key":"AWSLogs/2`), []string{"manifest", "signature", "checkpoint"}},
+		{"a record that no digest names", unpack(t, mustBuild(t, unsealed, unsealed.options(t))), []string{"files", "manifest", "signature", "checkpoint"}},
+		{"sums that are another's", good.with(sumsFile, sumsOf([]File{{readmeFile, 1, hashOf(readme)}}, good.get(manifestFile))), []string{"manifest", "signature", "checkpoint", "digest"}},
+		{"a sum too many", good.with(sumsFile, append(slices.Clone(good.get(sumsFile)), (hashOf("")+"  keys/more\n")...)), []string{"manifest", "signature", "checkpoint", "digest"}},
 	} {
 		dir := t.TempDir()
 		for _, f := range tc.files {

@@ -13,7 +13,7 @@ With the program:   auditcanary verify packet.zip --key KEY
 (KEY is the ledger's verifier key, which you must have from somebody you trust and
 not from this packet. Nothing else is needed, no network either.)
 
-By hand: unpack it into an empty folder and run there, with sed, base64, sha256sum
+By hand: unpack it into an empty folder and run there, with the usual GNU tools
 and openssl 3, what follows. Each must print OK.
 
 1. The files are those of SHA256SUMS, SHA256SUMS is that of the manifest, and the
@@ -75,10 +75,33 @@ sighted: a record as it was found, its exact bytes in base64, and where it stood
 kept, blob, public_key: the provider's signed digest that names the record's object.
 verdict: what follows; the last one of a canary counts.
 
-To see one record:     grep '"type":"sighted"' ledger/leaves.jsonl | grep CANARY |
-                         sed -n '1s/.*"raw":"\([^"]*\)".*/\1/p' | base64 -d
-To see one digest:     grep '"type":"blob"' ledger/leaves.jsonl | grep SHA256 |
-                         sed -n '1s/.*"data":"\([^"]*\)".*/\1/p' | base64 -d | gunzip
+7. The provider signed for one record: the digest that names the record's object is
+kept with its RSA signature and public key (in PKCS #1), in the entries of types kept,
+blob and public_key. CANARY=ID chooses a canary, otherwise it is the first that is sealed.
+--8<--
+kept=$(grep '"type":"kept"' ledger/leaves.jsonl | grep '"digest":{' | grep "\"canary\":\"${CANARY:-}" | sed -n 1p)
+if [ -n "$kept" ]; then
+  link=$(printf '%s' "$kept" | sed 's/.*"digest":{\([^}]*\)}.*/\1/')
+  field() { printf '%s' "$link" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
+  file=$(printf '%s' "$kept" | sed 's/.*"kept":{"step":"[^"]*","at":{[^}]*"key":"\([^"]*\)".*/\1/')
+  sum=$(printf '%s' "$kept" | sed 's/.*"object_sha256":"\([^"]*\)".*/\1/')
+  previous=$(field previous_signature)
+  d=$(mktemp -d)
+  grep '"type":"blob"' ledger/leaves.jsonl | grep "\"sha256\":\"$(field sha256)\"" | sed 's/.*"data":"\([^"]*\)".*/\1/' |
+    while read -r part; do printf '%s' "$part" | base64 -d; done | gunzip > "$d/digest"
+  printf '%s\n%s/%s\n%s\n%s' "$(field end)" "$(field bucket)" "$(field key)" "$(sha256sum "$d/digest" | cut -c1-64)" "${previous:-null}" > "$d/signed"
+  field signature | tr a-f A-F | basenc --base16 -d > "$d/signature"
+  grep '"type":"public_key"' ledger/leaves.jsonl | grep "\"fingerprint\":\"$(field fingerprint)\"" | sed -n '1s/.*"der":"\([^"]*\)".*/\1/p' | base64 -d > "$d/key"
+  openssl rsa -RSAPublicKey_in -inform DER -in "$d/key" -pubout -out "$d/key.pem" 2> /dev/null
+  tr '{' '\n' < "$d/digest" | grep -F "\"$file\"" | grep -q "\"$sum\"" &&
+    openssl dgst -sha256 -verify "$d/key.pem" -signature "$d/signature" "$d/signed" > /dev/null && echo OK digest
+  rm -r "$d"
+fi
+-->8--
+That the key is the provider's: aws cloudtrail list-public-keys names its fingerprint.
+
+To see a record itself: grep '"type":"sighted"' ledger/leaves.jsonl | grep CANARY |
+  sed -n '1s/.*"raw":"\([^"]*\)".*/\1/p' | base64 -d
 
 What cannot be proven by any packet: that the ledger's owner did not keep a second
 ledger beside this one. Keep the checkpoints of earlier packets: each later packet
