@@ -335,8 +335,11 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 			s.drop.set(i)
 		}
 	}
-	if len(in) == 0 {
-		return nil, fmt.Errorf("%w: %d canaries of other controls were planned in that period", ErrEmpty, len(out))
+	switch {
+	case len(in) == 0 && len(out) == 0:
+		return nil, fmt.Errorf("%w: none was planned in that period", ErrEmpty)
+	case len(in) == 0:
+		return nil, fmt.Errorf("%w: the %d that were planned in that period are of other controls", ErrEmpty, len(out))
 	}
 	return s, nil
 }

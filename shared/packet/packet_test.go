@@ -612,7 +612,7 @@ func TestAPeriodIsWhole(t *testing.T) {
 		t.Errorf("does not say what a control leaves open:\n%s", said)
 	}
 	o.Control = "nist/*"
-	if _, err := Build(t.Context(), io.Discard, b.log, o); err == nil || !strings.Contains(err.Error(), "6 canaries of other controls") {
+	if _, err := Build(t.Context(), io.Discard, b.log, o); err == nil || !strings.Contains(err.Error(), "the 6 that were planned in that period are of other controls") {
 		t.Errorf("no canary of the control: %v", err)
 	}
 	o.Control = "[" // no pattern
