@@ -20,6 +20,7 @@ type custody struct {
 	keys  []trail.PublicKey
 	blobs map[string]*blob // by SHA-256
 	bytes int64            // in blobs
+	limit int64            // of bytes
 	// verdicts of seals that were checked: "" is sound. Many records stand in one file.
 	checked map[key]string
 	// sealed are records whose seal is verified and whose object has the very hash.
@@ -38,11 +39,11 @@ const (
 	// maxBlobs is how many bytes of digests, compressed, are held at once.
 	maxBlobs = 256 << 20
 	// maxDigest bounds one digest, inflated.
-	maxDigest = 64 << 20
+	maxDigest = trail.MaxDigest
 )
 
 func newCustody() *custody {
-	return &custody{blobs: map[string]*blob{}, checked: map[key]string{}, sealed: map[key]bool{}}
+	return &custody{limit: maxBlobs, blobs: map[string]*blob{}, checked: map[key]string{}, sealed: map[key]bool{}}
 }
 
 func (c *custody) addBlob(b run.Blob) error {
@@ -58,8 +59,8 @@ func (c *custody) addBlob(b run.Blob) error {
 		return fmt.Errorf("part %d of %d of %.64s follows part %d of %d", b.Part, b.Parts, b.SHA256, have.parts, have.of)
 	}
 	have.parts++
-	if c.bytes+int64(len(b.Data)) > maxBlobs {
-		have.lost = fmt.Sprintf("the digests of the packet have more than %d bytes, and this program holds no more at once", maxBlobs)
+	if c.bytes+int64(len(b.Data)) > c.limit {
+		have.lost = fmt.Sprintf("the digests of the packet have more than %d bytes, and this program holds no more at once", c.limit)
 		have.packed = nil
 		return nil
 	}

@@ -196,8 +196,8 @@ type state struct {
 	problem  func(name string, leaf int64, format string, args ...any)
 	// custody, when set, verifies how records are sealed.
 	custody *custody
-	// unheld counts seals that could not be verified for want of memory.
-	unheld int
+	// unheld are records whose seals could not be verified for want of memory.
+	unheld map[key]bool
 }
 
 type runFold struct {
@@ -254,7 +254,7 @@ func newState(problem func(name string, leaf int64, format string, args ...any))
 	return &state{
 		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, evidence: map[key]bool{}, problem: problem,
+		shared: map[string]string{}, unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
 	}
 }
 
@@ -305,9 +305,10 @@ func (s *state) apply(leaf int64, e entry) {
 	case e.Type == "sighted" && e.Sighted != nil:
 		s.sight(leaf, e)
 	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
+		s.evidence[keyOf("kept", e.Canary, e.Kept.Step, e.Kept.At.Key, e.Kept.At.VersionID)] = true
 		err := s.custody.keep(e.Canary, *e.Kept)
 		if errors.Is(err, errNotHeld) {
-			s.unheld++
+			s.unheld[sealKey(e.Canary, e.Kept.Step, e.Kept.At)] = true
 		} else if err != nil {
 			s.problem(BadCustody, leaf, "%v", err)
 		}
@@ -404,7 +405,10 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 		if !s.evidence[keyOf("receipt", e.Canary, rec.Step, rec.RequestID)] {
 			s.problem(MissingEvidence, leaf, "the verdict of %s takes the record of request %s for its own at step %s, and no receipt has that request", e.Canary, rec.RequestID, rec.Step)
 		}
-		if v.Checks[canary.Sealed].Status == canary.Pass && s.custody != nil && s.unheld == 0 && !s.custody.sealed[sealKey(e.Canary, rec.Step, rec.At)] {
+		if s.custody != nil && v.Checks[canary.Immutable].Status == canary.Pass && !s.evidence[keyOf("kept", e.Canary, rec.Step, rec.At.Key, rec.At.VersionID)] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is immutable, and nothing in the packet before it says how it is held", e.Canary, rec.Step)
+		}
+		if seal := sealKey(e.Canary, rec.Step, rec.At); s.custody != nil && v.Checks[canary.Sealed].Status == canary.Pass && !s.custody.sealed[seal] && !s.unheld[seal] {
 			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is sealed, and no digest in the packet before it proves that", e.Canary, rec.Step)
 		}
 		c.place.objects[keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID)] = true

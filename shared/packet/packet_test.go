@@ -514,6 +514,11 @@ func TestALedgerThatLiesIsFoundOut(t *testing.T) {
 				e.Kept.Digest, e.Kept.Seal = nil, canary.Seal{Unknown: "never looked"}
 			}
 		}, MissingEvidence},
+		{"immutable, and nobody looked how it is held", func(e *run.Entry) {
+			if e.Kept != nil {
+				e.Kept.At.VersionID = "another"
+			}
+		}, MissingEvidence},
 		{"a record read from other bytes than are signed for", func(e *run.Entry) {
 			if e.Kept != nil {
 				e.Kept.At.ObjectSHA256 = hashOf("others")
@@ -583,6 +588,9 @@ func TestAPeriodIsWhole(t *testing.T) {
 	r := verifyBytes(t, packet, trust, VerifyOptions{Rejudge: true})
 	if err := r.Err(); err != nil {
 		t.Fatal(err)
+	}
+	if said := strings.Join(r.NotVerified, "\n"); !strings.Contains(said, "1 canaries that were planned before") {
+		t.Errorf("does not say whose evidence is elsewhere:\n%s", said)
 	}
 	if said := strings.Join(r.Verified, "\n"); !strings.Contains(said, "Nothing of the period from "+from.Format(time.RFC3339)) || !strings.Contains(said, "6 canaries") {
 		t.Errorf("does not say that the period is whole:\n%s", said)

@@ -740,8 +740,11 @@ func (v *verifier) custodySaid(s *state) {
 	} else {
 		v.unsaid("The custody of records: the packet has no digest that names one.")
 	}
-	if s.unheld > 0 {
-		v.unsaid("The custody of %d records: the packet has more digests than this program holds at once.", s.unheld)
+	if n := len(s.unheld); n > 0 {
+		v.unsaid("The custody of %d records: the packet has more digests than this program holds at once.", n)
+	}
+	if n := len(s.carried); n > 0 {
+		v.unsaid("What the packet says of %d canaries that were planned before it begins: the evidence of that is in an earlier packet, or in one of both periods.", n)
 	}
 	v.unsaid("How the objects are held (retention, versioning, keys): the provider's interface said so to us, and signs none of it.")
 }
