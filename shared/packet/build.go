@@ -45,8 +45,6 @@ type Options struct {
 	// SLO of the configuration, and Version of this program.
 	SLO     canary.SLO
 	Version string
-
-	leaveOut func(leaf int64) bool // tests: a builder that cheats
 }
 
 // Attachment is a further file of a packet, below attachments/.
@@ -233,7 +231,6 @@ type bitmap []uint64
 
 func (b bitmap) has(i int64) bool { return b[i/64]&(1<<(i%64)) != 0 }
 func (b bitmap) set(i int64)      { b[i/64] |= 1 << (i % 64) }
-func (b bitmap) clear(i int64)    { b[i/64] &^= 1 << (i % 64) }
 
 func (s *selection) has(i int64) bool {
 	return s.want.has(i) || i >= s.first && i < s.end && !s.drop.has(i)
@@ -329,12 +326,6 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 		}
 	}
 	s.omittedCanaries = len(out)
-	for i := int64(0); o.leaveOut != nil && i < s.size; i++ {
-		if o.leaveOut(i) {
-			s.want.clear(i)
-			s.drop.set(i)
-		}
-	}
 	switch {
 	case len(in) == 0 && len(out) == 0:
 		return nil, fmt.Errorf("%w: none was planned in that period", ErrEmpty)
