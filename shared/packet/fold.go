@@ -42,6 +42,7 @@ type entry struct {
 	Verdict   *canary.Verdict  `json:"verdict"`
 	Listed    *listed          `json:"listed"`
 	Kept      *run.Kept        `json:"kept"`
+	Validated *run.Validated   `json:"validated"`
 	Blob      *run.Blob        `json:"blob"`
 	PublicKey *trail.PublicKey `json:"public_key"`
 }
@@ -101,6 +102,8 @@ type Population struct {
 	Runs      []RunLine      `json:"runs"`
 	Scenarios []ScenarioLine `json:"scenarios"`
 	Places    []PlaceLine    `json:"places"`
+	// Chains of digests that were validated.
+	Chains []ChainLine `json:"chains"`
 	// Gaps are canaries that prove nothing, by reason, with how many there are.
 	Gaps []Gap `json:"gaps"`
 	// Forged counts records that imitate a canary.
@@ -167,6 +170,19 @@ type CategoryLine struct {
 	Open         int `json:"open"`
 }
 
+// ChainLine is one chain of digests, or (without a trail) the log files beside them.
+type ChainLine struct {
+	trail.Chain
+	Validations int `json:"validations"`
+	// First and Last bound the time that valid digests were found to cover.
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
+	// Counts of the last validation: digests and log files valid, invalid, missing, unknown.
+	Counts trail.Counts `json:"counts"`
+	// Findings of all validations, by status.
+	Findings map[trail.Status]int `json:"findings"`
+}
+
 // Gap is a reason for which canaries prove nothing.
 type Gap struct {
 	Reason   string `json:"reason"`
@@ -187,6 +203,7 @@ type state struct {
 	canaries  []*canaryFold
 	byID      map[string]*canaryFold
 	carried   map[string]bool
+	chains    map[trail.Chain]*ChainLine
 	gaps      map[string]int
 	entries   map[string]int
 	forged    int
@@ -253,7 +270,7 @@ func recordKey(canaryID, step, eventUID, requestID string, at canary.Location) k
 func newState(problem func(name string, leaf int64, format string, args ...any)) *state {
 	return &state{
 		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
-		byID: map[string]*canaryFold{}, carried: map[string]bool{}, gaps: map[string]int{}, entries: map[string]int{},
+		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
 		shared: map[string]string{}, unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
 	}
 }
@@ -274,6 +291,9 @@ func (s *state) apply(leaf int64, e entry) {
 		return
 	case e.Type == "forged":
 		s.forged++
+		return
+	case e.Type == "validated" && e.Validated != nil:
+		s.validate(*e.Validated)
 		return
 	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
 		s.custody.keys = append(s.custody.keys, *e.PublicKey)
@@ -357,6 +377,29 @@ func (s *state) plan(leaf int64, e entry) {
 	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: p.NotRun, notRun: p.NotRun != ""}
 	s.canaries = append(s.canaries, c)
 	s.byID[e.Canary] = c
+}
+
+// validate takes in what a walk along a chain found.
+func (s *state) validate(v run.Validated) {
+	c := s.chains[v.Chain]
+	if c == nil {
+		c = &ChainLine{Chain: v.Chain, First: v.First, Findings: map[trail.Status]int{}}
+		s.chains[v.Chain] = c
+	}
+	c.Validations++
+	c.Counts = v.Counts
+	if c.First.IsZero() || !v.First.IsZero() && v.First.Before(c.First) {
+		c.First = v.First
+	}
+	if v.Last.After(c.Last) {
+		c.Last = v.Last
+	}
+	for _, f := range v.Findings {
+		c.Findings[f.Status]++
+	}
+	for status, n := range v.More {
+		c.Findings[status] += n
+	}
 }
 
 // sight takes a record in, and holds the raw bytes against what is said of them.
@@ -443,7 +486,7 @@ func (s *state) statuses(leaf int64, v *canary.Verdict) string {
 
 // population is what the fold comes to; it may be asked once.
 func (s *state) population() Population {
-	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Gaps: []Gap{}}
+	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
 	for _, c := range s.canaries {
 		line := c.place.categories[c.scenario.Category]
 		if line == nil {
@@ -473,6 +516,13 @@ func (s *state) population() Population {
 	}
 	slices.SortFunc(p.Places, func(a, b PlaceLine) int {
 		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region))
+	})
+	for _, c := range s.chains {
+		p.Chains = append(p.Chains, *c)
+	}
+	slices.SortFunc(p.Chains, func(a, b ChainLine) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Organization, b.Organization),
+			cmp.Compare(a.Trail, b.Trail), cmp.Compare(a.HomeRegion, b.HomeRegion), cmp.Compare(fmt.Sprint(a.Backfill), fmt.Sprint(b.Backfill)))
 	})
 	for _, reason := range slices.Sorted(maps.Keys(s.gaps)) {
 		p.Gaps = append(p.Gaps, Gap{reason, s.gaps[reason]})

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // files are what a packet holds, in order.
@@ -683,6 +685,63 @@ func TestAPeriodIsWhole(t *testing.T) {
 	o.Control = "[" // no pattern
 	if _, err := Build(t.Context(), io.Discard, b.log, o); err == nil {
 		t.Error("built with a pattern that is none")
+	}
+}
+
+// TestThePopulationSaysWhatWasNotFound counts a day on which not all went well.
+func TestThePopulationSaysWhatWasNotFound(t *testing.T) {
+	b := newMemoryBook(t)
+	chain := trail.Chain{Account: "111122223333", Region: "us-east-1", Trail: "t", HomeRegion: "us-east-1"}
+	n := 0
+	b.lie = func(e *run.Entry) {
+		switch {
+		case e.Planned != nil && e.Canary[len(e.Canary)-1] == '2':
+			p := *e.Planned
+			p.NotRun = "no key is configured there"
+			e.Planned = &p
+		case e.Injected != nil:
+			*e = run.Entry{V: 1, Type: "validated", At: e.At, Validated: &run.Validated{
+				Chain: chain, Counts: trail.Counts{Digests: 24, Logs: 300, LogsMissing: 1}, First: day.Add(-24 * time.Hour), Last: day,
+				Findings: []trail.Finding{{Status: trail.Fail}}, More: map[trail.Status]int{trail.Pending: 2},
+			}}
+		case e.Verdict != nil:
+			n++
+			v := *e.Verdict
+			v.Checks = maps.Clone(v.Checks)
+			if n == 1 { // the first is not found
+				v.Records = nil
+				v.Checks[canary.Surfaced] = canary.Answer{Status: canary.Fail, Evidence: []canary.Clue{{Source: canary.FromStore, Found: "4 objects with 198 records hold no record of it"}}}
+			}
+			e.Verdict = &v
+			if e.Canary[len(e.Canary)-1] == '3' {
+				*e = run.Entry{V: 1, Type: "forged", At: e.At, Run: e.Run, Forged: &run.Sighted{}}
+			}
+		}
+	}
+	b.addRun(t, 4, true, testScenario)
+	r := verifyBytes(t, mustBuild(t, b, b.options(t)), Trust{Keys: []string{b.vkey}}, VerifyOptions{})
+	if err := r.Err(); err != nil {
+		t.Fatal(err)
+	}
+	p := r.Population
+	var planned, done, notRun, proven, failed, open, records int
+	for _, pl := range p.Places {
+		records += pl.Records
+		for _, c := range pl.Categories {
+			planned, done, notRun, proven, failed, open = planned+c.Planned, done+c.Done, notRun+c.NotRun, proven+c.Proven, failed+c.Failed, open+c.Open
+		}
+	}
+	if got := fmt.Sprint(planned, done, notRun, proven, failed, open, records, p.Forged); got != "4 4 1 2 1 1 2 1" {
+		t.Errorf("planned, done, not run, proven, failed, open, records, forged: %s", got)
+	}
+	if got := fmt.Sprint(p.Gaps); got != "[{no key is configured there 1} {open: nobody has found its records yet, or given them up 1}]" {
+		t.Errorf("gaps: %s", got)
+	}
+	if got := p.Places[1].Looked; len(p.Places) != 3 || !slices.Equal(got, []string{"4 objects with 198 records hold no record of it"}) {
+		t.Errorf("looked: %q in %d places", got, len(p.Places))
+	}
+	if len(p.Chains) != 1 || p.Chains[0].Counts.LogsMissing != 1 || p.Chains[0].Findings[trail.Fail] != 1 || p.Chains[0].Findings[trail.Pending] != 2 || !p.Chains[0].Last.Equal(day) {
+		t.Errorf("chains: %+v", p.Chains)
 	}
 }
 
