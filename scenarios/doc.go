@@ -40,10 +40,25 @@ type Checker interface {
 	// error with the method ParamPath() []string is reported where that parameter
 	// stands (["Tags", "0", "Key"]); several may be joined (errors.Join).
 	CheckCall(operation string, params map[string]any) error
+	// CheckAttempt says the same of the call of a step with a protection: whether it may
+	// be attempted at all, once the protection has been seen.
+	CheckAttempt(operation string, params map[string]any) error
+	// CheckLook says the same of a call that looks at a protection.
+	CheckLook(operation string, params map[string]any) error
 }
 
-// CheckerFunc makes a Checker of a function.
+// CheckerFunc makes a Checker of a function, for calls of all three sorts.
 type CheckerFunc func(operation string, params map[string]any) error
+
+// CheckAttempt calls f.
+func (f CheckerFunc) CheckAttempt(operation string, params map[string]any) error {
+	return f(operation, params)
+}
+
+// CheckLook calls f.
+func (f CheckerFunc) CheckLook(operation string, params map[string]any) error {
+	return f(operation, params)
+}
 
 // CheckCall calls f.
 func (f CheckerFunc) CheckCall(operation string, params map[string]any) error {

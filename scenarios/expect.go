@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
@@ -46,14 +47,42 @@ func (x Expectation) Holds(e event.Event) (bool, error) {
 // boolean or names a field that event.Event does not have is an error, which says
 // where in the expression.
 func CompileExpect(expr string) (Expectation, error) {
+	eval, err := compile(expr, []string{"event"}, knownFields)
+	if err != nil {
+		return nil, err
+	}
+	return func(fields map[string]any) (bool, error) {
+		return eval(map[string]any{"event": fields})
+	}, nil
+}
+
+// ReplyExpectation says whether the reply of a look at a protection, as far as it is
+// kept, is as a scenario wants it; params are those it was asked for with, and now when
+// it was given. Errors and bounds are an Expectation's.
+type ReplyExpectation func(reply, params map[string]any, now time.Time) (bool, error)
+
+// CompileReply compiles a CEL expression over `reply`, `params` and `now`.
+func CompileReply(expr string) (ReplyExpectation, error) {
+	eval, err := compile(expr, []string{"reply", "params", "now"}, func(*ast.AST) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	return func(reply, params map[string]any, now time.Time) (bool, error) {
+		return eval(map[string]any{"reply": reply, "params": params, "now": now})
+	}, nil
+}
+
+// compile makes a bounded boolean expression over these variables ready. check may
+// refuse it for what it is about.
+func compile(expr string, variables []string, check func(*ast.AST) error) (func(map[string]any) (bool, error), error) {
 	if len(expr) > maxExpectBytes {
 		return nil, fmt.Errorf("expression is longer than %d bytes", maxExpectBytes)
 	}
-	env, err := cel.NewEnv(
-		cel.Variable("event", cel.DynType),
-		cel.ParserRecursionLimit(maxExpectDepth),
-		cel.ParserExpressionSizeLimit(maxExpectBytes),
-	)
+	options := []cel.EnvOption{cel.ParserRecursionLimit(maxExpectDepth), cel.ParserExpressionSizeLimit(maxExpectBytes)}
+	for _, v := range variables {
+		options = append(options, cel.Variable(v, cel.DynType))
+	}
+	env, err := cel.NewEnv(options...)
 	if err != nil {
 		return nil, fmt.Errorf("prepare CEL: %w", err)
 	}
@@ -71,15 +100,15 @@ func CompileExpect(expr string) (Expectation, error) {
 	if t := compiled.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
 		return nil, fmt.Errorf("expression yields %s, not a boolean", t)
 	}
-	if err := knownFields(rep); err != nil {
+	if err := check(rep); err != nil {
 		return nil, err
 	}
 	prg, err := env.Program(compiled, cel.CostLimit(maxExpectCost))
 	if err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
-	return func(fields map[string]any) (bool, error) {
-		out, _, err := prg.Eval(map[string]any{"event": fields})
+	return func(values map[string]any) (bool, error) {
+		out, _, err := prg.Eval(values)
 		if err != nil {
 			return false, fmt.Errorf("evaluate %s: %w", quote(expr), err)
 		}

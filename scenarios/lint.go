@@ -36,6 +36,7 @@ func lint(d *document, s *canary.Scenario, check Checker) {
 		l.undo(i, st)
 		l.dryRun(i, st)
 		l.unprotected(i, st)
+		l.protection(i)
 		l.references(i, st)
 		l.marks(i, st)
 		l.calls(i, st, check)
@@ -163,17 +164,82 @@ func (l *linter) unprotected(i int, st canary.Step) {
 	}
 }
 
+// protection is for attempts that must be denied: each look must say what must hold,
+// and what an attempt's answer means may differ from other calls' only where there is
+// a look that tells what became of the thing.
+func (l *linter) protection(i int) {
+	st := &l.s.Steps[i]
+	looks := len(st.Protection) > 0
+	if looks && l.s.Kind != canary.MustBeDenied && l.s.Kind != "" {
+		n := l.locateKey(stepPath(i, "protection"))
+		l.fail(n.Line, n.Column, "protection is for scenarios of kind must-be-denied: a %s step is done, not attempted", l.s.Kind)
+	}
+	for _, field := range []struct {
+		name  string
+		given bool
+	}{{"by_state", st.ByState != ""}, {"refused_with", len(st.RefusedWith) > 0}} {
+		if field.given && !looks {
+			n := l.locateKey(stepPath(i, field.name))
+			l.fail(n.Line, n.Column, "%s needs a protection: without looking, nobody knows what became of the thing", field.name)
+		}
+	}
+	if st.ByState != "" && !ofSubstance(st.ByState) {
+		l.at(stepPath(i, "by_state"), "by_state must give the reason in at least five words")
+	}
+	for j, code := range st.RefusedWith {
+		if slices.Contains(st.Unprotected, code) {
+			l.at(stepPath(i, "refused_with", strconv.Itoa(j)), "refused_with: %s is unprotected too: it cannot mean both", quote(code))
+		}
+	}
+	for j := range st.Protection {
+		l.look(stepPath(i, "protection", strconv.Itoa(j)), &st.Protection[j])
+	}
+}
+
+// look compiles what must hold of one look's reply.
+func (l *linter) look(path []string, p *canary.Protection) {
+	if len(p.Requires)+len(p.Expect) == 0 {
+		l.at(path, "a look needs expect (what is the protection) or requires (what makes the attempt harmless)")
+	}
+	for _, part := range []struct {
+		name  string
+		exprs []string
+	}{{"requires", p.Requires}, {"expect", p.Expect}} {
+		for k, expr := range part.exprs {
+			at := append(slices.Clone(path), part.name, strconv.Itoa(k))
+			if strings.Contains(expr, "${") {
+				l.at(at, "%s: references are not replaced here; params holds what was asked with", part.name)
+				continue
+			}
+			x, err := CompileReply(expr)
+			if err != nil {
+				l.at(at, "%s: %s", part.name, printed(err.Error()))
+				continue
+			}
+			p.Rules = append(p.Rules, canary.ReplyRule{Text: expr, Holds: x})
+		}
+	}
+}
+
+// protectionPath is a part of what was read, perhaps less a duration.
+var protectionPath = regexp.MustCompile(`^[A-Za-z0-9]+(\.[A-Za-z0-9]+)*(-[0-9]+(s|m|h))?$`)
+
 // references requires that every ${...} can be resolved when its call is made.
 func (l *linter) references(i int, st canary.Step) {
 	l.eachString(stepPath(i, "params"), st.Params, func(path []string, s string) {
-		l.refer(path, s, i-1)
+		l.refer(path, s, i-1, len(st.Protection) > 0)
 	})
+	for j, look := range st.Protection {
+		l.eachString(stepPath(i, "protection", strconv.Itoa(j), "params"), look.Params, func(path []string, s string) {
+			l.refer(path, s, i-1, j > 0)
+		})
+	}
 	if st.Undo == nil {
 		return
 	}
 	own := false
 	l.eachString(stepPath(i, "undo", "params"), st.Undo.Params, func(path []string, s string) {
-		l.refer(path, s, i)
+		l.refer(path, s, i, false)
 		for _, name := range canary.References(s) {
 			own = own || strings.HasPrefix(name, "steps."+st.ID+".")
 		}
@@ -188,8 +254,9 @@ func (l *linter) references(i int, st canary.Step) {
 
 var fixtureName = regexp.MustCompile(`^fixture\.[a-z0-9_]+$`)
 
-// refer checks the references of s; steps up to index last may be referred to.
-func (l *linter) refer(path []string, s string, last int) {
+// refer checks the references of s; steps up to index last may be referred to, and
+// what was read of the step's protection if something was read by then.
+func (l *linter) refer(path []string, s string, last int, read bool) {
 	var names []string
 	_, err := canary.Expand(s, func(name string) (string, bool) {
 		names = append(names, name)
@@ -205,8 +272,16 @@ func (l *linter) refer(path []string, s string, last int) {
 		}
 		if rest, ok := strings.CutPrefix(name, "steps."); ok {
 			l.referStep(path, name, rest, last)
+		} else if rest, ok := strings.CutPrefix(name, "protection."); ok && read {
+			if !protectionPath.MatchString(rest) {
+				l.at(path, "%s must say which part of what was read, as in ${protection.Policy}; only -1s or the like, off a time, may follow", quote("${"+name+"}"))
+			}
 		} else if !fixtureName.MatchString(name) {
-			l.at(path, "unknown reference %s; known: account, canary, fixture.<name>, name, partition, region, run, steps.<step>.<path>", quote("${"+name+"}"))
+			known := "account, canary, fixture.<name>, name, partition, "
+			if read {
+				known += "protection.<path>, "
+			}
+			l.at(path, "unknown reference %s; known: %sregion, run, steps.<step>.<path>", quote("${"+name+"}"), known)
 		}
 	}
 }
@@ -240,6 +315,9 @@ var untaggable = map[string]string{
 // it makes carries the tags by which the sweep finds it.
 func (l *linter) marks(i int, st canary.Step) {
 	l.names(stepPath(i, "params"), st.Params)
+	for j, look := range st.Protection {
+		l.names(stepPath(i, "protection", strconv.Itoa(j), "params"), look.Params)
+	}
 	if st.Undo != nil {
 		l.names(stepPath(i, "undo", "params"), st.Undo.Params)
 	}
@@ -266,7 +344,7 @@ func (l *linter) names(path []string, params map[string]any) {
 		if !ok || (key != "Bucket" && !strings.HasSuffix(key, "Name")) || namesNothing[key] != "" {
 			continue
 		}
-		marked := slices.ContainsFunc([]string{"${name}", canary.Marker + "-", "${fixture.", "${steps."}, func(prefix string) bool {
+		marked := slices.ContainsFunc([]string{"${name}", canary.Marker + "-", "${fixture.", "${steps.", "${protection."}, func(prefix string) bool {
 			return strings.HasPrefix(s, prefix)
 		})
 		if !marked {
@@ -307,17 +385,24 @@ var operationForm = regexp.MustCompile(`^[a-z0-9-]+:[A-Z][A-Za-z0-9]+$`)
 
 // calls asks the driver about every call.
 func (l *linter) calls(i int, st canary.Step, check Checker) {
-	l.call(stepPath(i), st.Call, st.Params, check)
+	if len(st.Protection) > 0 {
+		l.call(stepPath(i), st.Call, st.Params, check.CheckAttempt)
+	} else {
+		l.call(stepPath(i), st.Call, st.Params, check.CheckCall)
+	}
+	for j, look := range st.Protection {
+		l.call(stepPath(i, "protection", strconv.Itoa(j)), look.Read, look.Params, check.CheckLook)
+	}
 	if st.Undo != nil {
-		l.call(stepPath(i, "undo"), st.Undo.Call, st.Undo.Params, check)
+		l.call(stepPath(i, "undo"), st.Undo.Call, st.Undo.Params, check.CheckCall)
 	}
 }
 
-func (l *linter) call(path []string, operation string, params map[string]any, check Checker) {
+func (l *linter) call(path []string, operation string, params map[string]any, check func(string, map[string]any) error) {
 	if !operationForm.MatchString(operation) { // the schema has said so
 		return
 	}
-	l.refused(path, check.CheckCall(operation, params))
+	l.refused(path, check(operation, params))
 }
 
 // refused reports each error that err joins, at the parameter it names, or else at the call.

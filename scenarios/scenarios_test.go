@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
@@ -43,7 +44,14 @@ func (o operations) CheckCall(op string, params map[string]any) error {
 	return errors.Join(errs...)
 }
 
+func (o operations) CheckAttempt(op string, params map[string]any) error {
+	return o.CheckCall(op, params)
+}
+func (o operations) CheckLook(op string, params map[string]any) error { return o.CheckCall(op, params) }
+
 var allowed = operations{
+	"cloudtrail:GetTrailStatus":         {"Name"},
+	"s3:GetBucketPolicy":                {"Bucket"},
 	"iam:CreateRole":                    {"RoleName", "Path", "Description", "AssumeRolePolicyDocument", "PermissionsBoundary", "Tags"},
 	"iam:DeleteRole":                    {"RoleName"},
 	"iam:AttachRolePolicy":              {"RoleName", "PolicyArn"},
@@ -86,6 +94,9 @@ func TestEveryBuiltInScenarioIsCleanAndInTheCatalogue(t *testing.T) {
 				undo = st.Undo.Call
 			}
 			fmt.Fprintf(&list, "  - %s: %s, undo %s\n", st.ID, st.Call, undo)
+			for _, p := range st.Protection {
+				fmt.Fprintf(&list, "    looks %s, requires %q, expects %q\n", p.Read, p.Requires, p.Expect)
+			}
 		}
 		for _, r := range s.Rules {
 			fmt.Fprintf(&list, "  expect %s\n", r.Text)
@@ -384,8 +395,8 @@ func TestLoadChooses(t *testing.T) {
 		include, exclude []string
 		want             []string
 	}{
-		{[]string{"aws/cloudtrail-stop-*"}, nil, []string{"aws/cloudtrail-stop-logging-decoy", "aws/cloudtrail-stop-logging-denied"}},
-		{[]string{"aws/cloudtrail-stop-*", "aws/kms-disable-*"}, []string{"*/*-denied"}, []string{"aws/cloudtrail-stop-logging-decoy", "aws/kms-disable-key"}},
+		{[]string{"aws/cloudtrail-stop-logging-d*"}, nil, []string{"aws/cloudtrail-stop-logging-decoy", "aws/cloudtrail-stop-logging-denied"}},
+		{[]string{"aws/cloudtrail-stop-logging-d*", "aws/kms-disable-*"}, []string{"*/*-denied"}, []string{"aws/cloudtrail-stop-logging-decoy", "aws/kms-disable-key"}},
 		{nil, []string{"aws/*"}, nil},
 	}
 	for _, tt := range tests {
@@ -428,6 +439,39 @@ func TestControlsAndCategoriesAreSound(t *testing.T) {
 	}
 	if n := len(Categories()); n != 16 {
 		t.Errorf("%d categories, want 16", n)
+	}
+}
+
+func TestReplyExpectations(t *testing.T) {
+	reply := map[string]any{"Locked": true, "Until": "2027-01-01T00:00:00Z", "Versions": []any{map[string]any{"Key": "k"}}}
+	params := map[string]any{"Prefix": "k"}
+	now := time.Date(2026, 12, 31, 23, 30, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		expr    string
+		want    bool
+		wantErr string
+	}{
+		{"reply.Locked", true, ""},
+		{"!reply.Locked", false, ""},
+		{"reply.Versions[0].Key == params.Prefix", true, ""},
+		{"timestamp(reply.Until) > now", true, ""},
+		{"timestamp(reply.Until) > now + duration('1h')", false, ""},
+		{"has(reply.Rule) && reply.Rule.Mode == 'COMPLIANCE'", false, ""},
+		{"reply.Rule.Mode == 'COMPLIANCE'", false, "no such key: Rule"},
+		{"reply.Until", false, "not a boolean"},
+		{"reply.Versions[1].Key == 'k'", false, "index out of bounds"},
+	} {
+		x, err := CompileReply(tt.expr)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.expr, err)
+		}
+		got, err := x(reply, params, now)
+		if got != tt.want || (err == nil) != (tt.wantErr == "") || err != nil && !strings.Contains(err.Error(), tt.wantErr) {
+			t.Errorf("%s: %v, %v; want %v %s", tt.expr, got, err, tt.want, tt.wantErr)
+		}
+	}
+	if _, err := CompileReply("event.api.operation == 'x'"); err == nil {
+		t.Error("an event is no reply")
 	}
 }
 

@@ -179,9 +179,9 @@ func patternMeaning(path []string) string {
 		return `must be like "aws/iam-temporary-admin-role": parts of lower-case letters, digits and dashes`
 	case last == "id":
 		return "must consist of lower-case letters, digits and dashes"
-	case last == "call":
+	case last == "call", last == "read":
 		return `must be like "iam:CreateRole": service:Operation`
-	case len(path) > 1 && (path[len(path)-2] == "gone" || path[len(path)-2] == "unprotected"):
+	case len(path) > 1 && (path[len(path)-2] == "gone" || path[len(path)-2] == "unprotected" || path[len(path)-2] == "refused_with"):
 		return `must be an error code like "NoSuchEntity"`
 	default:
 		return "must be one line"

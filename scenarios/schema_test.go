@@ -48,8 +48,9 @@ func generateSchema(t *testing.T) []byte {
 	s := r.ReflectFromType(reflect.TypeFor[canary.Scenario]())
 	s.Title = "auditcanary scenario"
 	step, undo, schedule := s.Definitions["Step"], s.Definitions["Undo"], s.Definitions["Schedule"]
-	if step == nil || undo == nil || schedule == nil {
-		t.Fatalf("canary.Scenario no longer has Step, Undo and Schedule: %v", s.Definitions)
+	look := s.Definitions["Protection"]
+	if step == nil || undo == nil || schedule == nil || look == nil {
+		t.Fatalf("canary.Scenario no longer has Step, Undo, Protection and Schedule: %v", s.Definitions)
 	}
 
 	// The hash is of the file; it cannot stand in it.
@@ -95,6 +96,13 @@ func generateSchema(t *testing.T) []byte {
 	codes := `^[A-Za-z][A-Za-z0-9._]*$`
 	part(step, "unprotected").Items.Pattern = codes
 	part(step, "unprotected").MinItems, part(step, "unprotected").MaxItems, part(step, "unprotected").UniqueItems = one, few, true
+	part(step, "protection").MinItems, part(step, "protection").MaxItems = one, ptr(4)
+	part(step, "by_state").MinLength, part(step, "by_state").MaxLength = one, text
+	part(step, "refused_with").Items.Pattern = codes
+	part(step, "refused_with").MinItems, part(step, "refused_with").MaxItems, part(step, "refused_with").UniqueItems = one, few, true
+	part(look, "read").Pattern = call
+	part(look, "requires").MinItems, part(look, "requires").MaxItems = one, ptr(maxExpect)
+	part(look, "expect").MinItems, part(look, "expect").MaxItems = one, ptr(maxExpect)
 	part(undo, "call").Pattern = call
 	part(undo, "gone").Items.Pattern = codes
 	part(undo, "gone").MinItems, part(undo, "gone").MaxItems, part(undo, "gone").UniqueItems = one, few, true

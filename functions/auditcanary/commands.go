@@ -293,6 +293,9 @@ func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string][]j
 				return fmt.Errorf("plan %s step %s: %w", s.ID, ps.Step, err)
 			}
 			fmt.Fprintf(w, "  %-8s %s %s in %s\n", ps.Step, ps.Call.Operation, printable(string(params)), ps.Call.Region)
+			if err := printLooks(w, s, ps); err != nil {
+				return err
+			}
 			if ps.Undo != nil {
 				params, err := json.Marshal(ps.Undo.Params)
 				if err != nil {
@@ -305,6 +308,9 @@ func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string][]j
 			kind := "write"
 			if ps.Record.ReadOnly {
 				kind = "read-only: a write-only trail would drop it"
+			}
+			if ps.Record.DataEvent {
+				kind = "a data event: only a trail that selects those of the bucket takes it, and no event history has it"
 			}
 			fmt.Fprintf(w, "    record %s %s in %s (%s)\n", ps.Record.Service, ps.Record.Operation, ps.Record.Region, kind)
 		}

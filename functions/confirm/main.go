@@ -1,4 +1,6 @@
-// Command confirm looks for the records of what is open and judges them, and how those that were found are kept.
+// Command confirm judges what is open by its records.
+//
+// It looks for them in the central store, and for what seals and holds those it found.
 //
 // Input {"run": id, "wait": true} limits it to one run; with wait it goes on until
 // everything is decided or its time is up. AUDITCANARY_CONFIG names the

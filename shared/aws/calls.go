@@ -87,6 +87,8 @@ type operation struct {
 	global bool
 	// readOnly as the provider classifies it: a write-only trail drops the record.
 	readOnly bool
+	// dataEvent: recorded only where a trail selects the data events of the thing.
+	dataEvent bool
 	// subject says how an undo must name what the call acts on: "X", both have
 	// the same X; "X=Y", the undo's Y is, or as an ARN ends in, the call's X (of a
 	// URL, its last part); "=Y", the undo's Y is a reference to this very call's reply.
@@ -98,6 +100,9 @@ type operation struct {
 	// guards refuse parameters that are not provably harmless; undone those of an
 	// undo, beyond its own guards, that would not bring back what was.
 	guards, undone guards
+	// idle are guards of an attempt: where they agree, it would come to nothing even if
+	// nobody denied it, and needs no undo.
+	idle guards
 	// grants are what the caller must be allowed, and no more.
 	grants grants
 }
@@ -126,6 +131,8 @@ func on(params ...string) []string { return params }
 
 // method is one SDK operation with its types hidden.
 type method struct {
+	// in is the SDK's input type.
+	in reflect.Type
 	// decode reads parameters strictly into the SDK's input.
 	decode func(params map[string]any) (any, error)
 	// send makes the call with a client of that configuration.
@@ -138,6 +145,7 @@ func call[Client, In, Out, Option any](
 	op func(*Client, context.Context, *In, ...func(*Option)) (*Out, error),
 ) method {
 	return method{
+		in:     reflect.TypeFor[In](),
 		decode: func(params map[string]any) (any, error) { return decode[In](params) },
 		send: func(ctx context.Context, cfg aws.Config, in any) (any, error) {
 			return op(client(cfg), ctx, in.(*In))

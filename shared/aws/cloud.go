@@ -53,6 +53,9 @@ type Cloud struct {
 	mu      sync.Mutex
 	readers map[reader]aws.CredentialsProvider
 	history map[canary.Target]*rate.Limiter
+
+	asking      sync.Mutex
+	attemptable map[string]standing // by account; see mayAttempt
 }
 
 var (
@@ -70,7 +73,7 @@ func New(o Options) (*Cloud, error) {
 		base: o.Base, clock: o.Clock, timeout: o.CallTimeout,
 		targets: map[string]Target{},
 		readers: map[reader]aws.CredentialsProvider{},
-		history: map[canary.Target]*rate.Limiter{},
+		history: map[canary.Target]*rate.Limiter{}, attemptable: map[string]standing{},
 	}
 	if c.timeout <= 0 {
 		c.timeout = 30 * time.Second

@@ -25,12 +25,22 @@ type scene struct {
 	// name of the canary, "auditcanary-<id>"; in a sweep only "auditcanary".
 	name     string
 	fixtures map[string]string
+	// seen is what was read of a protection; nil until then.
+	seen []canary.Reading
 }
 
 func (g guards) check(s scene, operation string, params map[string]any) error {
+	if err := g.all(s, params); err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	return nil
+}
+
+// all is the first refusal.
+func (g guards) all(s scene, p map[string]any) error {
 	for _, refuse := range g {
-		if err := refuse(s, params); err != nil {
-			return fmt.Errorf("%s: %w", operation, err)
+		if err := refuse(s, p); err != nil {
+			return err
 		}
 	}
 	return nil

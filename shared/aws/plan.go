@@ -46,8 +46,13 @@ func (c *Cloud) Plan(s canary.Scenario, cn canary.Canary) (run.Plan, error) {
 			return run.Plan{}, fmt.Errorf("%sstep %q: %w", position(s, st), st.ID, err)
 		}
 		p.Steps = append(p.Steps, step)
-		session = append(session, exact.statements(step.Call)...)
-		permissions = append(permissions, standing.statements(loosely(t, standing, st.Call, st.Params))...)
+		if len(step.Looks) > 0 {
+			session = append(session, exact.attemptStatements(step.Call, step.Looks)...)
+			permissions = append(permissions, standing.attemptStatements(looselyAttempt(t, standing, st))...)
+		} else {
+			session = append(session, exact.statements(step.Call)...)
+			permissions = append(permissions, standing.statements(loosely(t, standing, st.Call, st.Params))...)
+		}
 		if step.Undo != nil {
 			session = append(session, exact.statements(*step.Undo)...)
 			permissions = append(permissions, standing.statements(loosely(t, standing, st.Undo.Call, st.Undo.Params))...)
@@ -69,7 +74,18 @@ func position(s canary.Scenario, st canary.Step) string {
 
 // planStep works out one step, or says why it is refused.
 func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedStep, error) {
-	do, op, err := planCall(t, s, st.Call, st.Params)
+	admitted := planCall
+	seen, err := planLooks(t, s, st)
+	if err != nil {
+		return run.PlannedStep{}, err
+	}
+	if len(seen) > 0 {
+		if kind != canary.MustBeDenied {
+			return run.PlannedStep{}, fmt.Errorf("%s has a protection, but the scenario is %s: only what must be denied is attempted", st.Call, kind)
+		}
+		admitted = planAttempt
+	}
+	do, op, err := admitted(t, s, st.Call, st.Params)
 	if err != nil {
 		return run.PlannedStep{}, err
 	}
@@ -80,14 +96,14 @@ func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedS
 		return run.PlannedStep{}, fmt.Errorf("%s: a scenario of kind %s must set DryRun: true", st.Call, kind)
 	}
 	service, name, _ := strings.Cut(st.Call, ":")
-	out := run.PlannedStep{Step: st.ID, Call: do, NoUndo: st.NoUndo, Record: run.ExpectedRecord{
-		Service: service + ".amazonaws.com", Region: do.Region, ReadOnly: op.readOnly,
+	out := run.PlannedStep{Step: st.ID, Call: do, Looks: seen, NoUndo: st.NoUndo, Record: run.ExpectedRecord{
+		Service: service + ".amazonaws.com", Region: do.Region, ReadOnly: op.readOnly, DataEvent: op.dataEvent,
 	}}
 	out.Record.Operation = event.RecordedOperation(out.Record.Service, name)
 	switch {
 	case st.Undo != nil && st.NoUndo != "":
 		return out, fmt.Errorf("%s has an undo and a reason why none is needed", st.Call)
-	case st.Undo == nil && op.undo != "" && kind != canary.DryRun:
+	case st.Undo == nil && op.undo != "" && kind != canary.DryRun && (op.idle == nil || op.idle.check(s, st.Call, do.Params) != nil):
 		return out, fmt.Errorf("%s has no undo: it must be undone by %s", st.Call, op.undo)
 	case st.Undo == nil && st.NoUndo == "":
 		return out, fmt.Errorf("%s has no undo, and no reason (no_undo) why none is needed", st.Call)
@@ -186,7 +202,7 @@ func expand(t Target, s scene, params map[string]any) (map[string]any, error) {
 			}
 			return v, true
 		}
-		return "${" + ref + "}", strings.HasPrefix(ref, "steps.")
+		return "${" + ref + "}", strings.HasPrefix(ref, "steps.") || strings.HasPrefix(ref, "protection.")
 	})
 	if err = errors.Join(noFixture, err); err != nil {
 		return nil, err
@@ -223,6 +239,15 @@ func loosely(t Target, s scene, name string, params map[string]any) canary.Call 
 	return canary.Call{Operation: name, Params: plain(expanded)}
 }
 
+// looselyAttempt is loosely for a step with a protection.
+func looselyAttempt(t Target, s scene, st canary.Step) (canary.Call, []canary.Call) {
+	var seen []canary.Call
+	for _, p := range st.Protection {
+		seen = append(seen, loosely(t, s, p.Read, p.Params))
+	}
+	return loosely(t, s, st.Call, st.Params), seen
+}
+
 // maxManagedPolicy is what IAM takes as a managed policy, in characters; a role
 // takes ten of them.
 const maxManagedPolicy = 6144
@@ -245,6 +270,11 @@ func Permissions(plans []run.Plan) ([]json.RawMessage, error) {
 		s := scene{partition: partitionOf(at.Region), account: at.Account, region: at.Region}
 		for _, g := range reads() {
 			all = append(all, s.statement(g, nil))
+		}
+		if slices.ContainsFunc(p.Steps, func(ps run.PlannedStep) bool { return len(ps.Looks) > 0 }) {
+			for _, g := range accountReads {
+				all = append(all, s.statement(g, nil))
+			}
 		}
 	}
 	return divide(merge(all))

@@ -39,6 +39,10 @@ func testTarget() Target {
 				"vpc": "vpc-0123456789abcdef0", "snapshot": "snap-0123456789abcdef0",
 				"guardduty_detector": "0123456789abcdef0123456789abcdef", "security_hub": "arn:aws:securityhub:eu-west-1:111122223333:hub/default",
 				"selector_trail": "auditcanary-selector", "log_group": "auditcanary-retention", "locked_rule": "auditcanary-locked",
+				"locked_bucket": "auditcanary-111122223333-eu-west-1-locked", "locked_object": "auditcanary-object",
+				"pending_key": "1f0a4f3c-0000-4000-8000-000000000004", "protected_log_group": "auditcanary-protected",
+				"locked_vault": "auditcanary-locked", "locked_recovery_point": "arn:aws:backup:eu-west-1:111122223333:recovery-point:1f0a4f3c-0000-4000-8000-000000000005",
+				"multi_region_trail_arn": "arn:aws:cloudtrail:us-east-1:111122223333:trail/auditcanary-multi", "organization_trail_arn": "arn:aws:cloudtrail:us-east-1:100000000001:trail/org-trail",
 			},
 		},
 	}
@@ -61,6 +65,9 @@ func testCanary(region string) canary.Canary {
 type check func(string, map[string]any) error
 
 func (c check) CheckCall(op string, params map[string]any) error { return c(op, params) }
+
+func (c check) CheckAttempt(op string, params map[string]any) error { return CheckAttempt(op, params) }
+func (c check) CheckLook(op string, params map[string]any) error    { return CheckLook(op, params) }
 
 // loaded is the catalogue, read once; nobody changes it (see scenario).
 var loaded = sync.OnceValues(func() ([]canary.Scenario, error) {

@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
@@ -37,7 +36,7 @@ const sessionLife = 15 * time.Minute
 
 // Open implements run.Cloud: it assumes the target's role under the canary's
 // name, with the plan's session policy.
-func (c *Cloud) Open(ctx context.Context, p run.Plan) (run.Session, error) {
+func (c *Cloud) Open(ctx context.Context, p run.Plan) (run.Prober, error) {
 	cn := p.Canary
 	t, err := c.target(cn.Target)
 	if err != nil {
@@ -85,7 +84,7 @@ func (w *sweep) Do(ctx context.Context, call canary.Call, refs []string) canary.
 	}
 	if err != nil {
 		now := w.cloud.clock().UTC()
-		return canary.Receipt{Call: call, Started: now, Ended: now, RequestIDs: []string{}, Want: s.want(call, nil, canary.Outcome{}),
+		return canary.Receipt{Call: call, Started: now, Ended: now, RequestIDs: []string{}, Want: s.want(call, false, nil, canary.Outcome{}),
 			Outcome: canary.Outcome{Result: canary.Failed, Code: codeNotSent, Message: s.clean(err.Error())}}
 	}
 	s.id = w.id
@@ -157,7 +156,7 @@ func (c *Cloud) config(region string) aws.Config {
 	return cfg
 }
 
-// session implements run.Session. It is safe for concurrent use.
+// session implements run.Prober. It is safe for concurrent use.
 type session struct {
 	cloud        *Cloud
 	id           identity
@@ -177,7 +176,13 @@ const (
 
 // Do implements run.Session: one attempt, whatever comes of it. refs that the
 // reply does not have, or that would be secrets, are absent from Output.
-func (s *session) Do(ctx context.Context, call canary.Call, refs []string) (r canary.Receipt) {
+func (s *session) Do(ctx context.Context, call canary.Call, refs []string) canary.Receipt {
+	return s.make(ctx, call, refs, func() (operation, any, error) { return s.admit(call) })
+}
+
+// make is Do for a call that admit admits.
+func (s *session) make(ctx context.Context, call canary.Call, refs []string, admit func() (operation, any, error)) (r canary.Receipt) {
+	var op operation
 	r = canary.Receipt{Call: call, Started: s.cloud.clock().UTC(), RequestIDs: []string{}}
 	var xs []exchange
 	defer func() {
@@ -193,21 +198,15 @@ func (s *session) Do(ctx context.Context, call canary.Call, refs []string) (r ca
 				r.RequestIDs = append(r.RequestIDs, x.requestID)
 			}
 		}
-		r.Want = s.want(call, xs, r.Outcome)
+		r.Want, r.DataEvent = s.want(call, op.readOnly, xs, r.Outcome), op.dataEvent
 	}()
 
-	op, in, err := s.admit(call)
+	op, in, err := admit()
 	if err != nil {
 		r.Outcome = canary.Outcome{Result: canary.Failed, Code: codeNotSent, Message: s.clean(err.Error())}
 		return r
 	}
-	cfg := s.cloud.config(call.Region)
-	cfg.Credentials = credentials.StaticCredentialsProvider{Value: s.id.creds}
-	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-	cfg.RetryMaxAttempts = 1
-	cfg.APIOptions = append(cfg.APIOptions, observe(func(x exchange) {
-		xs = append(xs, x)
-	}))
+	cfg := s.config(call.Region, func(x exchange) { xs = append(xs, x) })
 	ctx, cancel := context.WithTimeout(ctx, s.cloud.timeout)
 	defer cancel()
 	out, err := op.call.send(ctx, cfg, in)
@@ -244,7 +243,7 @@ func (s *session) admit(call canary.Call) (operation, any, error) {
 }
 
 // want is the record the call must have left.
-func (s *session) want(call canary.Call, xs []exchange, o canary.Outcome) event.Event {
+func (s *session) want(call canary.Call, readOnly bool, xs []exchange, o canary.Outcome) event.Event {
 	service, operation, _ := strings.Cut(call.Operation, ":")
 	e := event.Event{
 		Metadata: event.Metadata{EventCode: "AwsApiCall"},
@@ -255,7 +254,7 @@ func (s *session) want(call canary.Call, xs []exchange, o canary.Outcome) event.
 		},
 		API: event.API{
 			Service: service + ".amazonaws.com", Operation: operation,
-			Request: plain(call.Params), ReadOnly: aws.Bool(operations[call.Operation].readOnly),
+			Request: plain(call.Params), ReadOnly: aws.Bool(readOnly),
 		},
 		SrcEndpoint: event.Endpoint{IP: strings.Join(s.target.Egress, ",")},
 	}

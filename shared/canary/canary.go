@@ -90,6 +90,16 @@ type Step struct {
 	Call string `json:"call"`
 	// Params in the API's own names; strings may hold ${...} references (see Expand).
 	Params map[string]any `json:"params,omitempty"`
+	// Protection is what is read before an attempt that must be denied, and again
+	// after it: it must stand, and be unchanged. Params may refer to what was read
+	// before (${protection.Policy}), so that success would change nothing.
+	Protection []Protection `json:"protection,omitempty"`
+	// ByState says why a success answered to the attempt says nothing (the service
+	// answers so without doing anything): then what was read before and after decides.
+	ByState string `json:"by_state,omitempty"`
+	// RefusedWith lists the error codes, beside those of missing rights, with which the
+	// protection itself refuses (ValidationException of a log group that may not be deleted).
+	RefusedWith []string `json:"refused_with,omitempty"`
 	// Undo reverses the call; nil only with NoUndo.
 	Undo *Undo `json:"undo,omitempty"`
 	// Unprotected lists, for an attempt that must be denied and cannot succeed
@@ -100,6 +110,30 @@ type Step struct {
 	NoUndo string `json:"no_undo,omitempty"`
 	// Line of the step in its file, for messages.
 	Line int `json:"-"`
+}
+
+// Protection is one look at what protects a thing that a step attempts to take away.
+type Protection struct {
+	// Read is "service:Operation" of a call that only reads.
+	Read string `json:"read"`
+	// Params of it; they may refer to what earlier looks of the step read.
+	Params map[string]any `json:"params,omitempty"`
+	// Requires are CEL expressions over the reply that must hold, or else the attempt
+	// would not be harmless: it is not made, and nothing is found out.
+	Requires []string `json:"requires,omitempty"`
+	// Expect are CEL expressions over the reply (and params, with which it was asked for,
+	// and now, when it was given) that say that the protection is there. If one does not hold, that is the failure:
+	// nothing is attempted.
+	Expect []string `json:"expect,omitempty"`
+	// Rules are the same, compiled by whoever read the file: first Requires, then Expect.
+	Rules []ReplyRule `json:"-"`
+}
+
+// ReplyRule is one compiled expression over a reply, the parameters it was asked for
+// with, and the time at which it was given.
+type ReplyRule struct {
+	Text  string
+	Holds func(reply, params map[string]any, now time.Time) (bool, error)
 }
 
 // Undo is the call that reverses a step. It must be idempotent: gone already is done.
@@ -184,6 +218,9 @@ type Receipt struct {
 	// Want is the record this call must have left, as far as we know it. Its
 	// Time is the Date of the service's reply (the service's clock, not ours).
 	Want event.Event `json:"want"`
+	// DataEvent: the record is a data event, which is in a store only if its trail
+	// selects those of the thing, and never in the provider's event history.
+	DataEvent bool `json:"data_event,omitempty"`
 	// Output holds the parts of the reply that later steps or undos refer to,
 	// by JSON path from the reply's root ("Role.Arn"); nothing else of a reply is kept.
 	Output map[string]string `json:"output,omitempty"`

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// kept is a canary whose record is sealed and held as it must be; tests break it.
-func kept() *one {
+// keptCanary is a canary whose record is sealed and held as it must be; tests break it.
+func keptCanary() *one {
 	o := proven(DoneAndUndone)
 	at := Location{Store: "central", Bucket: "b", Key: "k", VersionID: "v1", ObjectSHA256: "aa"}
 	o.seen.Sightings[0].At = at
@@ -84,7 +84,7 @@ func TestCustodyIsWeighed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.claim, func(t *testing.T) {
-			o := kept()
+			o := keptCanary()
 			tt.breakIt(&o.ev.Custody[0])
 			o.seen.Sightings[0].At = o.ev.Custody[0].At
 			v := o.judge()
@@ -103,7 +103,7 @@ func TestCustodyIsWeighed(t *testing.T) {
 }
 
 func TestCustodyIsOfTheVeryRecord(t *testing.T) {
-	o := kept()
+	o := keptCanary()
 	o.ev.Custody[0].At.VersionID = "v2"
 	v := o.judge()
 	if s := v.Checks[Sealed]; s.Status != NotRun || !strings.Contains(s.Detail, "nobody has looked") {
@@ -115,7 +115,7 @@ func TestCustodyIsOfTheVeryRecord(t *testing.T) {
 }
 
 func TestTheLastLookCounts(t *testing.T) {
-	o := kept()
+	o := keptCanary()
 	awaited := o.ev.Custody[0]
 	awaited.Seal, awaited.Looked = Seal{}, awaited.Stored
 	o.ev.Custody = append([]Custody{awaited}, o.ev.Custody...)
@@ -134,7 +134,7 @@ func TestTheWorstStepSpeaksForTheCustody(t *testing.T) {
 	if len(v.Records) != 3 {
 		t.Fatalf("%d records", len(v.Records))
 	}
-	good := kept().ev.Custody[0]
+	good := keptCanary().ev.Custody[0]
 	for i, rec := range v.Records {
 		c := good
 		c.Step, c.At = rec.Step, rec.At

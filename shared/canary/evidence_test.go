@@ -20,6 +20,7 @@ func TestNoFailureWithoutEvidence(t *testing.T) {
 		o := threeSteps()
 		for i := range o.ev.Receipts {
 			scatter(rnd, o, i)
+			o.ev.Receipts[i].DataEvent = rnd.IntN(6) == 0
 		}
 		if rnd.IntN(3) > 0 {
 			o.seen.AsOf = t0.Add(2 * time.Hour)

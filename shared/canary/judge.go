@@ -35,8 +35,12 @@ func judgeInjected(s Scenario, ev Evidence) Answer {
 	if ev.Blocked != "" {
 		return Answer{Status: Inconclusive, Detail: "not begun: " + ev.Blocked}
 	}
+	said := ""
 	for _, step := range s.Steps {
 		attempt := lastAttempt(ev, step.ID)
+		if res := judgeBefore(step, ev, attempt > 0); res.Status != Pass {
+			return res
+		}
 		if attempt == 0 {
 			return Answer{Status: Inconclusive, Step: step.ID, Detail: "never begun: the run was interrupted before " + step.Call}
 		}
@@ -44,12 +48,19 @@ func judgeInjected(s Scenario, ev Evidence) Answer {
 		if !ok {
 			return Answer{Status: Inconclusive, Step: step.ID, Detail: "the run was interrupted during " + step.Call + ": it may or may not have been done"}
 		}
-		if res := judgeOutcome(s.Kind, step, r); res.Status != Pass {
+		res := judgeOutcome(s.Kind, step, r)
+		if len(step.Protection) > 0 {
+			res = judgeAttempt(res, step, r, ev)
+		}
+		if res.Status != Pass {
 			res.Step = step.ID
 			return res
 		}
+		if res.Detail != "" {
+			said = res.Detail
+		}
 	}
-	return Answer{Status: Pass}
+	return Answer{Status: Pass, Detail: said}
 }
 
 func lastAttempt(ev Evidence, step string) int {
@@ -87,7 +98,7 @@ func judgeOutcome(kind Kind, step Step, r Receipt) Answer {
 	switch {
 	case kind == MustBeDenied && o.Result == Refused && ownWant.MatchString(o.Message):
 		return Answer{Status: Inconclusive, Detail: fmt.Sprintf("%s was refused only because the canary itself may not (%s): that says nothing about the protection; compare the role's policy with `auditcanary plan`", r.Call.Operation, said)}
-	case kind == MustBeDenied && o.Result == Refused,
+	case kind == MustBeDenied && step.Refused(r),
 		kind == DryRun && o.Result == Failed && isDryRunYes(o.Code),
 		kind != MustBeDenied && kind != DryRun && o.Result == Succeeded:
 		return Answer{Status: Pass}
@@ -335,6 +346,8 @@ func missing(r Receipt, seen Seen, slo SLO) Answer {
 	h, asked := historyOf(r, seen.History)
 	res.Evidence = append(res.Evidence, remembered(r, h, asked)...)
 	switch {
+	case r.DataEvent:
+		res.Detail += "; where it was lost is unknown: it is a data event, which the event history never has: either it was not emitted, or no trail that selects the data events of the thing brought it"
 	case !asked:
 		res.Detail += "; where it was lost is unknown: the event history was not asked"
 	case h.Err != "":
@@ -454,7 +467,14 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, seen Seen, slo SLO)
 // scenario's expectations, but for what a named rule explains. undecided says
 // which expectation could not be held against it.
 func differences(s Scenario, r Receipt, record event.Event, tol event.Tolerance) (wrong, explained []event.Difference, undecided string) {
-	for _, d := range event.Compare(r.Want, record, tol) {
+	want := r.Want
+	if by := byState(s, r, record); by != nil {
+		want.API.Error, explained = record.API.Error, append(explained, *by)
+		if ownWant.MatchString(record.API.ErrorMessage) {
+			undecided = fmt.Sprintf("the record says that it was refused only because the canary itself may not (%s): that says nothing about the protection; compare the role's policy with `auditcanary plan`", record.API.ErrorMessage)
+		}
+	}
+	for _, d := range event.Compare(want, record, tol) {
 		if d.Rule != "" {
 			explained = append(explained, d)
 		} else {
@@ -553,6 +573,8 @@ func unstated(want event.Event) string {
 // cannot be told.
 func whereChanged(s Scenario, r Receipt, fields []event.Difference, h HistoryAnswer, asked bool, tol event.Tolerance) (hop Hop, unknown string) {
 	switch {
+	case r.DataEvent:
+		return "", "it is a data event, which the event history never has"
 	case !asked:
 		return "", "the event history was not asked"
 	case h.Err != "":

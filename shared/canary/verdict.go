@@ -245,6 +245,8 @@ type Evidence struct {
 	Cleanup  Cleanup
 	// Custody of the records, as often as somebody looked; the last one of each counts.
 	Custody []Custody
+	// Inspections of what protects the things that steps attempt to take away.
+	Inspections []Inspection
 }
 
 // Intent is written to the ledger before the call it announces.

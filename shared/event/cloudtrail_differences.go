@@ -170,6 +170,7 @@ var s3OperationNames = map[string]string{
 	"GetBucketLifecycleConfiguration": "GetBucketLifecycle",
 	"PutBucketLifecycleConfiguration": "PutBucketLifecycle",
 	"PutObjectRetention":              "PutObjectLockRetention",
+	"GetObjectRetention":              "GetObjectLockRetention",
 }
 
 // RecordedOperation is the name under which a service's operation is recorded: the

@@ -251,8 +251,8 @@ func (c *confirmation) unclear(cs *CanaryState, v canary.Verdict) []canary.Recei
 	}
 	var out []canary.Receipt
 	for _, rec := range cs.Evidence.Receipts {
-		if rec.Phase != canary.PhaseDo || len(rec.RequestIDs) == 0 {
-			continue
+		if rec.Phase != canary.PhaseDo || len(rec.RequestIDs) == 0 || rec.DataEvent {
+			continue // the history of a data event is not there to be asked
 		}
 		_, asked := c.history[rec.RequestIDs[0]]
 		decides := func(check canary.Check) bool {

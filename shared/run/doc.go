@@ -8,6 +8,9 @@
 // Sweep undoes what is still owed, from the journal and from what the accounts
 // themselves list, and records a clean account.
 //
+// What must be denied is attempted between two looks at what protects the thing, which
+// are written down as well: nothing is attempted that was not seen to be protected.
+//
 // Two walls stand elsewhere than one might expect. The undo happens at the end
 // of Inject and not after Confirm: a temporary privilege that stood until its
 // record arrives would be as risky as the log is slow. And "now" is the log

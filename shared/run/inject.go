@@ -163,7 +163,7 @@ const (
 // act is one canary being done.
 type act struct {
 	r        *Run
-	sess     Session
+	sess     Prober
 	plan     Plan
 	evidence canary.Evidence
 	outputs  map[string]string // "steps.create.Role.Arn" -> value
@@ -172,6 +172,9 @@ type act struct {
 // do makes one call: intent, effect, receipt. It reports whether the next step
 // may be made.
 func (a *act) do(ctx context.Context, ps PlannedStep) (goOn bool, err error) {
+	if len(ps.Looks) > 0 {
+		return a.attempt(ctx, ps)
+	}
 	call, err := a.resolve(ps.Call)
 	if err != nil {
 		return false, a.r.append(ctx, Entry{Type: "blocked", Run: a.plan.Canary.Run, Canary: a.plan.Canary.ID, Blocked: &Blocked{Reason: fmt.Sprintf("step %s: %v", ps.Step, err)}})
@@ -204,12 +207,19 @@ func (a *act) do(ctx context.Context, ps PlannedStep) (goOn bool, err error) {
 
 // call writes the intent, makes the call, writes the receipt.
 func (a *act) call(ctx context.Context, in canary.Intent) (canary.Receipt, error) {
+	return a.make(ctx, in, func(ctx context.Context) canary.Receipt {
+		return a.sess.Do(ctx, in.Call, a.refsTo(in.Step))
+	})
+}
+
+// make is call, however the call is made.
+func (a *act) make(ctx context.Context, in canary.Intent, effect func(context.Context) canary.Receipt) (canary.Receipt, error) {
 	c := a.plan.Canary
 	if err := a.r.append(ctx, Entry{Type: "intent", Run: c.Run, Canary: c.ID, Intent: &in}); err != nil {
 		return canary.Receipt{}, err
 	}
 	a.evidence.Intents = append(a.evidence.Intents, in)
-	rec := a.sess.Do(ctx, in.Call, a.refsTo(in.Step))
+	rec := effect(ctx)
 	rec.Canary, rec.Step, rec.Phase, rec.Attempt, rec.Call = c.ID, in.Step, in.Phase, in.Attempt, in.Call
 	a.evidence.Receipts = append(a.evidence.Receipts, rec)
 	return rec, a.r.append(ctx, Entry{Type: "receipt", Run: c.Run, Canary: c.ID, Receipt: &rec})

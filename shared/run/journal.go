@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/trail"
 )
@@ -37,10 +38,11 @@ type Entry struct {
 	Swept    *Swept          `json:"swept,omitempty"`
 	Own      *Own            `json:"own,omitempty"`
 
-	Kept      *Kept            `json:"kept,omitempty"`
-	Blob      *Blob            `json:"blob,omitempty"`
-	Validated *Validated       `json:"validated,omitempty"`
-	PublicKey *trail.PublicKey `json:"public_key,omitempty"`
+	Kept      *Kept              `json:"kept,omitempty"`
+	Blob      *Blob              `json:"blob,omitempty"`
+	Validated *Validated         `json:"validated,omitempty"`
+	PublicKey *trail.PublicKey   `json:"public_key,omitempty"`
+	Inspected *canary.Inspection `json:"inspected,omitempty"`
 }
 
 // Begun opens a run.
@@ -293,9 +295,24 @@ func (s *State) unanswered(si canary.Sighting) bool {
 		return false
 	}
 	for _, in := range cs.Evidence.Intents {
-		_, operation, _ := strings.Cut(in.Call.Operation, ":")
 		r, answered := cs.Evidence.Receipt(in.Step, in.Phase, in.Attempt)
-		if operation == si.Event.API.Operation && (!answered || r.Outcome.Result == canary.Unknown) {
+		if recordedAs(in.Call, si.Event.API.Operation) && (!answered || r.Outcome.Result == canary.Unknown) {
+			return true
+		}
+	}
+	return cs.mayLook(si)
+}
+
+// mayLook reports whether a record may be that of a look at a protection which the
+// ledger has not got: the process died between the look and its entry.
+func (c *CanaryState) mayLook(si canary.Sighting) bool {
+	ev := c.Evidence
+	for _, ps := range c.Plan.Steps {
+		attempted := slices.ContainsFunc(ev.Intents, func(in canary.Intent) bool { return in.Step == ps.Step && in.Phase == canary.PhaseDo })
+		if ev.Inspected(ps.Step, canary.Before) && (!attempted || ev.Inspected(ps.Step, canary.After)) {
+			continue
+		}
+		if slices.ContainsFunc(ps.Looks, func(look canary.Call) bool { return recordedAs(look, si.Event.API.Operation) }) {
 			return true
 		}
 	}
@@ -304,6 +321,12 @@ func (s *State) unanswered(si canary.Sighting) bool {
 
 // Canary by id, or nil.
 func (s *State) Canary(id string) *CanaryState { return s.byCanary[id] }
+
+// recordedAs reports whether a call may be recorded under that name.
+func recordedAs(call canary.Call, name string) bool {
+	service, operation, _ := strings.Cut(call.Operation, ":")
+	return name == operation || name == event.RecordedOperation(service+".amazonaws.com", operation)
+}
 
 // Run by id, or nil.
 func (s *State) Run(id string) *RunState { return s.byRun[id] }
@@ -392,6 +415,13 @@ func (s *State) Apply(leaf []byte) error {
 	switch {
 	case e.Type == "blocked" && e.Blocked != nil:
 		cs.Evidence.Blocked = e.Blocked.Reason
+	case e.Type == "inspected" && e.Inspected != nil:
+		cs.Evidence.Inspections = append(cs.Evidence.Inspections, *e.Inspected)
+		for _, r := range e.Inspected.Readings {
+			for _, id := range r.RequestIDs {
+				s.ours[id] = true
+			}
+		}
 	case e.Type == "intent" && e.Intent != nil:
 		cs.Evidence.Intents = append(cs.Evidence.Intents, *e.Intent)
 		cs.Evidence.Cleanup = canary.Cleanup{} // what was listed before says nothing now

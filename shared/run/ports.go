@@ -30,7 +30,10 @@ type Plan struct {
 // PlannedStep is one call with its undo and the record it must leave.
 // References to the replies of earlier steps (${steps.create.X}) are still open.
 type PlannedStep struct {
-	Step   string         `json:"step"`
+	Step string `json:"step"`
+	// Looks at what protects the thing, made before the call and again after it. With
+	// them the call is an attempt (Prober.Attempt).
+	Looks  []canary.Call  `json:"looks,omitempty"`
 	Call   canary.Call    `json:"call"`
 	Undo   *canary.Call   `json:"undo,omitempty"`
 	NoUndo string         `json:"no_undo,omitempty"`
@@ -43,6 +46,8 @@ type ExpectedRecord struct {
 	Operation string `json:"operation"` // event name, "CreateRole"
 	Region    string `json:"region"`    // where it is recorded
 	ReadOnly  bool   `json:"read_only"` // a write-only trail would drop it
+	// DataEvent: only a trail that selects the data events of the thing takes it.
+	DataEvent bool `json:"data_event,omitempty"`
 }
 
 // ErrNotConfigured: a target has nothing that the scenario could act on.
@@ -56,7 +61,7 @@ type Cloud interface {
 	// error that wraps ErrNotConfigured refuses this target only.
 	Plan(s canary.Scenario, c canary.Canary) (Plan, error)
 	// Open begins the canary's own session under its session policy.
-	Open(ctx context.Context, p Plan) (Session, error)
+	Open(ctx context.Context, p Plan) (Prober, error)
 }
 
 // Sweeper finds and removes what canaries left behind.
@@ -89,6 +94,19 @@ func (e *UnlistedError) Unwrap() error { return e.Err }
 // caller's to fill in). refs are the JSON paths of the reply to keep in Output.
 type Session interface {
 	Do(ctx context.Context, call canary.Call, refs []string) canary.Receipt
+}
+
+// Prober is a Session that may also attempt what must be denied, after looking at what
+// protects the thing.
+type Prober interface {
+	Session
+	// Look makes one reading call and keeps the parts of its reply that do not change
+	// by themselves. It does not weigh them. In Err it says also why nothing may be
+	// attempted in this account at all.
+	Look(ctx context.Context, call canary.Call) canary.Reading
+	// Attempt makes the one call that must be denied. seen is what the looks before it
+	// read; parameters that must be what was read are held against it once more.
+	Attempt(ctx context.Context, call canary.Call, seen []canary.Reading) canary.Receipt
 }
 
 // Leftover is one resource a canary left behind, with the calls that remove it.

@@ -39,6 +39,7 @@ type world struct {
 	fail    map[string][]string // operation -> error codes for the next calls
 	lacks   string              // an account that has nothing to act on
 	hidden  error               // what listing answers beside what it finds
+	vault   vault               // what attempts are made on (attempt_test.go)
 }
 
 var errDead = errors.New("the process is dead")
@@ -81,6 +82,9 @@ func (w *world) Plan(s canary.Scenario, c canary.Canary) (run.Plan, error) {
 	p := run.Plan{Canary: c, Scenario: s}
 	for _, st := range s.Steps {
 		ps := run.PlannedStep{Step: st.ID, Call: canary.Call{Operation: st.Call, Region: c.Target.Region, Params: map[string]any{"Name": c.Name() + "-" + st.ID}}}
+		for _, look := range st.Protection {
+			ps.Looks = append(ps.Looks, canary.Call{Operation: look.Read, Region: c.Target.Region, Params: look.Params})
+		}
 		if st.Undo != nil {
 			ps.Undo = &canary.Call{Operation: st.Undo.Call, Region: c.Target.Region, Params: ps.Call.Params, Gone: []string{"Gone"}}
 		}
@@ -89,7 +93,7 @@ func (w *world) Plan(s canary.Scenario, c canary.Canary) (run.Plan, error) {
 	return p, nil
 }
 
-func (w *world) Open(_ context.Context, p run.Plan) (run.Session, error) {
+func (w *world) Open(_ context.Context, p run.Plan) (run.Prober, error) {
 	if w.dead() {
 		return nil, errDead
 	}
@@ -171,7 +175,7 @@ func (w *world) Poll(_ context.Context, watch *run.Watch) (run.Seen, error) {
 	read := watch.State.(map[string]bool)
 	seen := run.Seen{AsOf: w.now}
 	for _, si := range w.records {
-		if si.Stored.Before(w.now) && !read[si.At.Key] && watch.RequestIDs[si.Event.API.RequestUID] {
+		if si.Stored.Before(w.now) && !read[si.At.Key] && (watch.RequestIDs[si.Event.API.RequestUID] || strings.HasPrefix(si.Event.Actor.Session.Name, canary.Marker+"-")) {
 			read[si.At.Key] = true
 			seen.Sightings = append(seen.Sightings, si)
 		}

@@ -27,9 +27,9 @@ import (
 	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
-// vault is a run.Custodian whose digest signs for every object that was wanted,
+// safe is a run.Custodian whose digest signs for every object that was wanted,
 // once the world's clock has come to its hour.
-type vault struct {
+type safe struct {
 	w       *world
 	private *rsa.PrivateKey
 	public  trail.PublicKey
@@ -40,8 +40,8 @@ type vault struct {
 	queries []trail.Validation
 }
 
-// vaultKey is made once: it takes longer than all else here.
-var vaultKey = sync.OnceValue(func() *rsa.PrivateKey {
+// safeKey is made once: it takes longer than all else here.
+var safeKey = sync.OnceValue(func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
@@ -49,23 +49,23 @@ var vaultKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
-func newVault(t *testing.T, w *world) *vault {
+func newSafe(t *testing.T, w *world) *safe {
 	t.Helper()
-	private := vaultKey()
+	private := safeKey()
 	der := x509.MarshalPKCS1PublicKey(&private.PublicKey)
 	print := md5.Sum(der)
-	return &vault{
+	return &safe{
 		w: w, private: private, public: trail.PublicKey{Fingerprint: hex.EncodeToString(print[:]), DER: der}, from: w.now,
 		held: canary.Held{Mode: canary.Compliance, Until: w.now.AddDate(2, 0, 0), Bucket: canary.BucketHeld{Versioning: "Enabled", DefaultMode: canary.Compliance, DefaultDays: 365}},
 		why:  map[string]trail.Finding{},
 	}
 }
 
-func (v *vault) Held(ctx context.Context, _ canary.Location) (canary.Held, error) {
+func (v *safe) Held(ctx context.Context, _ canary.Location) (canary.Held, error) {
 	return v.held, ctx.Err()
 }
 
-func (v *vault) Validate(_ context.Context, q trail.Validation, each func(trail.Result)) (trail.Validated, error) {
+func (v *safe) Validate(_ context.Context, q trail.Validation, each func(trail.Result)) (trail.Validated, error) {
 	v.w.mu.Lock()
 	now := v.w.now
 	v.w.mu.Unlock()
@@ -95,7 +95,7 @@ func (v *vault) Validate(_ context.Context, q trail.Validation, each func(trail.
 }
 
 // sign makes a digest that lists the objects.
-func (v *vault) sign(logs map[string]string) ([]byte, trail.Link) {
+func (v *safe) sign(logs map[string]string) ([]byte, trail.Link) {
 	link := trail.Link{Bucket: "b", Key: "digest", Start: v.from.Add(-time.Hour).Truncate(time.Second), End: v.from.Truncate(time.Second), Fingerprint: v.public.Fingerprint}
 	var files []map[string]string
 	for _, key := range slices.Sorted(maps.Keys(logs)) {
@@ -121,8 +121,8 @@ func (v *vault) sign(logs map[string]string) ([]byte, trail.Link) {
 
 var demanded = canary.Keeping{Mode: canary.Compliance, Days: 365, Digested: 2 * time.Hour, Overdue: 24 * time.Hour}
 
-// confirmed is a run whose records have been found, with a vault that keeps them.
-func confirmed(t *testing.T) (*world, *vault, *run.Run) {
+// confirmed is a run whose records have been found, with a safe that keeps them.
+func confirmed(t *testing.T) (*world, *safe, *run.Run) {
 	t.Helper()
 	w := newWorld()
 	s, v := key(t)
@@ -133,9 +133,9 @@ func confirmed(t *testing.T) (*world, *vault, *run.Run) {
 	if err := errors.Join(r.Inject(t.Context(), "20261122-aaaaaa"), r.Confirm(t.Context(), run.ConfirmOptions{Wait: true})); err != nil {
 		t.Fatal(err)
 	}
-	vault := newVault(t, w)
-	r.Custodian, r.Keeping = vault, demanded
-	return w, vault, r
+	safe := newSafe(t, w)
+	r.Custodian, r.Keeping = safe, demanded
+	return w, safe, r
 }
 
 func checks(t *testing.T, r *run.Run, check canary.Check) map[canary.Status]int {
@@ -208,8 +208,8 @@ func verifiesOffline(t *testing.T, r *run.Run, n int) {
 }
 
 func TestWhatIsWrongWithTheCustodyIsSaid(t *testing.T) {
-	bad := func(status trail.Status) func(*vault) {
-		return func(v *vault) {
+	bad := func(status trail.Status) func(*safe) {
+		return func(v *safe) {
 			for _, si := range v.w.records {
 				v.why[si.At.Key] = trail.Finding{Kind: trail.LogChanged, Status: status, Object: "s3://b/" + si.At.Key, Detail: "its bytes are others"}
 			}
@@ -217,25 +217,25 @@ func TestWhatIsWrongWithTheCustodyIsSaid(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		claim  string
-		change func(*vault)
+		change func(*safe)
 		check  canary.Check
 		status canary.Status
 		detail string
 	}{
 		{"the object was changed", bad(trail.Fail), canary.Sealed, canary.Fail, "its bytes are others"},
 		{"the object could not be read", bad(trail.Inconclusive), canary.Sealed, canary.Inconclusive, "its bytes are others"},
-		{"nothing could be read", func(v *vault) { v.failed = errors.New("access denied") }, canary.Sealed, canary.Inconclusive, "access denied"},
-		{"a signature that is not the key's", func(v *vault) {
+		{"nothing could be read", func(v *safe) { v.failed = errors.New("access denied") }, canary.Sealed, canary.Inconclusive, "access denied"},
+		{"a signature that is not the key's", func(v *safe) {
 			other, err := rsa.GenerateKey(rand.Reader, 2048)
 			if err != nil {
 				panic(err)
 			}
 			v.private = other
 		}, canary.Sealed, canary.Fail, "signature does not match"},
-		{"no digest in time", func(v *vault) { v.from = v.w.now.AddDate(1, 0, 0); v.w.now = v.w.now.Add(3 * time.Hour) }, canary.Sealed, canary.Late, "one was due by"},
-		{"no digest at all", func(v *vault) { v.from = v.w.now.AddDate(1, 0, 0); v.w.now = v.w.now.Add(25 * time.Hour) }, canary.Sealed, canary.Fail, "has not signed"},
-		{"no retention", func(v *vault) { v.held.Mode = "" }, canary.Immutable, canary.Fail, "no retention"},
-		{"the retention is not known", func(v *vault) { v.held.Mode, v.held.Unread = "", []string{"retention: denied"} }, canary.Immutable, canary.Inconclusive, "denied"},
+		{"no digest in time", func(v *safe) { v.from = v.w.now.AddDate(1, 0, 0); v.w.now = v.w.now.Add(3 * time.Hour) }, canary.Sealed, canary.Late, "one was due by"},
+		{"no digest at all", func(v *safe) { v.from = v.w.now.AddDate(1, 0, 0); v.w.now = v.w.now.Add(25 * time.Hour) }, canary.Sealed, canary.Fail, "has not signed"},
+		{"no retention", func(v *safe) { v.held.Mode = "" }, canary.Immutable, canary.Fail, "no retention"},
+		{"the retention is not known", func(v *safe) { v.held.Mode, v.held.Unread = "", []string{"retention: denied"} }, canary.Immutable, canary.Inconclusive, "denied"},
 	} {
 		t.Run(tt.claim, func(t *testing.T) {
 			_, v, r := confirmed(t)
@@ -289,7 +289,7 @@ func TestSealDiesAnywhere(t *testing.T) {
 			if err := errors.Join(r.Inject(t.Context(), "20261122-aaaaaa"), r.Confirm(t.Context(), run.ConfirmOptions{Wait: true})); err != nil {
 				t.Fatal(err)
 			}
-			v := newVault(t, w)
+			v := newSafe(t, w)
 			r.Custodian, r.Keeping = v, demanded
 			w.mu.Lock()
 			w.dieAt, w.after = w.effects+n, after

@@ -108,6 +108,19 @@ type Target struct {
 	//   - locked_role: name of a role in /auditcanary/ that nobody may assume, under
 	//     the permissions boundary AWSDenyAll.
 	//   - eks_principal, flow_log_role: names of roles that may do nothing.
+	//
+	// What tamper probes attempt to take away, after they have seen it protected:
+	//
+	//   - locked_bucket: name of a bucket under Object Lock (COMPLIANCE) with a policy and a
+	//     lifecycle rule; locked_object: key of a worthless object in it. The archive's
+	//     trail must select the data events of the bucket, or no record of probes of the
+	//     object comes there.
+	//   - multi_region_trail_arn: a trail of the account that is seen in this region and
+	//     has its home in another; organization_trail_arn: that of the organisation.
+	//   - pending_key: id of a key about to be deleted, to be made anew every 30 days.
+	//   - protected_log_group: name of an empty log group under deletion protection.
+	//   - locked_vault, locked_recovery_point: name of a backup vault under a lock, and the
+	//     ARN of a worthless recovery point in it.
 	Fixtures map[string]map[string]string `yaml:"fixtures"`
 }
 

@@ -122,6 +122,14 @@ func (checker) CheckCall(operation string, params map[string]any) error {
 	return aws.CheckCall(operation, params)
 }
 
+func (checker) CheckAttempt(operation string, params map[string]any) error {
+	return aws.CheckAttempt(operation, params)
+}
+
+func (checker) CheckLook(operation string, params map[string]any) error {
+	return aws.CheckLook(operation, params)
+}
+
 // Checker knows the calls the drivers can make.
 func Checker() scenarios.Checker { return checker{} }
 

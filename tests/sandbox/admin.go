@@ -39,6 +39,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 //	POST /_sandbox/time   puts it forward: {"advance": "10m"}. Answered when everything due until then is delivered
 //	GET /_sandbox/delivery how far delivery is: {latest_delivery, latest_digest, pending}
 //	GET /_sandbox/faults  how often each fault struck: [{name, at, fired, error}]
+//	POST /_sandbox/lift   takes a statement out of the organisation's policies: {"sid": "ProtectTrails"}
 //	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n and their windows anew
 func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock) http.Handler {
 	mux := http.NewServeMux()
@@ -76,6 +77,14 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 			return
 		}
 		reply(w, http.StatusOK, tell())
+	})
+	mux.HandleFunc("POST "+adminPrefix+"lift", func(w http.ResponseWriter, r *http.Request) {
+		var ask struct{ Sid string }
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&ask); err != nil || !plane.LiftProtection(ask.Sid) {
+			reply(w, http.StatusBadRequest, map[string]any{"error": fmt.Sprintf("no policy has the statement %q", ask.Sid)})
+			return
+		}
+		reply(w, http.StatusOK, map[string]any{"lifted": ask.Sid})
 	})
 	get("delivery", func() any {
 		s := delivery.Status()

@@ -154,6 +154,11 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer closing(store.Close)
+	for _, o := range archive.WorldObjects(world) {
+		if _, err := store.Put(ctx, o); err != nil {
+			return err
+		}
+	}
 
 	delivery := archive.NewDelivery(archive.DeliveryConfig{
 		Trail: archive.WorldTrail(scopes...), Clock: now, Bucket: store, Faults: o.faults,

@@ -153,7 +153,7 @@ func planned(t *testing.T, sb *sandbox) []faults.Canary {
 			if s.Undo != nil {
 				c.Undoes = append(c.Undoes, s.Undo.Operation)
 			}
-			c.Records = append(c.Records, faults.Record{Name: s.Record.Service + "/" + s.Record.Operation, Region: s.Record.Region, ReadOnly: s.Record.ReadOnly})
+			c.Records = append(c.Records, faults.Record{Name: s.Record.Service + "/" + s.Record.Operation, Region: s.Record.Region, ReadOnly: s.Record.ReadOnly, Data: s.Record.DataEvent})
 		}
 		plans.canaries = append(plans.canaries, c)
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 )
 
@@ -83,6 +85,43 @@ func TestKilledAtEveryChangeOfEveryScenario(t *testing.T) {
 		}
 	}
 	k.finish(k.config, []int{0}, k.run...)
+}
+
+// TestKilledAroundAnAttempt is the same for a call that must be denied: the process is
+// killed right after each of the looks and the attempt between them.
+// Whatever of it the ledger has, nothing counts as refused that was not looked at again,
+// and nobody calls the looks of the dead process forged. (Every line in between is tried
+// in shared/run, in memory.)
+func TestKilledAroundAnAttempt(t *testing.T) {
+	t.Parallel()
+	k := newKiller(t, "dir: %s", "run", "--json", "--parallel", "1", "--target", "111122223333/us-east-1", "--scenario", "aws/logs-delete-group-denied")
+	k.enumerate()
+	var calls, own []cloud.CallLog
+	k.admin(http.MethodGet, "calls", "", &calls)
+	for _, c := range calls {
+		if c.Service == "logs" && !strings.HasSuffix(c.Principal, "/auditcanary-read") {
+			own = append(own, c)
+		}
+	}
+	if len(own) != 3 || own[1].Operation != "DeleteLogGroup" || own[0].Operation != own[2].Operation {
+		t.Fatalf("calls of the canary: %+v", own)
+	}
+	for i, e := range own {
+		k.killAt(fmt.Sprintf("call %d of 3 (%s), killed after it", i+1, e.Operation), 1, fmt.Sprintf("it.n == %d", e.N), "after")
+		var s run.Summary
+		if err := json.Unmarshal(k.finish(k.config, []int{0, 1, 2}, "status", "--json"), &s); err != nil {
+			t.Fatal(err)
+		}
+		c := s.Canaries[0]
+		if a := c.Checks[canary.Injected]; a.Status != canary.Inconclusive {
+			t.Errorf("killed after call %d: injected %+v", i+1, a)
+		}
+		for _, f := range s.Findings {
+			if strings.Contains(f.Actor, c.ID) {
+				t.Errorf("killed after call %d: its own %s is called forged", i+1, f.Operation)
+			}
+		}
+	}
 }
 
 // shards share the effects of one enumeration; they wait more than they work.

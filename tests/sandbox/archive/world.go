@@ -1,6 +1,10 @@
 package archive
 
-import "github.com/auditcanary/auditcanary/tests/sandbox/cloud"
+import (
+	"strings"
+
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
+)
 
 // WorldBuckets are the buckets of a world that the control plane starts with; the
 // archive is under Object Lock, COMPLIANCE for 365 days.
@@ -14,7 +18,22 @@ func WorldBuckets(w *cloud.Seed) []Bucket {
 		case cloud.EvidenceBucket:
 			own.Lock = &Lock{} // each packet says for how long
 		}
+		if strings.HasSuffix(b.Name, cloud.LockedSuffix) {
+			own.Lock = &Lock{Mode: "COMPLIANCE", Days: 30}
+		}
 		out = append(out, own)
+	}
+	return out
+}
+
+// WorldObjects are the objects with which the locked buckets of a world begin. They
+// come under the buckets' default retention.
+func WorldObjects(w *cloud.Seed) []Object {
+	var out []Object
+	for _, b := range w.Buckets {
+		if strings.HasSuffix(b.Name, cloud.LockedSuffix) {
+			out = append(out, Object{Bucket: b.Name, Key: cloud.LockedObject, Body: []byte("a canary: worth nothing\n")})
+		}
 	}
 	return out
 }

@@ -22,8 +22,18 @@ func backupService() service {
 			"DeleteBackupVault":                  {needs: onVault("backup:DeleteBackupVault"), do: deleteVault},
 			"PutBackupVaultLockConfiguration":    {needs: lockVaultNeeds, do: lockVault},
 			"DeleteBackupVaultLockConfiguration": {needs: onVault("backup:DeleteBackupVaultLockConfiguration"), do: unlockVault},
+			"DescribeBackupVault":                {readOnly: true, needs: onVault("backup:DescribeBackupVault"), do: describeVault},
+			"DescribeRecoveryPoint":              {readOnly: true, needs: onRecoveryPoint("backup:DescribeRecoveryPoint"), do: describeRecoveryPoint},
+			"DeleteRecoveryPoint":                {needs: onRecoveryPoint("backup:DeleteRecoveryPoint"), do: deleteRecoveryPoint, deniedAnswersSuccess: true},
 			"ListBackupVaults":                   {readOnly: true, needs: anyOf("backup:ListBackupVaults"), do: listVaults},
 			"ListTags":                           {readOnly: true, needs: vaultTagsNeeds, do: vaultTags},
+		},
+		seed: seedLockedVault,
+		fixtures: func(account, region string) map[string]string {
+			if region == "*" {
+				return nil
+			}
+			return map[string]string{"locked_vault": lockedVault, "locked_recovery_point": recoveryPointARN(account, region)}
 		},
 	}
 }
@@ -31,6 +41,9 @@ func backupService() service {
 var backupWire = restJSON{routes: []jsonRoute{
 	{"PUT", "/backup-vaults/{backupVaultName}/vault-lock", "PutBackupVaultLockConfiguration"},
 	{"DELETE", "/backup-vaults/{backupVaultName}/vault-lock", "DeleteBackupVaultLockConfiguration"},
+	{"GET", "/backup-vaults/{backupVaultName}/recovery-points/{recoveryPointArn}", "DescribeRecoveryPoint"},
+	{"DELETE", "/backup-vaults/{backupVaultName}/recovery-points/{recoveryPointArn}", "DeleteRecoveryPoint"},
+	{"GET", "/backup-vaults/{backupVaultName}", "DescribeBackupVault"},
 	{"PUT", "/backup-vaults/{backupVaultName}", "CreateBackupVault"},
 	{"DELETE", "/backup-vaults/{backupVaultName}", "DeleteBackupVault"},
 	{"GET", "/backup-vaults", "ListBackupVaults"},
@@ -185,7 +198,7 @@ func unlockVault(k *call) (reply, error) {
 func (k *call) vaultMember(v *Thing) map[string]any {
 	m := map[string]any{
 		"BackupVaultName": v.ID, "BackupVaultArn": v.ARN, "CreationDate": v.Attr["created"], "EncryptionKeyArn": k.backupKey(),
-		"NumberOfRecoveryPoints": 0, "Locked": v.Attr["locked"] == true,
+		"NumberOfRecoveryPoints": len(k.recoveryPoints(v.ID)), "Locked": v.Attr["locked"] == true,
 	}
 	for attr, name := range map[string]string{"min": "MinRetentionDays", "max": "MaxRetentionDays"} {
 		if v.Attr[attr] != nil {

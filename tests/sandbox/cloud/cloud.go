@@ -132,8 +132,11 @@ type service struct {
 type operation struct {
 	// readOnly as CloudTrail classifies it.
 	readOnly bool
-	// data events are not management events: not recorded, no history.
+	// data events are not management events: recorded only where the organisation's
+	// trail selects them, and never in the history.
 	data bool
+	// deniedAnswersSuccess: who may not is answered with an empty success all the same.
+	deniedAnswersSuccess bool
 	// event is the event's name where it differs from the operation's.
 	event string
 	// needs says what the caller must be allowed; nil means nothing.
@@ -305,6 +308,8 @@ func (c *Cloud) serve(w http.ResponseWriter, k *call) {
 	case after != nil:
 		k.svc.wire.fail(w, k, &apiError{code: after.Do.Error.Code, message: after.Do.Error.Message, status: after.Do.Error.Status})
 	case rep.forward: // answered by the backend
+	case aerr != nil && aerr.denied && k.op.deniedAnswersSuccess:
+		k.svc.wire.reply(w, k, reply{})
 	case aerr != nil:
 		k.svc.wire.fail(w, k, aerr)
 	default:

@@ -25,11 +25,11 @@ func cloudtrailService() service {
 			"LookupEvents":      {readOnly: true, needs: anyOf("cloudtrail:LookupEvents"), do: lookupEvents},
 		},
 		seed: seedSelectors,
-		fixtures: func(_, region string) map[string]string {
+		fixtures: func(account, region string) map[string]string {
 			if region == "*" {
-				return nil
+				return map[string]string{"organization_trail_arn": orgTrailARN}
 			}
-			return map[string]string{"selector_trail": selectorTrail}
+			return map[string]string{"selector_trail": selectorTrail, "multi_region_trail_arn": multiRegionTrailARN(account, region)}
 		},
 	}
 }
@@ -47,6 +47,9 @@ func seedSelectors(w *Seed, account, region string) {
 	decoy := *r.Trails["auditcanary-decoy"]
 	decoy.Name = selectorTrail
 	r.Trails[selectorTrail] = &decoy
+	multi := decoy
+	multi.Name, multi.MultiRegion = multiRegionTrail+region, true
+	r.Trails[multi.Name] = &multi
 	for name := range r.Trails {
 		r.Put(eventSelectors, &Thing{ID: name, Attr: map[string]any{"AdvancedEventSelectors": []any{
 			map[string]any{"Name": "auditcanary-nothing", "FieldSelectors": []any{

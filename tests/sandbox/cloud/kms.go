@@ -33,6 +33,7 @@ func kmsService() service {
 					Tags:    map[string]string{"auditcanary": "fixture"},
 				}
 			}
+			seedPendingKey(w, account, region)
 		},
 		fixtures: func(account, region string) map[string]string {
 			if region == "*" {
@@ -41,6 +42,7 @@ func kmsService() service {
 			return map[string]string{
 				"deletion_key": fixtureKeyID(account, region, "deletion_key"),
 				"grant_key":    fixtureKeyID(account, region, "grant_key"),
+				"pending_key":  fixtureKeyID(account, region, "pending_key"),
 			}
 		},
 	}

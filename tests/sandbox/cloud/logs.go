@@ -20,14 +20,15 @@ func logsService() service {
 	return service{
 		source: "logs.amazonaws.com", wire: json11{}, apiVersion: "20140328",
 		ops: map[string]operation{
-			"CreateLogGroup":        {needs: newLogGroup, do: createLogGroup, params: asSent},
-			"DeleteLogGroup":        op("DeleteLogGroup", deleteLogGroup),
-			"PutRetentionPolicy":    op("PutRetentionPolicy", putRetentionPolicy),
-			"PutMetricFilter":       op("PutMetricFilter", putMetricFilter),
-			"DeleteMetricFilter":    op("DeleteMetricFilter", deleteMetricFilter),
-			"DescribeMetricFilters": {readOnly: true, needs: onLogGroup("logs:DescribeMetricFilters"), do: describeMetricFilters, params: asSent},
-			"DescribeLogGroups":     {readOnly: true, needs: anyOf("logs:DescribeLogGroups"), do: describeLogGroups, params: asSent},
-			"ListTagsForResource":   {readOnly: true, needs: onLogGroupTags, do: listLogGroupTags, params: asSent},
+			"CreateLogGroup":                {needs: newLogGroup, do: createLogGroup, params: asSent},
+			"DeleteLogGroup":                op("DeleteLogGroup", deleteLogGroup),
+			"PutRetentionPolicy":            op("PutRetentionPolicy", putRetentionPolicy),
+			"PutMetricFilter":               op("PutMetricFilter", putMetricFilter),
+			"DeleteMetricFilter":            op("DeleteMetricFilter", deleteMetricFilter),
+			"DescribeMetricFilters":         {readOnly: true, needs: onLogGroup("logs:DescribeMetricFilters"), do: describeMetricFilters, params: asSent},
+			"DescribeLogGroups":             {readOnly: true, needs: anyOf("logs:DescribeLogGroups"), do: describeLogGroups, params: asSent},
+			"ListTagsForResource":           {readOnly: true, needs: onLogGroupTags, do: listLogGroupTags, params: asSent},
+			"PutLogGroupDeletionProtection": {needs: onLogGroupIdentifier("logs:PutLogGroupDeletionProtection"), do: protectLogGroup, params: asSent},
 		},
 		seed: func(w *Seed, account, region string) {
 			r := w.Accounts[account].Regions[region]
@@ -35,12 +36,16 @@ func logsService() service {
 				ID: retentionGroup, ARN: logGroupARN(account, region, retentionGroup), Tags: map[string]string{"auditcanary": "fixture"},
 				Attr: map[string]any{"retentionInDays": 365.0},
 			})
+			r.Put(logGroups, &Thing{
+				ID: protectedGroup, ARN: logGroupARN(account, region, protectedGroup), Tags: map[string]string{"auditcanary": "fixture"},
+				Attr: map[string]any{"deletionProtectionEnabled": true},
+			})
 		},
 		fixtures: func(_, region string) map[string]string {
 			if region == "*" {
 				return nil
 			}
-			return map[string]string{"log_group": retentionGroup}
+			return map[string]string{"log_group": retentionGroup, "protected_log_group": protectedGroup}
 		},
 	}
 }
@@ -51,6 +56,7 @@ const (
 	metricFilters = "metric filter"
 
 	retentionGroup = "auditcanary-retention"
+	protectedGroup = "auditcanary-protected"
 )
 
 func logGroupARN(account, region, name string) string {
@@ -144,6 +150,9 @@ func deleteLogGroup(k *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if g.Attr["deletionProtectionEnabled"] == true { // user guide, "Protecting log groups from deletion"
+		return reply{}, fail(400, "ValidationException", "Cannot delete log group with deletion protection enabled. Disable deletion protection first.")
+	}
 	things := k.region().Things
 	delete(things[logGroups], g.ID)
 	maps.DeleteFunc(things[metricFilters], func(id string, _ *Thing) bool { return strings.HasPrefix(id, g.ID+":") })
@@ -226,6 +235,9 @@ func describeLogGroups(k *call) (reply, error) {
 		one["deletionProtectionEnabled"] = g.Attr["deletionProtectionEnabled"] == true
 		if days := g.Attr["retentionInDays"]; days != nil { // without one, events are kept for ever
 			one["retentionInDays"] = days
+		}
+		if protected := g.Attr["deletionProtectionEnabled"]; protected != nil {
+			one["deletionProtectionEnabled"] = protected
 		}
 		list = append(list, one)
 	}

@@ -17,12 +17,13 @@ func organizationsService() service {
 	return service{
 		source: "organizations.amazonaws.com", global: true, wire: json11{},
 		ops: map[string]operation{
-			"DescribeOrganization": {readOnly: true, needs: anyOf("organizations:DescribeOrganization"), do: describeOrganization},
-			"CreatePolicy":         {needs: createPolicyNeeds, do: managed(createControlPolicy)},
-			"DeletePolicy":         {needs: onControlPolicy("organizations:DeletePolicy", "PolicyId"), do: managed(deleteControlPolicy)},
-			"ListPolicies":         {readOnly: true, needs: listPoliciesNeeds, do: managed(listControlPolicies)},
-			"ListAccounts":         {readOnly: true, needs: anyOf("organizations:ListAccounts"), do: managed(listAccounts)},
-			"ListTagsForResource":  {readOnly: true, needs: onControlPolicy("organizations:ListTagsForResource", "ResourceId"), do: managed(listPolicyTags)},
+			"DescribeOrganization":        {readOnly: true, needs: anyOf("organizations:DescribeOrganization"), do: describeOrganization},
+			"CreatePolicy":                {needs: createPolicyNeeds, do: managed(createControlPolicy)},
+			"DeletePolicy":                {needs: onControlPolicy("organizations:DeletePolicy", "PolicyId"), do: managed(deleteControlPolicy)},
+			"ListPolicies":                {readOnly: true, needs: listPoliciesNeeds, do: managed(listControlPolicies)},
+			"ListAccounts":                {readOnly: true, needs: anyOf("organizations:ListAccounts"), do: managed(listAccounts)},
+			"ListTagsForResource":         {readOnly: true, needs: onControlPolicy("organizations:ListTagsForResource", "ResourceId"), do: managed(listPolicyTags)},
+			"ListDelegatedAdministrators": {readOnly: true, needs: anyOf("organizations:ListDelegatedAdministrators"), do: listDelegated},
 		},
 	}
 }

@@ -24,10 +24,13 @@ const (
 // thing touched belongs to another account, a copy there. Denials and errors
 // are recorded in the caller's account only.
 func (c *Cloud) emit(k *call, rep reply, err *apiError) {
-	if k.op.data {
+	if k.op.data && !c.selectsData(k) {
 		return
 	}
 	rec := k.record(rep, err)
+	if k.op.data {
+		k.asDataEvent(rec)
+	}
 	account := k.Principal.Account
 	if rep.owner == "" || rep.owner == account || err != nil {
 		c.deliver(account, k.Region, rec)
@@ -240,7 +243,7 @@ func (c *Cloud) deliver(account, region string, rec Record) {
 			}
 		}
 	}
-	if kept != nil {
+	if kept != nil && rec["eventCategory"] != "Data" {
 		c.mu.Lock()
 		c.history.add(c.opts.Clock.Now(), account, region, kept)
 		c.mu.Unlock()

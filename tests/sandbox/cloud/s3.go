@@ -19,13 +19,14 @@ import (
 
 func s3Service() service {
 	forward := func(action string, on func(*call) string) operation {
-		return operation{readOnly: true, data: true, needs: onS3(action, on), do: forwarded}
+		return operation{readOnly: true, data: true, needs: onS3(action, on), do: forwarded, params: s3Params}
 	}
 	write := func(o operation) operation { o.readOnly = false; return o }
 	manage := func(o operation, event string) operation {
 		o.data, o.event, o.params = false, event, s3Params
 		return o
 	}
+	named := func(o operation, event string) operation { o.event = event; return o }
 	// setting is a part of a bucket's configuration that is one document, asked for
 	// by its query parameter.
 	setting := func(o operation, event string) operation { o.event, o.params = event, s3Params; return o }
@@ -33,9 +34,10 @@ func s3Service() service {
 		source: "s3.amazonaws.com", wire: restXML{}, deniedKeepsParams: true,
 		seed: func(w *Seed, account, region string) {
 			names := s3Fixtures(account, region)
-			for _, name := range names {
-				w.bucket(name, account, region, "")
+			for _, fixture := range []string{"public_access_bucket", "lifecycle_bucket"} {
+				w.bucket(names[fixture], account, region, "")
 			}
+			seedLockedBucket(w, account, region)
 			w.Accounts[account].Regions[region].Put(publicAccess, &Thing{ID: names["public_access_bucket"], Attr: blockAll()})
 		},
 		fixtures: func(account, region string) map[string]string {
@@ -83,12 +85,12 @@ func s3Service() service {
 
 			"GetObject":          forward("s3:GetObject", objectARN),
 			"HeadObject":         forward("s3:GetObject", objectARN),
-			"GetObjectRetention": forward("s3:GetObjectRetention", objectARN),
+			"GetObjectRetention": named(forward("s3:GetObjectRetention", objectARN), "GetObjectLockRetention"),
 			"GetObjectLegalHold": forward("s3:GetObjectLegalHold", objectARN),
 			"PutObject":          write(forward("s3:PutObject", objectARN)),
 			"DeleteObject":       write(forward("s3:DeleteObject", objectARN)),
 			"DeleteObjects":      write(forward("s3:DeleteObject", func(k *call) string { return bucketARN(k) + "/*" })),
-			"PutObjectRetention": write(forward("s3:PutObjectRetention", objectARN)),
+			"PutObjectRetention": named(write(forward("s3:PutObjectRetention", objectARN)), "PutObjectLockRetention"),
 			"PutObjectLegalHold": write(forward("s3:PutObjectLegalHold", objectARN)),
 
 			"CreateMultipartUpload":   write(forward("s3:PutObject", objectARN)),
@@ -357,6 +359,9 @@ func getBucketLocation(k *call) (reply, error) {
 // s3Params: bucketName, Host, and the selecting query parameter with its value.
 func s3Params(k *call) any {
 	out := map[string]any{"bucketName": k.str("Bucket"), "Host": k.HTTP.Host}
+	if key := k.str("Key"); key != "" {
+		out["key"] = key
+	}
 	for name, v := range k.HTTP.URL.Query() {
 		if name != "x-id" { // the SDK's own, not a parameter of the API
 			out[name] = strings.Join(v, ",")
@@ -368,7 +373,7 @@ func s3Params(k *call) any {
 		if json.Unmarshal(k.body, &doc) == nil {
 			out["bucketPolicy"] = doc
 		}
-	case "PutPublicAccessBlock", "PutBucketLifecycleConfiguration", "PutBucketEncryption", "PutBucketReplication":
+	case "PutPublicAccessBlock", "PutBucketLifecycleConfiguration", "PutBucketEncryption", "PutBucketReplication", "PutObjectLockConfiguration", "PutObjectRetention":
 		if name, doc, err := xmlDocument(k.body); err == nil {
 			out[name] = doc
 		}

@@ -36,6 +36,8 @@ func s3Fixtures(account, region string) map[string]string {
 	return map[string]string{
 		"public_access_bucket": "auditcanary-" + account + "-" + region + "-access",
 		"lifecycle_bucket":     "auditcanary-" + account + "-" + region + "-lifecycle",
+		"locked_bucket":        LockedBucket(account, region),
+		"locked_object":        LockedObject,
 	}
 }
 

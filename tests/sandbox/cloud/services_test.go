@@ -295,7 +295,7 @@ func TestAKeyIsDisabledAndEnabled(t *testing.T) {
 		t.Errorf("changes %s", pretty(b.cloud.Changes()))
 	}
 	listed, err := c.ListKeys(ctx, nil)
-	if err != nil || len(listed.Keys) != 3 || !slices.ContainsFunc(listed.Keys, func(k kmstypes.KeyListEntry) bool { return *k.KeyId == id }) {
+	if err != nil || len(listed.Keys) != 4 || !slices.ContainsFunc(listed.Keys, func(k kmstypes.KeyListEntry) bool { return *k.KeyId == id }) {
 		t.Errorf("keys %s %v", pretty(listed), err)
 	}
 	tags, err := c.ListResourceTags(ctx, &kms.ListResourceTagsInput{KeyId: &id})
@@ -355,7 +355,7 @@ func TestTheDecoyTrailStopsAndStarts(t *testing.T) {
 	_, err = root.StopLogging(ctx, &cloudtrail.StopLoggingInput{Name: aws.String("arn:aws:cloudtrail:us-east-1:" + target + ":trail/auditcanary-decoy")})
 	wantCode(t, err, "TrailNotFoundException") // a single-region trail is not seen from elsewhere
 	trails, err := root.DescribeTrails(ctx, nil)
-	if err != nil || len(trails.TrailList) != 4 {
+	if err != nil || len(trails.TrailList) != 6 {
 		t.Errorf("trails %s %v", pretty(trails), err)
 	}
 	org, err := root.GetTrail(ctx, &cloudtrail.GetTrailInput{Name: aws.String("arn:aws:cloudtrail:us-east-1:" + cloud.ManagementAccount + ":trail/org-trail")})

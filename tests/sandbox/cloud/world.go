@@ -244,7 +244,8 @@ func World(clock Clock) *Seed {
 // The organisation's guard around its trails and its boundaries.
 const protectTrails = `{"Version":"2012-10-17","Statement":[{"Sid":"ProtectTrails","Effect":"Deny",
  "Action":["cloudtrail:StopLogging","cloudtrail:DeleteTrail","cloudtrail:UpdateTrail","cloudtrail:PutEventSelectors"],
- "Resource":["arn:aws:cloudtrail:*:*:trail/auditcanary-locked","arn:aws:cloudtrail:*:*:trail/org-trail"]},
+ "Resource":["arn:aws:cloudtrail:*:*:trail/auditcanary-locked","arn:aws:cloudtrail:*:*:trail/auditcanary-multi-*","arn:aws:cloudtrail:*:*:trail/org-trail"]},
+ ` + protectFixtures + `
  {"Sid":"ProtectBoundaries","Effect":"Deny","Action":"iam:DeleteRolePermissionsBoundary","Resource":"arn:aws:iam::*:role/auditcanary/auditcanary-locked"},
  {"Sid":"ProtectRecorders","Effect":"Deny","Action":["config:StopConfigurationRecorder","config:DeleteConfigurationRecorder","config:DeleteDeliveryChannel"],"Resource":"*"},
  {"Sid":"ProtectRules","Effect":"Deny","Action":["events:DisableRule","events:DeleteRule","events:PutRule","events:RemoveTargets"],"Resource":"arn:aws:events:*:*:rule/auditcanary-locked"},

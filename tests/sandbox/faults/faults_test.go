@@ -100,7 +100,7 @@ var catalogue = []Canary{
 	{
 		Scenario: "aws/sts-break-glass", Account: "444455556666", Region: "eu-west-1", Kind: "decoy",
 		Calls:   []string{"sts:AssumeRole"},
-		Records: []Record{{Name: "sts.amazonaws.com/AssumeRole", Region: "eu-west-1", ReadOnly: true}},
+		Records: []Record{{Name: "sts.amazonaws.com/AssumeRole", Region: "eu-west-1", ReadOnly: true, Data: true}},
 	},
 }
 
@@ -170,6 +170,8 @@ func TestCompareMissesNothing(t *testing.T) {
 		{"the last line holds", "* * * surfaced=fail\n# expect: readonly() * * surfaced=late", answer("fail", ""), answer("late", ""), nil, ""},
 		{"either of two, and both occur", "* * * surfaced=pass|fail", answer("fail", ""), answer("pass", ""), nil, ""},
 		{"either of two, and one never occurs", "* * * surfaced=pass|fail", answer("pass", ""), answer("pass", ""), nil, "f.yaml:1: no canary has surfaced=fail"},
+		{"a data event has no such hop", "* * * surfaced=fail hop=delivered", answer("fail", "delivered"), answer("fail", ""), nil, ""},
+		{"a data event with such a hop", "* * * surfaced=fail hop=delivered", answer("fail", "delivered"), answer("fail", "delivered"), nil, "aws/sts-break-glass at 444455556666/eu-west-1: got surfaced=fail hop=delivered, want surfaced=fail"},
 		{"no answer at all", "aws/kms-* * * surfaced=fail", answer("fail", ""), Answer{Check: "surfaced"}, nil, "aws/sts-break-glass"},
 		{"a finding", "finding kms.*/DisableKey 1* us-east-1", answer("pass", ""), answer("pass", ""), []Finding{{Record: "kms.amazonaws.com/DisableKey", Account: "111122223333", Region: "us-east-1"}}, ""},
 		{"a finding nobody expected", "* * * surfaced=pass", answer("pass", ""), answer("pass", ""), []Finding{{Record: "kms.amazonaws.com/DisableKey"}}, "finding kms.amazonaws.com/DisableKey at /: not expected"},
