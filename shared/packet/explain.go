@@ -228,6 +228,13 @@ func (v *verifier) step(t takenEntry, s *state) (text string, verified bool, why
 		r := e.Receipt
 		text = fmt.Sprintf("%s %s: sent %s, %s, request %s", r.Call.Operation, r.Outcome.Result, r.Started.UTC().Format(time.RFC3339), answered(*r), orNone(strings.Join(r.RequestIDs, ", ")))
 		return text, false, leaf + " shows that we wrote so then; the provider does not sign its replies: that the record below has the same request id is what confirms it"
+	case e.Inspected != nil:
+		var said []string
+		for _, r := range e.Inspected.Readings {
+			said = append(said, fmt.Sprintf("%s %s, request %s", r.Call.Operation, r.Outcome.Result, orNone(strings.Join(r.RequestIDs, ", "))))
+		}
+		text = fmt.Sprintf("looked at the protection, %s step %s: %s", e.Inspected.When, e.Inspected.Step, orNone(strings.Join(said, "; ")))
+		return text, false, leaf + " shows that we wrote so then; the provider does not sign its replies"
 	case e.Sighted != nil:
 		si := e.Sighted
 		text = fmt.Sprintf("found: event %s of request %s for step %s, %d bytes at byte %d of %s (version %s), stored %s; the object's SHA-256 is %s",
