@@ -77,6 +77,43 @@ func (s *EvidenceStore) Get(ctx context.Context, name string) ([]byte, error) {
 	return data, nil
 }
 
+// Open reads an object of any size in parts, each with a request of its own.
+func (s *EvidenceStore) Open(ctx context.Context, name string) (io.ReaderAt, int64, error) {
+	head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: awssdk.String(s.prefix + name)})
+	if err != nil {
+		return nil, 0, fmt.Errorf("open %s: %w", s.URL(name), err)
+	}
+	return &remote{ctx: ctx, store: s, name: name}, awssdk.ToInt64(head.ContentLength), nil
+}
+
+type remote struct {
+	ctx   context.Context
+	store *EvidenceStore
+	name  string
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *remote) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	out, err := r.store.client.GetObject(r.ctx, &s3.GetObjectInput{
+		Bucket: &r.store.bucket, Key: awssdk.String(r.store.prefix + r.name), Range: awssdk.String(fmt.Sprintf("bytes=%d-%d", off, off+int64(len(p))-1)),
+	})
+	if isStatus(err, http.StatusRequestedRangeNotSatisfiable) {
+		return 0, io.EOF
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read %s at byte %d: %w", r.store.URL(r.name), off, err)
+	}
+	defer out.Body.Close()
+	n, err := io.ReadFull(out.Body, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
 // List names the objects whose names begin with prefix, sorted.
 func (s *EvidenceStore) List(ctx context.Context, prefix string) ([]string, error) {
 	var names []string

@@ -154,3 +154,38 @@ func TestEvidenceIsPutOnceAndLocked(t *testing.T) {
 		t.Errorf("put without the right to: %v", err)
 	}
 }
+
+func TestEvidenceIsReadInParts(t *testing.T) {
+	content := strings.Repeat("0123456789", 1000)
+	gone := false
+	store := NewEvidenceStore(s3.NewFromConfig(clientsAt(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gone {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(content))
+	})), func(o *s3.Options) { o.UsePathStyle = true }), "evidence", "packets/")
+	r, size, err := store.Open(t.Context(), "p.zip")
+	if err != nil || size != int64(len(content)) {
+		t.Fatalf("%d bytes, %v", size, err)
+	}
+	for _, tc := range []struct {
+		off  int64
+		n    int
+		want string
+		err  error
+	}{{0, 10, "0123456789", nil}, {9995, 5, "56789", nil}, {9995, 10, "56789", io.EOF}, {20000, 1, "", io.EOF}, {3, 0, "", nil}} {
+		p := make([]byte, tc.n)
+		n, err := r.ReadAt(p, tc.off)
+		if string(p[:n]) != tc.want || err != tc.err {
+			t.Errorf("%d bytes at %d: %q, %v", tc.n, tc.off, p[:n], err)
+		}
+	}
+	gone = true
+	if _, err := r.ReadAt(make([]byte, 1), 0); err == nil || !strings.Contains(err.Error(), "s3://evidence/packets/p.zip") {
+		t.Errorf("gone: %v", err)
+	}
+	if _, _, err := store.Open(t.Context(), "p.zip"); err == nil {
+		t.Error("opened what is gone")
+	}
+}

@@ -181,7 +181,15 @@ func StorePacket(ctx context.Context, c *Config, period packet.Period, version s
 	}
 	if slices.Contains(names, name+".zip") {
 		out.Existed = true
-		return out, nil
+		if slices.Contains(names, name+".checkpoint") {
+			return out, nil
+		}
+		// Whoever wrote the packet died before its checkpoint.
+		r, size, err := store.Open(ctx, name+".zip")
+		if err != nil {
+			return out, err
+		}
+		return out, c.storeCheckpoint(ctx, store, name, r, size, now)
 	}
 	log, o, err := PacketOptions(ctx, c, version)
 	if err != nil {
@@ -212,11 +220,7 @@ func StorePacket(ctx context.Context, c *Config, period packet.Period, version s
 	if err != nil {
 		return out, err
 	}
-	signed, err := packet.Checkpoint(f, size)
-	if err != nil {
-		return out, err
-	}
-	out.RetainedUntil = now.UTC().AddDate(0, 0, cmp.Or(c.Evidence.RetainDays, 365)).Truncate(time.Second)
+	out.RetainedUntil = c.retainUntil(now)
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return out, err
 	}
@@ -224,8 +228,20 @@ func StorePacket(ctx context.Context, c *Config, period packet.Period, version s
 	if out.Existed, err = store.Put(ctx, name+".zip", f, out.RetainedUntil); err != nil || out.Existed {
 		return out, err
 	}
-	_, err = store.Put(ctx, name+".checkpoint", bytes.NewReader(signed), out.RetainedUntil)
-	return out, err
+	return out, c.storeCheckpoint(ctx, store, name, f, size, now)
+}
+
+func (c *Config) storeCheckpoint(ctx context.Context, store *aws.EvidenceStore, name string, zip io.ReaderAt, size int64, now time.Time) error {
+	signed, err := packet.Checkpoint(zip, size)
+	if err != nil {
+		return fmt.Errorf("checkpoint of %s: %w", store.URL(name+".zip"), err)
+	}
+	_, err = store.Put(ctx, name+".checkpoint", bytes.NewReader(signed), c.retainUntil(now))
+	return err
+}
+
+func (c *Config) retainUntil(now time.Time) time.Time {
+	return now.UTC().AddDate(0, 0, cmp.Or(c.Evidence.RetainDays, 365)).Truncate(time.Second)
 }
 
 func packetName(p packet.Period) string {

@@ -102,6 +102,18 @@ func TestPacketsAreLockedAway(t *testing.T) {
 	if err != nil || r.Err() != nil {
 		t.Errorf("the second packet does not verify: %v, %v", err, r.Err())
 	}
+	// One that died before it wrote the checkpoint is finished by whoever comes next.
+	orphan := "packets/packet-20200103T000000Z-21000101T000000Z"
+	if _, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(cloud.EvidenceBucket), Key: aws.String(orphan + ".zip"), Body: bytes.NewReader(data)}); err != nil {
+		t.Fatal(err)
+	}
+	if s := store("2020-01-03T00:00:00Z", "2100-01-01T00:00:00Z"); !s.Existed {
+		t.Errorf("half of one: %+v", s)
+	}
+	mine, _ := get(strings.TrimSuffix(second.Object, ".zip") + ".checkpoint")
+	if signed, _ := get("s3://auditcanary-evidence/" + orphan + ".checkpoint"); !bytes.Equal(signed, mine) {
+		t.Errorf("its checkpoint is %q", signed)
+	}
 	// Neither deleted nor written anew by its own writer.
 	key := strings.TrimPrefix(second.Object, "s3://auditcanary-evidence/")
 	if _, err := client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(cloud.EvidenceBucket), Key: &key, VersionId: &version}); err == nil {
