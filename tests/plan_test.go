@@ -34,6 +34,7 @@ var floors = [][]room{
 	},
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},
+		{"shared/access", "who may tamper with the logs, by which statement; arithmetic over policies"},
 		{"scenarios", "canaries as data"},
 		{"shared/coverage", "what is proven of what is privileged; arithmetic over verdicts"},
 	},
@@ -96,6 +97,9 @@ var bans = []ban{
 	{in: is("shared/packet"), imports: "google.golang.org/api", deep: true, why: "whoever verifies a packet needs no cloud, and links none"},
 	{in: is("shared/packet"), imports: "net/http", why: "verifying calls nobody; who asks a time-stamping authority is the caller"},
 	{in: is("shared/packet"), imports: "os", why: "it reads and writes what it is handed"},
+
+	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
+	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},
 
 	{in: is("shared/trail", "shared/run"), imports: "os", why: "it reads and acts through ports only, so that every driver is judged alike"},
 	{in: is("shared/trail", "shared/run"), imports: "net/http", why: "it reads and acts through ports only"},

@@ -71,7 +71,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), integrityCommand(o),
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o),
-		coverageCommand(o), scopeCommand(o), sourcesCommand(o),
+		coverageCommand(o), scopeCommand(o), sourcesCommand(o), accessCommand(o),
 		packetCommand(o), verifyCommand(o),
 	)
 	return root

@@ -12,6 +12,7 @@ import (
 	logs "github.com/auditcanary/auditcanary/shared/trail"
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -30,6 +31,23 @@ var _ logs.Store = (*ArchiveStore)(nil)
 // log files, and kms:Decrypt on the trail's key if it has one.
 func NewArchiveStore(client *s3.Client, bucket string) *ArchiveStore {
 	return &ArchiveStore{client: client, bucket: bucket}
+}
+
+// KeepConnections returns cfg with as many connections to each host kept open as
+// are used at a time: the SDK keeps 10, and makes each further one anew, with a
+// TLS handshake that takes longer than the request.
+func KeepConnections(cfg awssdk.Config, n int) awssdk.Config {
+	client, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
+	if !ok {
+		if cfg.HTTPClient != nil {
+			return cfg // somebody else's
+		}
+		client = awshttp.NewBuildableClient()
+	}
+	cfg.HTTPClient = client.WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost, t.MaxIdleConns = max(n, t.MaxIdleConnsPerHost), max(2*n, t.MaxIdleConns)
+	})
+	return cfg
 }
 
 // Name of the bucket.

@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,5 +174,52 @@ func TestArchiveStoreErrorsSayWhatToDo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestConnectionsAreKept(t *testing.T) {
+	var opened atomic.Int64
+	const n = 30
+	together := make(chan struct{}, n)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		together <- struct{}{}
+		for len(together) < n && r.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		w.Header().Set("Last-Modified", "Tue, 10 Mar 2026 11:59:00 GMT")
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	cfg := KeepConnections(awssdk.Config{Region: "eu-west-1", BaseEndpoint: &srv.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", "")}, n)
+	store := NewArchiveStore(s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }), "central-logs")
+	for range 3 {
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				o, err := store.Open(t.Context(), "k")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				io.Copy(io.Discard, o.Body)
+				o.Body.Close()
+			})
+		}
+		wg.Wait()
+		for range n {
+			<-together
+		}
+	}
+	if got := opened.Load(); got > n {
+		t.Errorf("%d connections for %d requests at a time", got, n)
+	}
+	own := &http.Client{}
+	if kept := KeepConnections(awssdk.Config{HTTPClient: own}, n); kept.HTTPClient != own {
+		t.Error("a client of the caller's own is replaced")
 	}
 }

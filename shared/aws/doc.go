@@ -8,6 +8,10 @@
 // generated from the plan lets the cloud refuse it; and what it may touch
 // carries the mark "auditcanary" by name or by tag.
 //
+// Inspector is the looking half: it reads the settings of any account through a
+// read-only role, and translates them for the packages that weigh them. What it
+// cannot read is part of its answer.
+//
 // Sweeping (Leftovers, OpenSweep) and the event history (Recorded) are here
 // too. Nothing here retries a canary's call, polls or decides: one request, one
 // receipt.

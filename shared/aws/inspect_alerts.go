@@ -62,13 +62,17 @@ func (r *sourceReader) rule(cfg aws.Config, w inventory.Rule) {
 	if w.Bus == "" {
 		bus = nil
 	}
-	out, there, ok := ask(r, w.Place, "events:DescribeRule of "+w.Name, client.DescribeRule, &eventbridge.DescribeRuleInput{Name: &w.Name, EventBusName: bus}, notFound)
+	what := "events:DescribeRule of " + w.Name
+	out, there, ok := ask(r, w.Place, what, client.DescribeRule, &eventbridge.DescribeRuleInput{Name: &w.Name, EventBusName: bus}, notFound)
 	if !ok {
 		return
 	}
 	s := inventory.RuleState{Place: w.Place, Bus: w.Bus, Name: w.Name, Missing: !there}
 	if there {
-		s.State, s.Pattern = string(out.State), aws.ToString(out.EventPattern)
+		if s.State, s.Pattern = string(out.State), aws.ToString(out.EventPattern); s.State == "" {
+			r.unread(w.Place, what, errMute)
+			return
+		}
 		targets, what := []string{}, "events:ListTargetsByRule of "+w.Name
 		if r.turn(w.Place, what, func(token *string) (*string, bool) {
 			page, there, ok := ask(r, w.Place, what, client.ListTargetsByRule, &eventbridge.ListTargetsByRuleInput{Rule: &w.Name, EventBusName: bus, NextToken: token}, notFound)
@@ -129,17 +133,18 @@ func (r *sourceReader) attributes(client *sns.Client, w inventory.Topic, s *inve
 }
 
 func (r *sourceReader) alarm(cfg aws.Config, w inventory.Alarm) {
-	client := cloudwatch.NewFromConfig(cfg)
-	out, _, ok := ask(r, w.Place, "cloudwatch:DescribeAlarms of "+w.Name, client.DescribeAlarms, &cloudwatch.DescribeAlarmsInput{
+	client, what := cloudwatch.NewFromConfig(cfg), "cloudwatch:DescribeAlarms of "+w.Name
+	out, _, ok := ask(r, w.Place, what, client.DescribeAlarms, &cloudwatch.DescribeAlarmsInput{
 		AlarmNames: []string{w.Name}, AlarmTypes: []watchtypes.AlarmType{watchtypes.AlarmTypeMetricAlarm, watchtypes.AlarmTypeCompositeAlarm, watchtypes.AlarmTypeLogAlarm},
 	})
 	if !ok {
 		return
 	}
 	s := inventory.AlarmState{Place: w.Place, Name: w.Name, Missing: true}
-	muted := []string{}
+	muted, mute := []string{}, false
 	is := func(name *string, enabled *bool, actions []string) {
 		if aws.ToString(name) == w.Name {
+			mute = enabled == nil
 			s.Missing, s.ActionsEnabled, s.Actions = false, aws.ToBool(enabled), actions
 		}
 	}
@@ -154,6 +159,10 @@ func (r *sourceReader) alarm(cfg aws.Config, w inventory.Alarm) {
 		if by := aws.ToString(a.ActionsSuppressor); by != "" && aws.ToString(a.AlarmName) == w.Name {
 			muted = append(muted, by)
 		}
+	}
+	if mute {
+		r.unread(w.Place, what, errMute)
+		return
 	}
 	if what := "cloudwatch:ListAlarmMuteRules of " + w.Name; !s.Missing && r.turn(w.Place, what, func(token *string) (*string, bool) {
 		page, _, ok := ask(r, w.Place, what, client.ListAlarmMuteRules, &cloudwatch.ListAlarmMuteRulesInput{AlarmName: &w.Name, NextToken: token})
@@ -228,6 +237,9 @@ func (r *sourceReader) detector(cfg aws.Config, w inventory.Detector) {
 	if id == "" {
 		s.Missing = true
 	} else if out, there, ok := ask(r, w.Place, what, client.GetDetector, &guardduty.GetDetectorInput{DetectorId: &id}, "BadRequestException", notFound); !ok {
+		return
+	} else if there && out.Status == "" {
+		r.unread(w.Place, what, errMute)
 		return
 	} else if s.Missing = !there; there {
 		s.Enabled = out.Status == guardtypes.DetectorStatusEnabled

@@ -160,11 +160,16 @@ func (r *sourceReader) at(p inventory.Place) (aws.Config, bool) {
 
 // unread notes what could not be read.
 func (r *sourceReader) unread(p inventory.Place, what string, err error) {
-	why := r.i.explain(err, what, p.Account, p.Region).Error()
+	why := cut(r.i.explain(err, what, p.Account, p.Region).Error(), maxWhy)
 	r.keep(func(s *inventory.Snapshot) {
 		s.Unread = append(s.Unread, inventory.Unread{Place: p, What: what, Why: why})
 	})
 }
+
+// maxWhy bounds, in bytes, what is told of one failure: its message is the service's.
+const maxWhy = 2048
+
+var errMute = errors.New("the reply does not say what was asked for")
 
 // ask makes one call within its time. It reports false, and notes why, if the call
 // failed; a code among absent means that there is none, which is an answer.
@@ -189,8 +194,13 @@ func (r *sourceReader) list(p inventory.Place) {
 	if !ok {
 		return
 	}
-	out, _, ok := ask(r, p, "cloudtrail:DescribeTrails", cloudtrail.NewFromConfig(cfg).DescribeTrails, &cloudtrail.DescribeTrailsInput{IncludeShadowTrails: aws.Bool(true)})
+	const what = "cloudtrail:DescribeTrails"
+	out, _, ok := ask(r, p, what, cloudtrail.NewFromConfig(cfg).DescribeTrails, &cloudtrail.DescribeTrailsInput{IncludeShadowTrails: aws.Bool(true)})
 	if !ok {
+		return
+	}
+	if slices.ContainsFunc(out.TrailList, func(t trailtypes.Trail) bool { return !strings.HasPrefix(aws.ToString(t.TrailARN), "arn:") }) {
+		r.unread(p, what, errors.New("the reply names a trail without its ARN"))
 		return
 	}
 	r.keep(func(s *inventory.Snapshot) {
@@ -307,7 +317,7 @@ func (r *sourceReader) status(p inventory.Place, arn string) *inventory.Status {
 	}
 	at := serverTime(out.ResultMetadata)
 	if at.IsZero() || out.IsLogging == nil {
-		r.unread(p, what, errors.New("the reply does not say at what time, or whether it is logging"))
+		r.unread(p, what, errMute)
 		return nil
 	}
 	return &inventory.Status{
@@ -364,7 +374,7 @@ func (r *sourceReader) bucket(p inventory.Place, name string) {
 	case ok && status.PolicyStatus != nil:
 		b.Public = aws.Bool(aws.ToBool(status.PolicyStatus.IsPublic))
 	case ok:
-		r.unread(p, "s3:GetBucketPolicyStatus"+of, errors.New("the reply says nothing"))
+		r.unread(p, "s3:GetBucketPolicyStatus"+of, errMute)
 	}
 	replication, there, ok := ask(r, p, "s3:GetReplicationConfiguration"+of, client.GetBucketReplication, &s3.GetBucketReplicationInput{Bucket: &name}, "ReplicationConfigurationNotFoundError")
 	if ok {
@@ -467,13 +477,18 @@ func (r *sourceReader) key(p inventory.Place, name string) {
 	if !ok {
 		return
 	}
-	out, there, ok := ask(r, p, "kms:DescribeKey of "+name, kms.NewFromConfig(cfg).DescribeKey, &kms.DescribeKeyInput{KeyId: &name}, "NotFoundException")
+	what := "kms:DescribeKey of " + name
+	out, there, ok := ask(r, p, what, kms.NewFromConfig(cfg).DescribeKey, &kms.DescribeKeyInput{KeyId: &name}, "NotFoundException")
 	if !ok {
 		return
 	}
 	k := inventory.Key{ARN: name, Place: p, Missing: !there}
-	if there && out.KeyMetadata != nil {
+	if there {
 		m := out.KeyMetadata
+		if m == nil || m.KeyState == "" {
+			r.unread(p, what, errMute)
+			return
+		}
 		k.State, k.Origin, k.Manager = string(m.KeyState), string(m.Origin), string(m.KeyManager)
 		k.Deletion, k.Expires = aws.ToTime(m.DeletionDate), aws.ToTime(m.ValidTo)
 	}

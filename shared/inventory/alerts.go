@@ -96,9 +96,11 @@ func (j *judge) rule(w Rule) {
 	if w.Pattern != "" && !sameJSON(w.Pattern, s.Pattern) {
 		t.add(RuleChanged, "its pattern is "+limit(s.Pattern), limit(w.Pattern))
 	}
-	if s.Targets != nil {
-		t.lacks(RuleTargets, "target", *s.Targets, w.Targets)
+	if s.Targets == nil {
+		j.never(t.place, t.subject)
+		return
 	}
+	t.lacks(RuleTargets, "target", *s.Targets, w.Targets)
 }
 
 // lacks reports that something has none of what it needs, or not all that it must have.
@@ -144,7 +146,11 @@ func (j *judge) topic(w Topic) {
 	t := thing{j, w.Place, "topic " + w.ARN}
 	s, ok := found(t, TopicMissing, j.in.Snapshot.Topics,
 		func(s TopicState) bool { return s.ARN == w.ARN }, func(s TopicState) bool { return s.Missing })
-	if !ok || s.Subscriptions == nil {
+	if !ok {
+		return
+	}
+	if s.Subscriptions == nil {
+		j.never(t.place, t.subject)
 		return
 	}
 	var reached []string
@@ -175,11 +181,13 @@ func (j *judge) alarm(w Alarm) {
 		t.add(AlarmActionsOff, "its actions are disabled", "enabled")
 	}
 	t.lacks(AlarmActions, "alarm action", s.Actions, w.Actions)
-	if s.Muted != nil {
-		for _, by := range *s.Muted {
-			if !slices.Contains(w.Muted, by) {
-				t.add(AlarmMuted, "its actions are kept back by "+by, "nothing that keeps them back but what was agreed on")
-			}
+	if s.Muted == nil {
+		j.never(t.place, t.subject)
+		return
+	}
+	for _, by := range *s.Muted {
+		if !slices.Contains(w.Muted, by) {
+			t.add(AlarmMuted, "its actions are kept back by "+by, "nothing that keeps them back but what was agreed on")
 		}
 	}
 }
@@ -210,11 +218,13 @@ func (j *judge) detector(w Detector) {
 	if !s.Enabled {
 		t.add(DetectorDisabled, "it is suspended", "ENABLED")
 	}
-	if s.Suppressing != nil {
-		for _, name := range *s.Suppressing {
-			if !slices.Contains(w.Suppressions, name) {
-				t.add(DetectorSuppresses, fmt.Sprintf("filter %q archives findings before anybody sees them", name), "no filter that archives but those agreed on")
-			}
+	if s.Suppressing == nil {
+		j.never(t.place, t.subject)
+		return
+	}
+	for _, name := range *s.Suppressing {
+		if !slices.Contains(w.Suppressions, name) {
+			t.add(DetectorSuppresses, fmt.Sprintf("filter %q archives findings before anybody sees them", name), "no filter that archives but those agreed on")
 		}
 	}
 }
@@ -227,7 +237,7 @@ func (j *judge) logGroup(w LogGroup) {
 		return
 	}
 	if s.RetentionDays != 0 && s.RetentionDays < w.RetentionDays {
-		t.add(LogGroupRetention, fmt.Sprintf("it keeps %d days", s.RetentionDays), fmt.Sprintf("at least %d days", w.RetentionDays))
+		t.add(LogGroupRetention, "it keeps "+several(s.RetentionDays, "day"), "at least "+several(w.RetentionDays, "day"))
 	}
 	if w.Protected && !s.Protected {
 		t.add(LogGroupUnprotected, "it may be deleted", "deletion protection")

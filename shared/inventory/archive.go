@@ -22,6 +22,19 @@ func (j *judge) archive() {
 	for _, k := range s.Keys {
 		j.key(k)
 	}
+	seen := func(p Place, arn string) {
+		if arn != "" && !slices.ContainsFunc(s.Keys, func(k Key) bool { return k.ARN == arn }) {
+			j.never(p, "key "+arn)
+		}
+	}
+	if i >= 0 && s.Buckets[i].KeyARN != nil {
+		seen(s.Buckets[i].Place, *s.Buckets[i].KeyARN)
+	}
+	for _, t := range s.Trails {
+		if t.Bucket == j.in.Archive.Bucket {
+			seen(Place{t.Account, t.Home}, t.KeyARN)
+		}
+	}
 }
 
 // never reports what is neither in the snapshot nor among what could not be read.
@@ -39,6 +52,9 @@ func (j *judge) bucket(b Bucket) {
 		add(BucketMissing, "there is no such bucket", "the archive")
 		return
 	}
+	if b.Versioning == nil || b.Lock == nil || b.Lifecycle == nil || b.Public == nil || b.Replication == nil || b.KeyARN == nil {
+		j.never(b.Place, "bucket "+b.Name)
+	}
 	if v := b.Versioning; v != nil && *v != "Enabled" {
 		found := "versioning was never switched on"
 		if *v != "" {
@@ -55,7 +71,7 @@ func (j *judge) bucket(b Bucket) {
 	case l.Mode == "":
 		add(BucketRetention, "new objects get no retention", need)
 	case l.Mode != want.Mode && l.Mode != "COMPLIANCE" || l.Days < want.Days:
-		add(BucketRetention, fmt.Sprintf("default retention %s of %d days", l.Mode, l.Days), need)
+		add(BucketRetention, fmt.Sprintf("default retention %s of %s", l.Mode, several(l.Days, "day")), need)
 	}
 	if b.Lifecycle != nil {
 		for _, r := range *b.Lifecycle {
@@ -83,9 +99,9 @@ func (r LifecycleRule) removes(days int) string {
 	case !r.ExpireOn.IsZero():
 		return "removes everything on " + r.ExpireOn.UTC().Format(time.DateOnly)
 	case r.ExpireDays > 0 && r.ExpireDays < days:
-		return fmt.Sprintf("removes objects after %d days", r.ExpireDays)
+		return "removes objects after " + several(r.ExpireDays, "day")
 	case r.OldVersions > 0 && r.OldVersions < days:
-		return fmt.Sprintf("removes old versions after %d days", r.OldVersions)
+		return "removes old versions after " + several(r.OldVersions, "day")
 	}
 	return ""
 }
@@ -110,6 +126,8 @@ func (j *judge) key(k Key) {
 			found = "it will be deleted on " + stamp(k.Deletion)
 		}
 		add(KeyDeletion, found, "Enabled")
+	case k.State == "":
+		j.add(k.Place, Finding{Kind: NotRead, Status: canary.Inconclusive, Subject: "key " + k.ARN, Found: "its state is not known"})
 	case k.State != "Enabled":
 		add(KeyUnusable, "its state is "+k.State, "Enabled")
 	}

@@ -211,9 +211,8 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"there is no replication", func(in *Input) { in.bucket().Replication = &[]ReplicationRule{} }, nil, ReplicationStopped},
 
 		{"there is no such key", func(in *Input) { in.Snapshot.Keys[0].Missing = true }, []string{"key-missing 999999999999/us-east-1"}, ""},
-		{"no key is used", func(in *Input) { in.Snapshot.Keys = nil }, nil, KeyMissing},
+		{"no key is used", func(in *Input) { in.Snapshot.Keys = nil; in.bucket().KeyARN = ptr("") }, nil, KeyMissing},
 		{"the key is disabled", func(in *Input) { in.Snapshot.Keys[0].State = "Disabled" }, []string{"key-unusable 999999999999/us-east-1"}, ""},
-		{"the key's state was not told", func(in *Input) { in.Snapshot.Keys[0].State = "" }, []string{"key-unusable 999999999999/us-east-1"}, ""},
 		{"the key is enabled", func(in *Input) { in.Snapshot.Keys[0].State = "Enabled" }, nil, KeyUnusable},
 		{"the key will be deleted", func(in *Input) { in.Snapshot.Keys[0].State, in.Snapshot.Keys[0].Deletion = "PendingDeletion", now }, []string{"key-deletion 999999999999/us-east-1"}, ""},
 		{"the key will be deleted, and only its date says so", func(in *Input) { in.Snapshot.Keys[0].State, in.Snapshot.Keys[0].Deletion = "Disabled", now }, []string{"key-deletion 999999999999/us-east-1"}, ""},
@@ -265,7 +264,7 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		{"the subscription takes a part", func(in *Input) { in.sub().FilterPolicy = `{"severity":["none"]}` }, []string{"subscription-filtered 100000000001/us-east-1"}, ""},
 		{"the subscription takes a part, as is meant", func(in *Input) { in.sub().FilterPolicy = `{"a":[1]}`; in.Alerts.Topics[0].Filtered = true }, nil, SubscriptionFilter},
 
-		{"there is no such alarm", func(in *Input) { in.Snapshot.Alarms[0].Missing = true }, []string{"alarm-missing 100000000001/us-east-1"}, ""},
+		{"there is no such alarm", func(in *Input) { in.Snapshot.Alarms[0] = AlarmState{Place: admin, Name: "root", Missing: true} }, []string{"alarm-missing 100000000001/us-east-1"}, ""},
 		{"an alarm of that name elsewhere is gone", func(in *Input) {
 			in.Snapshot.Alarms = append(in.Snapshot.Alarms, AlarmState{Place: west, Name: "root", Missing: true})
 		}, nil, AlarmMissing},
@@ -363,6 +362,19 @@ func TestWhatWasNotReadIsInconclusive(t *testing.T) {
 		"a region's trails were not listed":               func(in *Input) { in.Snapshot.Listed = in.Snapshot.Listed[:1] },
 		"the selectors were not read":                     func(in *Input) { in.trail().Selectors = nil },
 		"a status was not read":                           func(in *Input) { in.Snapshot.Recordings[0].Status = nil },
+		"the key's state was not told":                    func(in *Input) { in.Snapshot.Keys[0].State = "" },
+		"versioning was not read":                         func(in *Input) { in.bucket().Versioning = nil },
+		"the lock was not read":                           func(in *Input) { in.bucket().Lock = nil },
+		"the lifecycle was not read":                      func(in *Input) { in.bucket().Lifecycle = nil },
+		"whether it is public was not read":               func(in *Input) { in.bucket().Public = nil },
+		"replication was not read":                        func(in *Input) { in.bucket().Replication = nil },
+		"the encryption was not read":                     func(in *Input) { in.bucket().KeyARN = nil },
+		"the bucket's key was not read":                   func(in *Input) { in.Snapshot.Keys = nil },
+		"the trail's key was not read":                    func(in *Input) { in.trail().KeyARN = "arn:aws:kms:us-east-1:1:key/2" },
+		"targets were not read":                           func(in *Input) { in.Snapshot.Rules[0].Targets = nil },
+		"subscriptions were not read":                     func(in *Input) { in.Snapshot.Topics[0].Subscriptions = nil },
+		"mute rules were not read":                        func(in *Input) { in.Snapshot.Alarms[0].Muted = nil },
+		"suppressions were not read":                      func(in *Input) { in.Snapshot.Detectors[0].Suppressing = nil },
 		"a status without a time":                         func(in *Input) { in.status(0).AsOf = time.Time{} },
 		"whether a subscription is filtered was not read": func(in *Input) { in.sub().Unread = true },
 	}
@@ -383,6 +395,33 @@ func TestWhatWasNotReadIsInconclusive(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A sign-in is recorded where its row says so, and nowhere else.
+func TestARowNamesWhatRecordsIt(t *testing.T) {
+	in := clean()
+	in.trail().GlobalEvents = false
+	in.another(func(t *Trail, _ *Status) { t.GlobalEvents = true })
+	in.Sources = append(in.Sources, Source{Class: DataEvents, Owner: "storage"})
+	for _, want := range []Row{
+		{Account: east.Account, Region: east.Region, Class: SignIn, Status: canary.Fail, RecordedBy: []string{}, Findings: []Kind{NoGlobalEvents}},
+		{Account: west.Account, Region: west.Region, Class: SignIn, Status: canary.Pass, RecordedBy: []string{second}, Findings: []Kind{}},
+		{Account: west.Account, Region: west.Region, Class: ManagementEvents, Status: canary.Pass, Owner: "platform", RecordedBy: []string{org, second}, Findings: []Kind{}},
+		{Account: west.Account, Region: west.Region, Class: DataEvents, Status: canary.NotRun, Owner: "storage", RecordedBy: []string{}, Findings: []Kind{}},
+		{Class: "saas", Status: canary.NotRun, RecordedBy: []string{}, Findings: []Kind{}},
+	} {
+		rows := Take(in).Rows
+		i := slices.IndexFunc(rows, func(r Row) bool { return r.Account == want.Account && r.Region == want.Region && r.Class == want.Class })
+		if i < 0 {
+			t.Errorf("no row %s/%s %s", want.Account, want.Region, want.Class)
+			continue
+		}
+		got := rows[i]
+		if got.Status != want.Status || got.Owner != want.Owner || !slices.Equal(got.RecordedBy, want.RecordedBy) || !slices.Equal(got.Findings, want.Findings) || (got.Detail == "") != (got.Status == canary.Pass) ||
+			len(got.RecordedBy) > 0 && (got.LandsIn != "s3://archive/" || got.Delivered.IsZero()) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
 	}
 }
 

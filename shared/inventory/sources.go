@@ -298,7 +298,7 @@ func (j *judge) signIn(p Place, all []recorder) Row {
 	row := j.row(p, SignIn)
 	if p.Region != j.in.Home {
 		row.Status, row.Detail = canary.NotRun, "recorded in "+j.in.Home+" and where the sign-in endpoint is"
-		if slices.ContainsFunc(all, recorder.works) {
+		if slices.ContainsFunc(all, func(t recorder) bool { return t.works() && t.GlobalEvents }) {
 			row.Status, row.Detail = canary.Pass, ""
 		}
 	}

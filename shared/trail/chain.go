@@ -79,9 +79,6 @@ func (c *chain) takeUp(h Head) {
 
 // wants says whether a listed digest is to be read.
 func (c *chain) wants(k DigestKey) bool {
-	if c.done {
-		return false
-	}
 	if c.viaHead {
 		return !k.Stamp.Before(c.head.End.Truncate(time.Second))
 	}
@@ -124,6 +121,11 @@ func (r *reading) load(ctx context.Context, v *validation) {
 		return
 	}
 	r.plain, r.sum = got.plain, got.sum
+	defer func() {
+		if r.bad != nil {
+			r.plain, r.digest.Logs = nil, nil // they may be large, as nobody answers for them
+		}
+	}()
 	r.digest, err = ParseDigest(r.plain)
 	if err != nil {
 		bad(Fail, DigestInvalid, "%v", err)

@@ -133,8 +133,8 @@ type LogFile struct {
 }
 
 const (
-	// MaxDigest bytes of one digest, uncompressed: some 35,000 log files in its hour.
-	MaxDigest = 16 << 20
+	// MaxDigest bytes of one digest, uncompressed: some 18,000 log files in its hour.
+	MaxDigest = 8 << 20
 
 	hashAlgorithm      = "SHA-256"
 	signatureAlgorithm = "SHA256withRSA"

@@ -12,7 +12,8 @@ import (
 )
 
 // folder is the walk through what one place holds in one layout: the digests of
-// its chains, day by day and oldest first, and the log files beside them.
+// its chains, day by day and oldest first, and the log files beside them. Until
+// all are fetched, chains, order, crowd, asOf and unlisted are fetch's.
 type folder struct {
 	v     *validation
 	place place
@@ -77,18 +78,45 @@ func newFolder(v *validation, p place) *folder {
 	return f
 }
 
-// validate walks the days and delivers the results.
+// validate walks the days and delivers the results. While some digests are
+// followed and their log files read, the next ones are listed and fetched.
 func (f *folder) validate(ctx context.Context) {
 	f.remember()
-	day, ok := f.firstDay(ctx)
-	for ok && ctx.Err() == nil {
-		day, ok = f.walk(ctx, day)
+	parts := make(chan part)
+	go func() {
+		defer close(parts)
+		day, ok := f.firstDay(ctx)
+		for ok && ctx.Err() == nil {
+			day, ok = f.fetch(ctx, day, parts)
+		}
+	}()
+	for p := range parts {
+		f.takeLogs(p)
+		for _, r := range p.digests {
+			if ctx.Err() == nil {
+				r.chain.step(ctx, r)
+			}
+		}
 	}
 	f.reads.Wait()
 	if ctx.Err() != nil {
 		return
 	}
 	f.finish(ctx)
+}
+
+// part of a day: some digests, read and verified by themselves, and before the
+// first of them all the day's log files.
+type part struct {
+	day     time.Time
+	first   bool
+	logs    []namedFile
+	digests []*reading
+}
+
+type namedFile struct {
+	fileName
+	stored int64
 }
 
 // remember takes up the heads of the folder.
@@ -183,30 +211,39 @@ func (f *folder) nextDay(ctx context.Context, from time.Time) (day time.Time, fo
 	return day, found
 }
 
-// walk lists one day, verifies its digests, and returns the next day; false: that was the last.
-func (f *folder) walk(ctx context.Context, day time.Time) (time.Time, bool) {
+// fetch lists one day, reads its digests, some at a time, and returns the next
+// day; false: that was the last.
+func (f *folder) fetch(ctx context.Context, day time.Time, parts chan<- part) (time.Time, bool) {
 	in := f.place.folder(digestFolder) + day.Format(dayFormat) + "/"
 	var digests []Object
-	asOf, err := f.v.list(ctx, in, "", func(o Object) error {
+	var logs []namedFile
+	var asOf, logsAsOf time.Time
+	var err, logsErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { logs, logsAsOf, logsErr = f.listLogs(ctx, day) })
+	asOf, err = f.v.list(ctx, in, "", func(o Object) error {
 		if len(digests) == maxObjects {
 			return fmt.Errorf("list %s: more than %d digests", in, maxObjects)
 		}
 		digests = append(digests, o)
 		return nil
 	})
-	if err != nil {
+	wg.Wait()
+	switch {
+	case err != nil:
 		f.cannotList(in, err)
 		return day, false
-	}
-	if f.asOf.IsZero() {
-		f.asOf = asOf
-	}
-	logs, err := f.listLogs(ctx, day)
-	if err != nil {
-		f.cannotList(f.place.day(day), err)
+	case logsErr != nil:
+		f.cannotList(f.place.day(day), logsErr)
 		return day, false
+	case f.asOf.IsZero():
+		f.asOf = asOf
+		if logsAsOf.Before(asOf) {
+			f.asOf = logsAsOf
+		}
 	}
-	f.verify(ctx, in, digests)
+	n := len(digests) + len(logs)
+	f.load(ctx, part{day: day, first: true, logs: logs}, in, digests, parts)
 
 	end := f.asOf.Add(f.v.archive.cfg.Margin)
 	if until := f.v.q.Until; !until.IsZero() && until.Add(2*time.Hour).Before(end) {
@@ -216,62 +253,70 @@ func (f *folder) walk(ctx context.Context, day time.Time) (time.Time, bool) {
 	if next.After(end) {
 		return day, false
 	}
-	if len(digests) == 0 && logs == 0 {
+	if n == 0 {
 		next, ok := f.nextDay(ctx, next)
 		return next, ok && !next.After(end)
 	}
 	return next, true
 }
 
-// listLogs takes up the log files of one day.
-func (f *folder) listLogs(ctx context.Context, day time.Time) (n int, err error) {
+// listLogs lists the log files of one day.
+func (f *folder) listLogs(ctx context.Context, day time.Time) (logs []namedFile, asOf time.Time, err error) {
 	in := f.place.day(day)
-	_, err = f.v.list(ctx, in, "", func(o Object) error {
-		n++
+	asOf, err = f.v.list(ctx, in, "", func(o Object) error {
 		k, err := ParseKey(o.Key)
 		if err == nil && !f.holds(k) {
 			err = fmt.Errorf("key %q does not lie in folder %q", o.Key, in)
 		}
-		if err != nil {
-			if o.Key != in || o.Size != 0 { // consoles make empty objects that stand for folders
-				f.stray(o.Key, err)
-			}
-			return nil
-		}
-		name := nameOf(k)
 		switch {
-		case f.early[name]:
-			delete(f.early, name)
-		case len(f.listed) >= maxListed:
-			f.overflow++
-		default:
-			f.listed[name] = listedFile{stored: o.LastModified.Unix()}
+		case err == nil && len(logs) == maxListed:
+			return fmt.Errorf("list %s: more than %d log files", in, maxListed)
+		case err == nil:
+			logs = append(logs, namedFile{nameOf(k), o.LastModified.Unix()})
+		case o.Key != in || o.Size != 0: // consoles make empty objects that stand for folders
+			f.stray(o.Key, err)
 		}
 		return nil
 	})
-	f.upTo = day
-	return n, err
+	return logs, asOf, err
+}
+
+// takeLogs takes up the log files of a day.
+func (f *folder) takeLogs(p part) {
+	if !p.first {
+		return
+	}
+	f.upTo = p.day
+	for _, l := range p.logs {
+		switch {
+		case f.early[l.fileName]:
+			delete(f.early, l.fileName)
+		case len(f.listed) >= maxListed:
+			f.overflow++
+		default:
+			f.listed[l.fileName] = listedFile{stored: l.stored}
+		}
+	}
 }
 
 func (f *folder) holds(k Key) bool {
 	return place{k.Prefix, k.OrganizationID, k.Account, k.Region} == f.place
 }
 
-// verify reads the digests of a day, some at a time, and follows their chains.
-func (f *folder) verify(ctx context.Context, in string, digests []Object) {
-	var batch []*reading
+// load reads the digests of a day, and hands them over.
+func (f *folder) load(ctx context.Context, p part, in string, digests []Object, parts chan<- part) {
 	flush := func() {
 		var wg sync.WaitGroup
-		for _, r := range batch {
-			f.v.reading(&wg, func() { r.load(ctx, f.v) })
+		for _, r := range p.digests {
+			f.v.digests <- struct{}{}
+			f.v.reading(&wg, func() {
+				defer func() { <-f.v.digests }()
+				r.load(ctx, f.v)
+			})
 		}
 		wg.Wait()
-		for _, r := range batch {
-			if ctx.Err() == nil {
-				r.chain.step(ctx, r)
-			}
-		}
-		batch = batch[:0]
+		parts <- p
+		p = part{day: p.day}
 	}
 	for _, o := range digests {
 		k, err := ParseDigestKey(o.Key)
@@ -295,14 +340,16 @@ func (f *folder) verify(ctx context.Context, in string, digests []Object) {
 		r := &reading{chain: c, bucket: f.v.store.Name(), key: o.Key, name: k}
 		if c.late = append(c.late, r); f.delivered(k, o) {
 			for _, r := range c.late {
-				if batch = append(batch, r); len(batch) == digestsAtOnce {
+				if p.digests = append(p.digests, r); len(p.digests) == digestsAtOnce {
 					flush()
 				}
 			}
 			c.late = nil
 		}
 	}
-	flush()
+	if p.first || len(p.digests) > 0 {
+		flush()
+	}
 }
 
 // delivered says that a digest was there when the validation began. One that came

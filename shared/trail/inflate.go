@@ -24,7 +24,7 @@ type inflater struct {
 }
 
 func newInflater() *inflater {
-	return &inflater{in: bufio.NewReaderSize(nil, 32<<10), buf: make([]byte, 64<<10), sum: sha256.New()}
+	return &inflater{in: bufio.NewReaderSize(nil, 16<<10), buf: make([]byte, 32<<10), sum: sha256.New()}
 }
 
 // inflate reads an object to its very end. CloudTrail writes one gzip member and

@@ -91,7 +91,8 @@ type Validation struct {
 	// Lateness is how old the end of the newest digest may be, by the store's clock;
 	// 2 hours if zero: the hour that it cannot cover yet, and one for the delivery.
 	Lateness time.Duration
-	// Concurrency is how many objects are read at a time, over all places; 16 if zero.
+	// Concurrency is how many objects are read at a time, over all places; ReadsAtOnce if zero.
+	// S3 answers slowly and many at once. Each takes some 0.2 MB.
 	Concurrency int
 	// Other opens another bucket that a digest names; nil: it is not looked into.
 	Other func(ctx context.Context, bucket string) (Store, error)
@@ -154,13 +155,23 @@ const (
 	LogContradiction FindingKind = "log-contradiction"  // what was read from it earlier is not what the digest lists
 	Stray            FindingKind = "stray"              // an object that CloudTrail gives no such name
 	Unlisted         FindingKind = "unlisted"           // a folder could not be listed
-	maxFindings                  = 1000                 // of one chain that are kept; the rest are counted
-	maxPendingKept               = 1000                 // in a Head
-	maxChains                    = 50                   // in one folder
-	maxListed                    = 1_000_000            // log files of a folder that no digest has referenced yet
-	digestsAtOnce                = 16                   // that are in memory, per place
-	jitter                       = time.Minute          // between the end of one digest and the start of the next
 )
+
+// ReadsAtOnce is how many objects Validate reads at a time unless it is told
+// otherwise: S3 takes 100 ms and more for each, and thousands of requests a second.
+const ReadsAtOnce = 96
+
+// What one validation may hold, whatever lies in the archive.
+const (
+	maxFindings    = 1000      // of one chain that are kept; the rest are counted
+	maxPendingKept = 1000      // in a Head
+	maxChains      = 50        // in one folder
+	maxListed      = 1_000_000 // log files of a folder that no digest has referenced yet
+	digestsAtOnce  = 16        // that are read at a time, and held per place
+)
+
+// jitter is what may lie between the end of one digest and the start of the next.
+const jitter = time.Minute
 
 // Finding is something that is not as it should be, or could not be found out.
 type Finding struct {
@@ -236,7 +247,7 @@ func (a *Archive) Validate(ctx context.Context, keys PublicKeys, q Validation, e
 	v := &validation{archive: a, store: a.store, q: q, each: each, others: map[string]otherStore{}}
 	v.q.PendingFor = cmp.Or(q.PendingFor, 24*time.Hour)
 	v.q.Lateness = cmp.Or(q.Lateness, 2*time.Hour)
-	v.q.Concurrency = max(1, cmp.Or(q.Concurrency, 16))
+	v.q.Concurrency = max(1, cmp.Or(q.Concurrency, ReadsAtOnce))
 	if !q.Until.IsZero() && q.Until.Before(q.From) {
 		return Validated{}, fmt.Errorf("validate %s: it ends at %s, before its start at %s", a.cfg.Name, q.Until.Format(time.RFC3339), q.From.Format(time.RFC3339))
 	}
@@ -245,6 +256,7 @@ func (a *Archive) Validate(ctx context.Context, keys PublicKeys, q Validation, e
 	}
 	v.keys = newKeyring(keys, q.Known)
 	v.slots = make(chan struct{}, v.q.Concurrency)
+	v.digests = make(chan struct{}, digestsAtOnce)
 	v.inflaters.New = func() any { return newInflater() }
 
 	places := slices.Clone(q.Places)
@@ -296,6 +308,7 @@ type validation struct {
 	q         Validation
 	keys      *keyring
 	slots     chan struct{} // one per object being read
+	digests   chan struct{} // one per digest being read, which takes memory
 	inflaters sync.Pool
 
 	lists, gets, keyAsks, bytes atomic.Int64
@@ -322,13 +335,13 @@ func (c *countedKeys) PublicKeys(ctx context.Context, region string, from, until
 // place validates one account and region, in each layout.
 func (v *validation) place(ctx context.Context, t canary.Target) {
 	digests, listed := false, true
-	var last place
+	var last *folder
 	for _, p := range v.archive.places([]canary.Target{t}) {
 		f := newFolder(v, p)
 		f.validate(ctx)
 		digests = digests || slices.ContainsFunc(f.order, func(c *chain) bool { return c.ours && (c.last != nil || c.head != nil) })
 		listed = listed && f.unlisted == nil
-		last = p
+		last = f
 	}
 	if digests || !listed || ctx.Err() != nil {
 		return
@@ -337,10 +350,15 @@ func (v *validation) place(ctx context.Context, t canary.Target) {
 	if v.q.Trail != "" {
 		what = "digest of trail " + v.q.Trail
 	}
-	v.deliver(Result{Chain: Chain{Account: t.Account, Region: t.Region, Trail: v.q.Trail, HomeRegion: v.q.HomeRegion}, Findings: []Finding{{
-		Kind: NoDigests, Status: Fail, Object: v.object(last.folder(digestFolder)), From: v.q.From, Until: v.q.Until,
+	found := Finding{
+		Kind: NoDigests, Status: Fail, Object: v.object(last.place.folder(digestFolder)), From: v.q.From, Until: v.q.Until,
 		Detail: "there is no " + what + " in the range: they were deleted, or log file validation is off; check the trail's LogFileValidationEnabled and LatestDigestDeliveryTime",
-	}}})
+	}
+	if from := last.from(); !from.IsZero() && last.asOf.Sub(from) <= v.q.Lateness {
+		found.Status = Pending
+		found.Detail = fmt.Sprintf("there is no %s yet, and none was due in the time since %s", what, from.Format(time.RFC3339))
+	}
+	v.deliver(Result{Chain: Chain{Account: t.Account, Region: t.Region, Trail: v.q.Trail, HomeRegion: v.q.HomeRegion}, Findings: []Finding{found}})
 }
 
 func (v *validation) deliver(r Result) {

@@ -302,6 +302,7 @@ func TestAPlaceThatRefusesDoesNotEndTheOthers(t *testing.T) {
 	}
 	// Where all do there is nothing to report but that.
 	q.Places = q.Places[:1]
+	v.store.fail["AWSLogs/"+refused+"/CloudTrail/us-east-1/2023/07/10/"] = fmt.Errorf("AccessDenied")
 	if _, err := a.Validate(context.Background(), v.keys, q, func(Result) {}); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
 		t.Errorf("got %v", err)
 	}

@@ -75,6 +75,11 @@ func (c *Config) inspected(ctx context.Context, i *aws.Inspector) ([]aws.Organiz
 		all, err := i.Accounts(ctx, o.ManagementAccount, o.Region)
 		return slices.DeleteFunc(all, func(a aws.OrganizationAccount) bool { return !a.Active }), err
 	}
+	return c.named(), nil
+}
+
+// named are the accounts to look into that the configuration itself names.
+func (c *Config) named() (out []aws.OrganizationAccount) {
 	ids := slices.Clone(c.Inspection.Accounts)
 	if len(ids) == 0 {
 		for _, t := range c.Targets {
@@ -85,11 +90,10 @@ func (c *Config) inspected(ctx context.Context, i *aws.Inspector) ([]aws.Organiz
 		}
 	}
 	slices.Sort(ids)
-	var out []aws.OrganizationAccount
 	for _, id := range slices.Compact(ids) {
 		out = append(out, aws.OrganizationAccount{ID: id, Active: true})
 	}
-	return out, nil
+	return out
 }
 
 // inspectedRegions are those to look into.

@@ -37,7 +37,7 @@ func (c custodian) Held(ctx context.Context, at canary.Location) (canary.Held, e
 }
 
 func newCustodian(base awssdk.Config, s LogStore) custodian {
-	reader := readerConfig(base, s.Region, s.RoleARN)
+	reader := aws.KeepConnections(readerConfig(base, s.Region, s.RoleARN), trail.ReadsAtOnce)
 	client := s3Of(reader)
 	return custodian{
 		archive: newArchive(client, s),

@@ -111,7 +111,13 @@ func Sources(ctx context.Context, c *Config, state *run.State, o SourcesOptions)
 	if err != nil {
 		return inventory.Report{}, err
 	}
+	var unlisted []inventory.Unread
 	listed, err := c.inspected(ctx, inspector)
+	if err != nil && ctx.Err() == nil { // then those that are known by name, and it is said that there may be others
+		o := c.Inspection.Organization
+		unlisted = []inventory.Unread{{Place: inventory.Place{Account: o.ManagementAccount}, What: "the organisation's accounts", Why: err.Error()}}
+		listed, err = c.named(), nil
+	}
 	if err != nil {
 		return inventory.Report{}, fmt.Errorf("which accounts there are: %w", err)
 	}
@@ -143,6 +149,7 @@ func Sources(ctx context.Context, c *Config, state *run.State, o SourcesOptions)
 	if in.Snapshot, err = inspector.Sources(ctx, aws.SourcesQuery{Accounts: accounts, Regions: regions, Bucket: store.Bucket, At: at, Alerts: in.Alerts}); err != nil {
 		return inventory.Report{}, fmt.Errorf("take the inventory: %w", err)
 	}
+	in.Snapshot.Unread = append(in.Snapshot.Unread, unlisted...)
 	return inventory.Take(in), nil
 }
 

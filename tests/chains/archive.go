@@ -38,7 +38,12 @@ type Bucket struct {
 	Objects map[string]Object
 	// Refused are the keys that cannot be read and the prefixes that cannot be listed.
 	Refused map[string]bool
+
+	sorted []string // if nothing is to change any more
 }
+
+// sort makes listing cheap, if nothing is to change any more.
+func (b *Bucket) sort() { b.sorted = slices.Sorted(maps.Keys(b.Objects)) }
 
 var errRefused = errors.New("AccessDenied")
 
@@ -52,7 +57,11 @@ func (b *Bucket) List(_ context.Context, prefix, after string, each func(trail.O
 			return time.Time{}, fmt.Errorf("list %s: %w", prefix, errRefused)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(b.Objects)) {
+	keys := b.sorted
+	if keys == nil {
+		keys = slices.Sorted(maps.Keys(b.Objects))
+	}
+	for _, key := range keys {
 		if !strings.HasPrefix(key, prefix) || key <= after {
 			continue
 		}
@@ -128,19 +137,33 @@ func (c *Chain) folder(kind string, at time.Time) string {
 // Log delivers a log file at a time, to be listed in the next digest, and returns its key.
 func (c *Chain) Log(at time.Time) string {
 	key, plain := c.Stray(at)
-	to := c.Bucket
-	if c.LogBucket != nil {
-		to = c.LogBucket
-	}
-	c.pending = append(c.pending, listedLog{to.Bucket, key, hexSum(plain)})
+	c.pending = append(c.pending, listedLog{c.logBucket().Bucket, key, hexSum(plain)})
 	return key
+}
+
+// put is Log with what the file holds.
+func (c *Chain) put(at time.Time, packed, plain []byte) {
+	key := c.logKey(at)
+	c.logBucket().Objects[key] = Object{Body: packed, Stored: at}
+	c.pending = append(c.pending, listedLog{c.logBucket().Bucket, key, hexSum(plain)})
+}
+
+func (c *Chain) logBucket() *Bucket {
+	if c.LogBucket != nil {
+		return c.LogBucket
+	}
+	return c.Bucket
+}
+
+func (c *Chain) logKey(at time.Time) string {
+	c.logs++
+	sum := sha256.Sum256([]byte(fmt.Sprint(c.Trail, c.Account, c.Region, c.logs)))
+	return fmt.Sprintf("%s%s_CloudTrail_%s_%s_%s.json.gz", c.folder("CloudTrail", at), c.Account, c.Region, at.Format("20060102T1504Z"), hex.EncodeToString(sum[:8]))
 }
 
 // Stray puts a log file that no digest will list.
 func (c *Chain) Stray(at time.Time) (key string, plain []byte) {
-	c.logs++
-	sum := sha256.Sum256([]byte(fmt.Sprint(c.Trail, c.Account, c.Region, c.logs)))
-	key = fmt.Sprintf("%s%s_CloudTrail_%s_%s_%s.json.gz", c.folder("CloudTrail", at), c.Account, c.Region, at.Format("20060102T1504Z"), hex.EncodeToString(sum[:8]))
+	key = c.logKey(at)
 	plain = []byte(`{"Records":[`)
 	for i := range max(1, c.Records) {
 		if i > 0 {
@@ -155,11 +178,7 @@ func (c *Chain) Stray(at time.Time) (key string, plain []byte) {
 		plain = append(plain, '}')
 	}
 	plain = append(plain, "]}"...)
-	to := c.Bucket
-	if c.LogBucket != nil {
-		to = c.LogBucket
-	}
-	to.Objects[key] = Object{Body: Pack(plain), Stored: at}
+	c.logBucket().Objects[key] = Object{Body: Pack(plain), Stored: at}
 	return key, plain
 }
 

@@ -21,9 +21,12 @@ type Endpoint struct {
 	// Trail to describe, as DescribeTrails does, and the organisation's id.
 	Trail        map[string]any
 	Organization string
+	// Latency of each answer.
+	Latency time.Duration
 }
 
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	time.Sleep(e.Latency)
 	target := r.Header.Get("X-Amz-Target")
 	switch operation := target[strings.LastIndexByte(target, '.')+1:]; {
 	case operation == "ListPublicKeys":

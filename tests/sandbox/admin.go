@@ -40,6 +40,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 //	GET /_sandbox/delivery how far delivery is: {latest_delivery, latest_digest, pending}
 //	GET /_sandbox/faults  how often each fault struck: [{name, at, fired, error}]
 //	POST /_sandbox/lift   takes a statement out of the organisation's policies: {"sid": "ProtectTrails"}
+//	POST /_sandbox/plant  puts something there past the API: {"role": {account, name, trust, policy}} {"bucket": {name, policy}} or {"archive_key": true}
 //	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n and their windows anew
 func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock) http.Handler {
 	mux := http.NewServeMux()
@@ -90,6 +91,7 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 		s := delivery.Status()
 		return map[string]any{"latest_delivery": s.LatestDelivery, "latest_digest": s.LatestDigest, "pending": s.Pending}
 	})
+	mux.HandleFunc("POST "+adminPrefix+"plant", plant(plane))
 	get("faults", func() any { return faults.Status() })
 	mux.HandleFunc("PUT "+adminPrefix+"faults", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))

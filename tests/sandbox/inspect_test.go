@@ -65,6 +65,7 @@ func TestWhatMayNotBeReadIsToldAndTheRestGoesOn(t *testing.T) {
 		{"guardduty", "ListDetectors", "guardduty:ListDetectors", []string{"111122223333", other}},
 		{"guardduty", "GetDetector", "guardduty:GetDetector of ", []string{"111122223333", other}},
 		{"guardduty", "ListFilters", "guardduty:ListFilters of ", []string{"111122223333", other}},
+		{"organizations", "ListAccounts", "the organisation's accounts", []string{cloud.ManagementAccount}},
 		{"sts", "AssumeRole", "account " + other, []string{other}},
 	} {
 		t.Run(tc.service+":"+tc.operation, func(t *testing.T) {

@@ -193,7 +193,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	go func() { served <- server.Serve(listener) }()
 	defer closing(func(ctx context.Context) error {
 		// A connection on which nothing was asked yet would be waited for five seconds.
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if server.Shutdown(ctx) == nil {
 			return nil

@@ -2,7 +2,6 @@ package story
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -17,17 +16,15 @@ import (
 	"github.com/auditcanary/auditcanary/tests/sandbox/archive"
 )
 
-// BenchmarkValidate validates one trail of 2,000 log files with our drivers and
+// BenchmarkValidate validates one trail of 2,000 log files with the program and
 // with `aws cloudtrail validate-logs`, each as a process of its own against the
 // same S3 server, and ours of 200 log files too: memory must not grow with them.
+//
+// A server on the same two cores answers at once and takes most of the time
+// itself. From afar each answer takes its time: Amazon says 100 to 200 ms for small
+// objects; in "s3" it is 50.
 func BenchmarkValidate(b *testing.B) {
 	dir := b.TempDir()
-	ours := filepath.Join(dir, "validate")
-	build := exec.Command("go", "build", "-o", ours, "./chains/validate")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
 	theirs, err := filepath.Abs("../sandbox/awscli/aws")
 	if err != nil {
 		b.Fatal(err)
@@ -48,7 +45,8 @@ func BenchmarkValidate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv := httptest.NewServer(&chains.Endpoint{S3: a, Keys: []trail.PublicKey{key.Public}})
+	endpoint := &chains.Endpoint{S3: a, Keys: []trail.PublicKey{key.Public}}
+	srv := httptest.NewServer(endpoint)
 	defer srv.Close()
 
 	const perHour = 10
@@ -76,15 +74,15 @@ func BenchmarkValidate(b *testing.B) {
 		starts[n] = deliver(account, n)
 	}
 	time.Sleep(2 * time.Second) // what is as new as a validation itself, it leaves to the next one
+	environ := append(os.Environ(), "AWS_ENDPOINT_URL="+srv.URL, "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret", "AWS_SESSION_TOKEN=",
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true")
 	us := func(files int) process {
-		p := takes(b, exec.Command(ours, "-endpoint", srv.URL, "-bucket", "bench", "-account", accounts[files], "-region", "eu-west-1",
-			"-start", starts[files].Format(time.RFC3339), "-end", end.Format(time.RFC3339)))
-		var said struct {
-			Digests, Logs int
-			Findings      []trail.Finding
-		}
-		if err := json.Unmarshal([]byte(p.out), &said); err != nil || said.Digests != files/perHour || said.Logs != files || len(said.Findings) > 0 {
-			b.Fatalf("%d files: %v\n%s", files, err, p.out)
+		cmd := exec.Command(filepath.Join(bin, "auditcanary"), "integrity", "--s3-bucket", "bench", "--account-id", accounts[files], "--region", "eu-west-1",
+			"--start-time", starts[files].Format(time.RFC3339), "--end-time", end.Format(time.RFC3339))
+		cmd.Env = environ
+		p := takes(b, cmd)
+		if want := fmt.Sprintf("%d digests and %d log files valid", files/perHour, files); !strings.Contains(p.out, want) {
+			b.Fatalf("it does not say %q:\n%s", want, p.out)
 		}
 		return p
 	}
@@ -95,29 +93,34 @@ func BenchmarkValidate(b *testing.B) {
 		}
 		cmd := exec.Command(theirs, "cloudtrail", "validate-logs", "--trail-arn", "arn:aws:cloudtrail:us-east-1:"+accounts[files]+":trail/bench",
 			"--region", "eu-west-1", "--s3-bucket", "bench", "--start-time", starts[files].Format(time.RFC3339), "--end-time", end.Format(time.RFC3339))
-		cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL="+srv.URL, "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret", "AWS_SESSION_TOKEN=",
-			"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true")
+		cmd.Env = environ
 		p := takes(b, cmd)
 		if want := fmt.Sprintf("%d/%d log files valid", files, files); !strings.Contains(p.out, want) {
 			b.Fatalf("the AWS CLI does not say %q:\n%s", want, p.out)
 		}
 		return p, true
 	}
-	for b.Loop() {
-		small, large := us(few), us(many)
-		b.ReportMetric(large.took.Seconds(), "s")
-		b.ReportMetric(float64(many)/large.took.Seconds(), "files/s")
-		b.ReportMetric(small.peakMB, "peak-MB-of-200")
-		b.ReportMetric(large.peakMB, "peak-MB-of-2000")
-		b.ReportMetric(large.cpu.Seconds(), "cpu-s")
-		if aws, ok := them(many); ok {
-			b.ReportMetric(aws.took.Seconds(), "awscli-s")
-			b.ReportMetric(aws.cpu.Seconds(), "awscli-cpu-s")
-			b.ReportMetric(aws.peakMB, "awscli-peak-MB")
-			b.ReportMetric(aws.took.Seconds()/large.took.Seconds(), "x-faster")
-			b.ReportMetric(aws.cpu.Seconds()/large.cpu.Seconds(), "x-less-cpu")
-		}
-		b.ReportMetric(0, "ns/op")
+	for _, at := range []struct {
+		name    string
+		latency time.Duration
+	}{{"loopback", 0}, {"s3", 50 * time.Millisecond}} {
+		b.Run(at.name, func(b *testing.B) {
+			endpoint.Latency = at.latency
+			for b.Loop() {
+				small, large := us(few), us(many)
+				b.ReportMetric(large.took.Seconds(), "s")
+				b.ReportMetric(large.cpu.Seconds(), "cpu-s")
+				b.ReportMetric(small.peakMB, "peak-MB-of-200")
+				b.ReportMetric(large.peakMB, "peak-MB-of-2000")
+				if aws, ok := them(many); ok {
+					b.ReportMetric(aws.took.Seconds(), "awscli-s")
+					b.ReportMetric(aws.cpu.Seconds(), "awscli-cpu-s")
+					b.ReportMetric(aws.peakMB, "awscli-peak-MB")
+					b.ReportMetric(aws.took.Seconds()/large.took.Seconds(), "x-faster")
+				}
+				b.ReportMetric(0, "ns/op")
+			}
+		})
 	}
 }
 

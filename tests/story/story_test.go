@@ -8,6 +8,7 @@
 //	config OLD NEW                          replace text in the configuration; OLD must be there, \n in NEW is a new line
 //	unproven FILE                           print what a summary does not prove, a line each
 //	calls                                   print the mutating calls the cloud saw, with counts
+//	plant FILE ...                          put into the cloud what each file says (POST /_sandbox/plant)
 //	root ACCOUNT/REGION SERVICE OPERATION   make a call as the root user, see rootCmd
 //	advance DURATION                        put the sandbox's clock forward
 //	leftovers                               print what canaries left in the cloud, by its own account
@@ -97,6 +98,7 @@ func TestStories(t *testing.T) {
 			"canary":    canaryCmd,
 			"byhand":    byhandCmd,
 			"leftovers": leftoversCmd,
+			"plant":     plantCmd,
 			"root":      rootCmd,
 			"advance":   advanceCmd,
 			"as":        asCmd,

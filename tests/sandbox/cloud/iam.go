@@ -32,6 +32,8 @@ func iamService() service {
 			"ListAttachedRolePolicies":      {readOnly: true, needs: onRole("iam:ListAttachedRolePolicies"), do: listAttachedRolePolicies},
 			"ListRolePolicies":              {readOnly: true, needs: onRole("iam:ListRolePolicies"), do: listRolePolicies},
 
+			"GetAccountAuthorizationDetails": {readOnly: true, needs: anyOf("iam:GetAccountAuthorizationDetails"), do: accountAuthorizationDetails},
+
 			"CreatePolicy":        {needs: iamPolicies.creates("iam:CreatePolicy", "iam:TagPolicy"), do: createPolicy},
 			"DeletePolicy":        {needs: iamPolicies.on("iam:DeletePolicy"), do: deletePolicy},
 			"CreatePolicyVersion": {needs: iamPolicies.on("iam:CreatePolicyVersion"), do: createPolicyVersion, params: withSetAsDefault},

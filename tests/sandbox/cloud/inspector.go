@@ -14,6 +14,9 @@ var trustInspection = strings.Replace(trustRunner, `"sts:SourceIdentity":"auditc
 // here changes anything, and nothing reads what is in an object, a log or a secret.
 const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
  {"Sid":"Organization","Effect":"Allow","Action":["organizations:ListAccounts","organizations:DescribeOrganization"],"Resource":"*"},
+ {"Sid":"Access","Effect":"Allow","Action":["iam:GetAccountAuthorizationDetails","iam:GetPolicy","iam:GetPolicyVersion","s3:GetBucketPolicy","kms:GetKeyPolicy","sns:GetTopicAttributes",
+  "organizations:ListRoots","organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent","organizations:ListPolicies","organizations:ListTargetsForPolicy",
+  "organizations:DescribePolicy","organizations:ListDelegatedAdministrators"],"Resource":"*"},
  {"Sid":"Trails","Effect":"Allow","Action":["cloudtrail:DescribeTrails","cloudtrail:GetTrail","cloudtrail:GetTrailStatus","cloudtrail:GetEventSelectors"],"Resource":"*"},
  {"Sid":"Archive","Effect":"Allow","Action":["s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration","s3:GetReplicationConfiguration",
   "s3:GetEncryptionConfiguration","s3:GetBucketPolicyStatus"],"Resource":"*"},

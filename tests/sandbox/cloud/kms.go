@@ -21,6 +21,7 @@ func kmsService() service {
 			"CancelKeyDeletion":   {needs: onKey("kms:CancelKeyDeletion"), do: cancelKeyDeletion},
 			"CreateGrant":         {needs: onKey("kms:CreateGrant"), do: createGrant},
 			"DescribeKey":         {readOnly: true, needs: onKey("kms:DescribeKey"), do: describeKey},
+			"GetKeyPolicy":        {readOnly: true, needs: onKey("kms:GetKeyPolicy"), do: getKeyPolicy},
 			"ListKeys":            {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
 			"ListResourceTags":    {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
 		},

@@ -17,13 +17,18 @@ func organizationsService() service {
 	return service{
 		source: "organizations.amazonaws.com", global: true, wire: json11{},
 		ops: map[string]operation{
-			"DescribeOrganization":        {readOnly: true, needs: anyOf("organizations:DescribeOrganization"), do: describeOrganization},
-			"CreatePolicy":                {needs: createPolicyNeeds, do: managed(createControlPolicy)},
-			"DeletePolicy":                {needs: onControlPolicy("organizations:DeletePolicy", "PolicyId"), do: managed(deleteControlPolicy)},
-			"ListPolicies":                {readOnly: true, needs: listPoliciesNeeds, do: managed(listControlPolicies)},
-			"ListAccounts":                {readOnly: true, needs: anyOf("organizations:ListAccounts"), do: managed(listAccounts)},
-			"ListTagsForResource":         {readOnly: true, needs: onControlPolicy("organizations:ListTagsForResource", "ResourceId"), do: managed(listPolicyTags)},
-			"ListDelegatedAdministrators": {readOnly: true, needs: anyOf("organizations:ListDelegatedAdministrators"), do: listDelegated},
+			"DescribeOrganization":             {readOnly: true, needs: anyOf("organizations:DescribeOrganization"), do: describeOrganization},
+			"CreatePolicy":                     {needs: createPolicyNeeds, do: managed(createControlPolicy)},
+			"DeletePolicy":                     {needs: onControlPolicy("organizations:DeletePolicy", "PolicyId"), do: managed(deleteControlPolicy)},
+			"ListPolicies":                     {readOnly: true, needs: listPoliciesNeeds, do: managed(listControlPolicies)},
+			"ListAccounts":                     {readOnly: true, needs: anyOf("organizations:ListAccounts"), do: managed(listAccounts)},
+			"DescribePolicy":                   {readOnly: true, needs: onControlPolicy("organizations:DescribePolicy", "PolicyId"), do: managed(describeControlPolicy)},
+			"ListTargetsForPolicy":             {readOnly: true, needs: onControlPolicy("organizations:ListTargetsForPolicy", "PolicyId"), do: managed(listTargetsForPolicy)},
+			"ListDelegatedAdministrators":      {readOnly: true, needs: anyOf("organizations:ListDelegatedAdministrators"), do: listDelegated},
+			"ListRoots":                        {readOnly: true, needs: anyOf("organizations:ListRoots"), do: managed(listRoots)},
+			"ListAccountsForParent":            {readOnly: true, needs: onParent("organizations:ListAccountsForParent"), do: managed(listAccountsForParent)},
+			"ListOrganizationalUnitsForParent": {readOnly: true, needs: onParent("organizations:ListOrganizationalUnitsForParent"), do: managed(listUnitsForParent)},
+			"ListTagsForResource":              {readOnly: true, needs: onControlPolicy("organizations:ListTagsForResource", "ResourceId"), do: managed(listPolicyTags)},
 		},
 	}
 }
@@ -131,13 +136,18 @@ func listControlPolicies(k *call) (reply, error) {
 	if err != nil || size < 1 || size > 20 {
 		return reply{}, fail(400, "InvalidInputException", "You specified an invalid value for MaxResults.")
 	}
-	list, all := []any{}, k.policiesOf()
-	if k.str("Filter") != controlPolicyType {
-		all = nil
+	list, all := []any{}, map[string]map[string]any{}
+	if k.str("Filter") == controlPolicyType {
+		for id, p := range k.policiesOf() {
+			all[id] = policySummary(p)
+		}
+		for id, c := range k.cloud.world.controlPolicies() {
+			all[id] = c.summary()
+		}
 	}
 	these, next := page(slices.Sorted(maps.Keys(all)), k.str("NextToken"), size)
 	for _, id := range these {
-		list = append(list, policySummary(all[id]))
+		list = append(list, all[id])
 	}
 	body := map[string]any{"Policies": list}
 	if next != "" {
@@ -152,6 +162,9 @@ func listPolicyTags(k *call) (reply, error) {
 		return reply{}, fail(400, "InvalidInputException", "You provided a value that does not match the required pattern.")
 	}
 	p := k.policiesOf()[id]
+	if _, seeded := k.cloud.world.controlPolicies()[id]; seeded {
+		return reply{body: map[string]any{"Tags": []any{}}}, nil
+	}
 	if p == nil {
 		return reply{}, fail(400, "TargetNotFoundException", "You specified a target that doesn't exist.")
 	}

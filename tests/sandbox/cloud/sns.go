@@ -15,6 +15,7 @@ func snsService() service {
 		source: "sns.amazonaws.com", wire: query{"http://sns.amazonaws.com/doc/2010-03-31/"},
 		ops: map[string]operation{
 			"ListSubscriptionsByTopic":  {readOnly: true, needs: onTopic("sns:ListSubscriptionsByTopic", "TopicArn"), do: listSubscriptions},
+			"GetTopicAttributes":        {readOnly: true, needs: onTopic("sns:GetTopicAttributes", "TopicArn"), do: topicAttributes},
 			"GetSubscriptionAttributes": {readOnly: true, needs: onTopic("sns:GetSubscriptionAttributes", "SubscriptionArn"), do: subscriptionAttributes},
 			"SetSubscriptionAttributes": {needs: onTopic("sns:SetSubscriptionAttributes", "SubscriptionArn"), do: setSubscriptionAttributes},
 			"Subscribe":                 {needs: subscribeNeeds, do: subscribe},

@@ -23,6 +23,8 @@ type Document struct {
 	ID         string
 	Version    string
 	Statements []Statement
+	// Text is the document as it was read.
+	Text string
 }
 
 // Statement of a policy. Empty lists mean the element is absent.
@@ -84,7 +86,7 @@ func Parse(raw []byte, form Form) (Document, error) {
 	if err != nil || len(list) == 0 {
 		return Document{}, errors.New("policy: Statement must be an object or a list of objects")
 	}
-	doc := Document{ID: p.ID, Version: p.Version}
+	doc := Document{ID: p.ID, Version: p.Version, Text: string(raw)}
 	for i, raw := range list {
 		s, err := parseStatement(raw, form)
 		if err != nil {

@@ -1,0 +1,237 @@
+package access
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// plain keeps what came from outside on its line and from steering a terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}
+
+// Filter keeps what matches: actions without case ("s3:Delete*"), principals by
+// ARN or by its last part ("role/admin*"). "" matches everything. Findings are
+// drawn from the whole report, and kept by their principal.
+func (r Report) Filter(action, principal string) Report {
+	a, p := compile(strings.ToLower(action)), compile(principal)
+	who := func(arn string) bool {
+		_, last, _ := cutLast(arn, ":")
+		return principal == "" || p.contains([]rune(arn)) || p.contains([]rune(last))
+	}
+	roles := map[string]bool{}
+	r.Abilities = keep(r.Abilities, func(x Ability) bool {
+		ok := (action == "" || a.contains(compile(strings.ToLower(x.Action)))) && who(x.Principal)
+		roles[x.Principal] = roles[x.Principal] || ok
+		return ok
+	})
+	// Those who can become these roles, and those who can become those.
+	var shown []Assumer
+	for range mostHops {
+		shown = keep(r.Assumers, func(x Assumer) bool { return roles[x.Role] })
+		for _, x := range shown {
+			roles[x.Principal] = true
+		}
+	}
+	r.Assumers = shown
+	r.Findings = keep(r.Findings, func(x Finding) bool { return who(x.Principal) })
+	return r
+}
+
+func keep[T any](list []T, ok func(T) bool) []T {
+	out := []T{}
+	for _, x := range list {
+		if ok(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+var questions = map[string]string{
+	"delete": "Who can delete what is there", "weaken": "Who can take its protection away", "forge": "Who can put something there",
+	"stop": "Who can stop what arrives", "silence": "Who can silence the alerts", "read": "Who can read",
+}
+
+// WriteTable writes the report for people.
+func (r Report) WriteTable(w io.Writer) error {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "FINDING %s (%s): %s %s\n", f.Kind, f.Outcome, plain(f.Principal), plain(f.Detail))
+		for _, step := range f.Path {
+			fmt.Fprintf(&b, "    %s\n", plain(step))
+		}
+	}
+	if len(r.Findings) > 0 {
+		b.WriteString("\n")
+	}
+	for _, g := range Groups() {
+		r.writeGroup(&b, g)
+	}
+	r.writeAssumers(&b)
+	if len(r.Gaps) > 0 {
+		b.WriteString("NOT COMPLETE: this could not be read, and whatever hangs on it is unknown or only possible\n")
+		for _, g := range r.Gaps {
+			fmt.Fprintf(&b, "  %s: %s: %s\n", plain(g.Account), plain(g.What), plain(g.Why))
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("Not looked at:\n")
+	for _, l := range r.Limits {
+		fmt.Fprintf(&b, "  - %s\n", l)
+	}
+	allowed := 0
+	for _, a := range r.Abilities {
+		if a.Outcome == Allowed {
+			allowed++
+		}
+	}
+	fmt.Fprintf(&b, "\n%d findings, %d abilities allowed and %d possible: %d actions on %d resources, asked of %d principals of %d accounts and of whom the resources' policies name. %d things could not be read.\n",
+		len(r.Findings), allowed, len(r.Abilities)-allowed, len(r.Actions), len(r.Resources), r.Principals, r.Accounts, len(r.Gaps))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// row is what one principal can do to one resource by the same statements.
+type row struct {
+	ability Ability
+	actions []string
+	path    string
+}
+
+// writeGroup shows a group by resource, then principal.
+func (r Report) writeGroup(b *strings.Builder, group string) {
+	var resource string
+	var rows []*row
+	flush := func() {
+		if len(rows) == 0 {
+			return
+		}
+		a := rows[0].ability
+		fmt.Fprintf(b, "  %s %s\n", a.On, plain(resource))
+		for _, x := range rows {
+			fmt.Fprintf(b, "    %-8s  %s  %s\n", x.ability.Outcome, who(x.ability.Kind, x.ability.Principal, x.ability.Account), strings.Join(x.actions, ", "))
+			fmt.Fprintf(b, "              %s\n", plain(x.path))
+		}
+		rows = nil
+	}
+	begun := false
+	for _, a := range r.Abilities {
+		if a.Group != group {
+			continue
+		}
+		if !begun {
+			fmt.Fprintf(b, "%s\n", questions[group])
+			begun = true
+		}
+		if a.Resource != resource {
+			flush()
+			resource = a.Resource
+		}
+		path := a.Path()
+		if a.Decision.On != "" {
+			path = "only " + a.Decision.On + ": " + path
+		}
+		i := slices.IndexFunc(rows, func(x *row) bool {
+			return x.ability.Principal == a.Principal && x.ability.Outcome == a.Outcome && x.path == path
+		})
+		if i < 0 {
+			rows = append(rows, &row{ability: a, path: path})
+			i = len(rows) - 1
+		}
+		rows[i].actions = append(rows[i].actions, a.Action)
+	}
+	flush()
+	if begun {
+		b.WriteString("\n")
+	}
+}
+
+func who(kind, arn, account string) string {
+	switch kind {
+	case User, Role, Root:
+		return plain(arn)
+	case Anybody:
+		return "ANYBODY"
+	case Service:
+		return "service " + plain(arn)
+	case Foreigner:
+		return plain(strings.TrimSpace("other account " + account + " " + strings.TrimPrefix(arn, account)))
+	}
+	return plain(kind + " " + arn)
+}
+
+func (r Report) writeAssumers(b *strings.Builder) {
+	if len(r.Assumers) == 0 {
+		return
+	}
+	b.WriteString("Who can become these roles\n")
+	role := ""
+	for _, a := range r.Assumers {
+		if a.Role != role {
+			role = a.Role
+			fmt.Fprintf(b, "  %s\n", plain(role))
+		}
+		fmt.Fprintf(b, "    %-8s  %s\n              %s\n", a.Outcome, who(a.Kind, a.Principal, ""), plain(a.Path()))
+	}
+	b.WriteString("\n")
+}
+
+// WriteCSV writes one line per ability, for a periodic review of access; then the
+// findings and what could not be read, so that nobody takes the file for complete
+// who has it alone. No field can become a formula.
+func (r Report) WriteCSV(w io.Writer) error {
+	cw := csv.NewWriter(w)
+	write := func(line ...string) {
+		for i := range line {
+			line[i] = inert(line[i])
+		}
+		_ = cw.Write(line) // an error stays until Flush
+	}
+	write("group", "action", "kind", "resource", "principal", "principal_kind", "account", "outcome", "only", "granted_by", "undecided", "assumable_by")
+	assumable := map[string][]string{}
+	for _, a := range r.Assumers {
+		name := a.Principal
+		if a.Outcome == Possible {
+			name += " (possible)"
+		}
+		assumable[a.Role] = append(assumable[a.Role], name)
+	}
+	for _, a := range r.Abilities {
+		write(a.Group, a.Action, a.On, a.Resource, a.Principal, a.Kind, a.Account, a.Outcome.String(), a.Decision.On, citations(a.Grants), citations(a.Doubts), strings.Join(assumable[a.Principal], "; "))
+	}
+	for _, f := range r.Findings {
+		write("finding", f.Kind, "", "", f.Principal, "", "", f.Outcome.String(), "", strings.Join(f.Path, "; "), f.Detail, "")
+	}
+	for _, g := range r.Gaps {
+		write("not read", "", "", g.What, "", "", g.Account, "inconclusive", "", "", g.Why, "")
+	}
+	cw.Flush()
+	return cw.Error()
+}
+
+func citations(cs []Citation) string {
+	var out []string
+	for _, c := range cs {
+		out = append(out, c.String())
+	}
+	return strings.Join(out, "; ")
+}
+
+// inert keeps a spreadsheet from taking text for a formula.
+func inert(s string) string {
+	s = plain(s)
+	if strings.IndexAny(s, "=+-@|＝＋－＠") == 0 {
+		return "'" + s
+	}
+	return s
+}
