@@ -44,6 +44,7 @@ var floors = [][]room{
 	},
 	{
 		{"shared/report", "a period as plain data, with a renderer per format"},
+		{"shared/packet", "evidence that verifies alone; understands a run's entries, and no driver"},
 	},
 	{
 		{"shared/aws", "the driver for AWS; implements the ports"},
@@ -54,6 +55,7 @@ var floors = [][]room{
 	{
 		{"functions/auditcanary", "the command for a person at a terminal"},
 		{"functions/inject", "does the due canaries"},
+		{"functions/packet", "builds the evidence packet of a period"},
 		{"functions/confirm", "looks for what is open, judges, undoes"},
 		{"functions/sweep", "undoes what a crash left"},
 	},
@@ -95,6 +97,10 @@ var bans = []ban{
 	{in: is("shared/report"), imports: "os", why: "a report follows from the ledger alone; who keeps the bytes is another's affair"},
 	{in: is("shared/report"), imports: "net/http", why: "a report says what is in the ledger and asks nobody"},
 	{in: is("shared/report"), imports: "context", why: "what needs a context waits for something, and rendering does not"},
+	{in: is("shared/packet"), imports: "github.com/aws/aws-sdk-go-v2", deep: true, why: "whoever verifies a packet needs no cloud, and links none"},
+	{in: is("shared/packet"), imports: "google.golang.org/api", deep: true, why: "whoever verifies a packet needs no cloud, and links none"},
+	{in: is("shared/packet"), imports: "net/http", why: "verifying calls nobody; who asks a time-stamping authority is the caller"},
+	{in: is("shared/packet"), imports: "os", why: "it reads and writes what it is handed"},
 
 	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
 	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},
@@ -248,6 +254,7 @@ func TestThePlanNotices(t *testing.T) {
 		{"a judge that waits", pkg("shared/event", "context"), "shared/event imports context"},
 		{"a run that knows a driver", pkg("shared/run", module+"/shared/aws"), "shared/run (floor 3) imports shared/aws (floor 5)"},
 		{"a run that knows an SDK through another", goPackage{ImportPath: module + "/shared/run", Deps: []string{"github.com/aws/aws-sdk-go-v2/service/iam"}}, "only drivers know a cloud's SDK"},
+		{"a verifier that knows an SDK through another", goPackage{ImportPath: module + "/shared/packet", Deps: []string{"github.com/aws/aws-sdk-go-v2/service/kms"}}, "whoever verifies a packet needs no cloud"},
 		{"a driver that knows its SDK", pkg("shared/aws", "github.com/aws/aws-sdk-go-v2/service/iam"), ""},
 		{"a function that knows a driver", pkg("functions/inject", module+"/shared/aws"), "wire alone knows the drivers"},
 		{"a function that knows its platform", pkg("functions/inject", "github.com/aws/aws-lambda-go/lambda"), "the platform is host's affair"},

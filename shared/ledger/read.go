@@ -74,6 +74,13 @@ func (l *Log) bundle(ctx context.Context, c Checkpoint, proven tlog.HashReader, 
 	return entries, nil
 }
 
+// Hashes returns hashes of the tree that a verified checkpoint of this log
+// describes, by tlog.StoredHashIndex; each is proven to be in it. What one call
+// asks for is read from each tile once.
+func (l *Log) Hashes(ctx context.Context, c Checkpoint) tlog.HashReader {
+	return hashReader(ctx, l.store, c)
+}
+
 // covering returns a verified checkpoint of at least the given size.
 func (l *Log) covering(ctx context.Context, size int64) (Checkpoint, error) {
 	if c := l.lastSeen(); size <= c.Size {

@@ -319,6 +319,9 @@ func (c *CanaryState) mayLook(si canary.Sighting) bool {
 	return false
 }
 
+// Canary by id, or nil.
+func (s *State) Canary(id string) *CanaryState { return s.byCanary[id] }
+
 // recordedAs reports whether a call may be recorded under that name.
 func recordedAs(call canary.Call, name string) bool {
 	service, operation, _ := strings.Cut(call.Operation, ":")

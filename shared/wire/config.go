@@ -39,6 +39,8 @@ type Config struct {
 	Ledger Ledger `yaml:"ledger"`
 	// Signing is the key that signs the ledger's checkpoints.
 	Signing Signing `yaml:"signing"`
+	// Evidence is how packets are signed and where they are kept. Optional.
+	Evidence Evidence `yaml:"evidence"`
 	// SLO says how long a record may take.
 	SLO SLO `yaml:"slo"`
 	// Scenarios selects what runs.
@@ -672,6 +674,7 @@ func (c *Config) check(root *yaml.Node) error {
 		bad("slo", "slo.late (%s) must not be longer than slo.amend (%s)", c.SLO.Late, c.SLO.Amend)
 	}
 	c.SecurityHub.check(bad)
+	c.Evidence.check(func(field, format string, args ...any) { bad("evidence."+field, format, args...) })
 	c.checkAdequacy(bad)
 	c.checkScope(bad)
 	c.checkInspection(bad)

@@ -22,16 +22,20 @@ type Input struct {
 	Wait bool `json:"wait,omitempty"`
 	// OlderThan spares runs younger than this that may be under way (sweep, default "1h").
 	OlderThan string `json:"older_than,omitempty"`
+	// From and To bound the period of a packet (RFC 3339); left out, it is the last
+	// day, or week, of which every verdict is final.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
 }
 
-// Handler is a deployed function's step by name: inject, confirm or sweep. The
+// Handler is a deployed function's step by name: inject, confirm, sweep or packet. The
 // configuration is the file that AUDITCANARY_CONFIG names.
 func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, error) {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var in Input
 		if len(raw) > 0 && string(raw) != "null" {
 			if err := json.Unmarshal(raw, &in); err != nil {
-				return nil, fmt.Errorf("%s: the event is not an object of run, every, wait, older_than: %w", step, err)
+				return nil, fmt.Errorf("%s: the event is not an object of run, every, wait, older_than, from, to: %w", step, err)
 			}
 		}
 		file := os.Getenv("AUDITCANARY_CONFIG")
@@ -42,12 +46,15 @@ func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, er
 		if err != nil {
 			return nil, err
 		}
-		if err := cfg.Select(Selection{Every: in.Every}); err != nil {
-			return nil, err
-		}
 		version := ""
 		if info, ok := debug.ReadBuildInfo(); ok {
 			version = info.Main.Version
+		}
+		if step == "packet" {
+			return packetStep(ctx, cfg, in, version, time.Now())
+		}
+		if err := cfg.Select(Selection{Every: in.Every}); err != nil {
+			return nil, err
 		}
 		r, err := Open(ctx, cfg, Options{Version: version})
 		if err != nil {

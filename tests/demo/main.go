@@ -123,7 +123,14 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	if reported, err := cli(os.Stdout, "report", "--format", "html", "-o", filepath.Join(out, "report.html")); err != nil || reported != 0 {
 		return 2, fmt.Errorf("the report could not be written (exit %d): %w", reported, err)
 	}
-	fmt.Printf("\nLeft in %s: report.html (open it in a browser), summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
+	packet, key := filepath.Join(out, "packet.zip"), filepath.Join(out, "signing.key.pub")
+	for _, args := range [][]string{{"packet", "-o", packet}, {"verify", packet, "--key", key}} {
+		fmt.Printf("\n$ auditcanary %s\n", strings.ReplaceAll(strings.Join(args, " "), out+string(filepath.Separator), ""))
+		if done, err := cli(os.Stdout, args...); err != nil || done != 0 {
+			return 2, fmt.Errorf("%s (exit %d): %w", args[0], done, err)
+		}
+	}
+	fmt.Printf("\nLeft in %s: report.html (open it in a browser), packet.zip (for the auditor), summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
 		relative(out), time.Since(began).Round(time.Second))
 	return code, nil
 }

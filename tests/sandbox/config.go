@@ -100,6 +100,7 @@ ledger:
   dir: ledger
 signing:
   key_file: signing.key
+evidence: {bucket: %s, prefix: packets, region: %s, role_arn: %s, retain_days: 400}
 slo: {pass: 15m, late: 60m, amend: 24h, poll: 1s}
 scenarios: {dirs: [], include: ["aws/*"], exclude: []}
 inspection:
@@ -109,6 +110,7 @@ sources:
   - {class: cloud-management-events, owner: platform team}
   - {class: console-sign-in, owner: identity team}
 %s`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
+		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole(),
 		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath())
 	return b.String()
 }

@@ -95,6 +95,8 @@ func TestStories(t *testing.T) {
 			"config":    configCmd,
 			"unproven":  unprovenCmd,
 			"calls":     callsCmd,
+			"canary":    canaryCmd,
+			"byhand":    byhandCmd,
 			"leftovers": leftoversCmd,
 			"plant":     plantCmd,
 			"root":      rootCmd,

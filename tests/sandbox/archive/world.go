@@ -12,8 +12,11 @@ func WorldBuckets(w *cloud.Seed) []Bucket {
 	var out []Bucket
 	for _, b := range w.Buckets {
 		own := Bucket{Name: b.Name, Account: b.Account, Region: b.Region}
-		if b.Name == cloud.ArchiveBucket {
+		switch b.Name {
+		case cloud.ArchiveBucket:
 			own.Lock = &Lock{Mode: "COMPLIANCE", Days: 365}
+		case cloud.EvidenceBucket:
+			own.Lock = &Lock{} // each packet says for how long
 		}
 		if strings.HasSuffix(b.Name, cloud.LockedSuffix) {
 			own.Lock = &Lock{Mode: "COMPLIANCE", Days: 30}

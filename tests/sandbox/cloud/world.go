@@ -24,6 +24,8 @@ const (
 	ArchiveBucket = "org-trail-archive"
 	// LedgerBucket is the product's own, in the tool account, us-east-1.
 	LedgerBucket = "auditcanary-ledger"
+	// EvidenceBucket takes its packets; it has Object Lock, and is there too.
+	EvidenceBucket = "auditcanary-evidence"
 	// TrailName of the organisation trail; home region us-east-1.
 	TrailName = "org-trail"
 )
@@ -203,11 +205,13 @@ func World(clock Clock) *Seed {
 	seedArchiveKey(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
+	w.bucket(EvidenceBucket, ToolAccount, "us-east-1", "")
 
 	w.Accounts[ToolAccount].Users["auditcanary-runner"] = &User{
 		Name: "auditcanary-runner", ID: uniqueID("AIDA", ToolAccount, "auditcanary-runner"), Key: key(ToolAccount, "auditcanary-runner"),
 		Policies: named(runnerPolicy),
 	}
+	w.role(ToolAccount, Role{Path: "/auditcanary/", Name: "auditcanary-evidence", Trust: trustRunner, Created: now}, evidencePolicy)
 	w.role(ArchiveAccount, Role{Path: "/auditcanary/", Name: "auditcanary-reader", Trust: trustRunner, Created: now}, readerPolicy)
 
 	for _, id := range TargetAccounts() {
@@ -270,6 +274,10 @@ const runnerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["sts:AssumeRole","sts:SetSourceIdentity","sts:TagSession"],"Resource":"arn:aws:iam::*:role/auditcanary/*"},
  {"Effect":"Allow","Action":["s3:GetBucketLocation","s3:ListBucket"],"Resource":"arn:aws:s3:::auditcanary-ledger"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::auditcanary-ledger/*"}]}`
+
+const evidencePolicy = `{"Version":"2012-10-17","Statement":[
+ {"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::auditcanary-evidence"},
+ {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:PutObjectRetention","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::auditcanary-evidence/*"}]}`
 
 const readerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation","s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration"],"Resource":"arn:aws:s3:::org-trail-archive"},
@@ -401,6 +409,11 @@ func InjectorRole(account string) string {
 // ReaderRole is the role that reads the archive.
 func ReaderRole() string {
 	return "arn:aws:iam::" + ArchiveAccount + ":role/auditcanary/auditcanary-reader"
+}
+
+// EvidenceRole is the role that keeps packets.
+func EvidenceRole() string {
+	return "arn:aws:iam::" + ToolAccount + ":role/auditcanary/auditcanary-evidence"
 }
 
 // Fixtures are what the configuration names for a target account and region;

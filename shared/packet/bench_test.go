@@ -1,0 +1,118 @@
+//go:build unix
+
+package packet
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/metrics"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/ledger"
+)
+
+// heapPeak samples what the heap holds, garbage included, until it is stopped.
+func heapPeak() (stop func() uint64) {
+	runtime.GC()
+	done := make(chan struct{})
+	var peak uint64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		for {
+			metrics.Read(sample)
+			peak = max(peak, sample[0].Value.Uint64())
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	return func() uint64 { close(done); wg.Wait(); return peak }
+}
+
+// BenchmarkPacket builds and verifies packets of ledgers of two sizes, so that one
+// sees what grows with the canaries and what does not.
+func BenchmarkPacket(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("canaries=%d", n), func(b *testing.B) { benchmarkPacket(b, n) })
+	}
+}
+
+func benchmarkPacket(b *testing.B, n int) {
+	dir := b.TempDir()
+	store, err := ledger.NewDir(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	book := newBook(b, store)
+	for range n / 10_000 {
+		book.addRun(b, 10_000, true, testScenario, otherScenario)
+	}
+	o := book.options(b)
+	file := filepath.Join(b.TempDir(), "packet.zip")
+	var size, leaves int64
+	b.Run("build", func(b *testing.B) {
+		stop, used := heapPeak(), cpu(b)
+		for b.Loop() {
+			f, err := os.Create(file)
+			if err != nil {
+				b.Fatal(err)
+			}
+			w := bufio.NewWriterSize(f, 1<<20)
+			m, err := Build(b.Context(), w, book.log, o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := w.Flush(); err != nil {
+				b.Fatal(err)
+			}
+			size, _ = f.Seek(0, io.SeekCurrent)
+			leaves = m.Slice.Leaves
+			_ = f.Close()
+		}
+		report(b, stop(), used, n, size, leaves)
+	})
+	b.Run("verify", func(b *testing.B) {
+		f, err := os.Open(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		stop, used := heapPeak(), cpu(b)
+		for b.Loop() {
+			r, err := Verify(b.Context(), f, size, Trust{Keys: []string{book.vkey}}, VerifyOptions{})
+			if err != nil || r.Err() != nil {
+				b.Fatal(err, r.Err())
+			}
+		}
+		report(b, stop(), used, n, size, leaves)
+	})
+}
+
+// cpu is the processor time this process has used, in seconds; other work on the
+// machine does not distort it.
+func cpu(b *testing.B) float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+func report(b *testing.B, peak uint64, used float64, canaries int, size, leaves int64) {
+	used = (cpu(b) - used) / float64(b.N)
+	b.ReportMetric(float64(peak)/1e6, "MB-heap-peak")
+	b.ReportMetric(float64(peak)/float64(canaries), "B-heap/canary")
+	b.ReportMetric(float64(size)/1e6, "MB-packet")
+	b.ReportMetric(used, "cpu-s")
+	b.ReportMetric(float64(leaves)/used, "leaves/cpu-s")
+}

@@ -1,0 +1,644 @@
+package packet
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
+)
+
+// entry is a journal entry (run.Entry), as much of it as a packet needs.
+type entry struct {
+	V      int       `json:"v"`
+	Type   string    `json:"type"`
+	At     time.Time `json:"at"`
+	Run    string    `json:"run"`
+	Canary string    `json:"canary"`
+
+	Begun   *run.Begun   `json:"begun"`
+	Planned *planned     `json:"planned"`
+	Blocked *run.Blocked `json:"blocked"`
+	Receipt *struct {
+		Step       string       `json:"step"`
+		Phase      canary.Phase `json:"phase"`
+		RequestIDs []string     `json:"request_ids"`
+	} `json:"receipt"`
+	Sighted   *run.Sighted     `json:"sighted"`
+	Forged    *struct{}        `json:"forged"`
+	Verdict   *canary.Verdict  `json:"verdict"`
+	Listed    *listed          `json:"listed"`
+	Kept      *run.Kept        `json:"kept"`
+	Validated *run.Validated   `json:"validated"`
+	Blob      *run.Blob        `json:"blob"`
+	PublicKey *trail.PublicKey `json:"public_key"`
+}
+
+type planned struct {
+	Canary   canary.Canary `json:"canary"`
+	Scenario struct {
+		ID       string      `json:"id"`
+		Title    string      `json:"title"`
+		Category string      `json:"category"`
+		Controls []string    `json:"controls"`
+		Kind     canary.Kind `json:"kind"`
+		Hash     string      `json:"hash"`
+	} `json:"scenario"`
+	NotRun string `json:"not_run"`
+}
+
+type listed struct {
+	Target canary.Target `json:"target"`
+}
+
+// errNewEntry is an entry that a newer program wrote.
+var errNewEntry = errors.New("use a newer program")
+
+func readEntry(leaf []byte) (entry, error) {
+	var e entry
+	if err := json.Unmarshal(leaf, &e); err != nil {
+		var head struct{ V int }
+		if json.Unmarshal(leaf, &head) == nil && head.V > 1 {
+			return e, fmt.Errorf("entry of version %d: %w", head.V, errNewEntry)
+		}
+		return e, fmt.Errorf("not a journal entry: %w", err)
+	}
+	if e.V != 1 {
+		return e, fmt.Errorf("entry of version %d: %w", e.V, errNewEntry)
+	}
+	if !slices.Contains(entryTypes, e.Type) {
+		return e, fmt.Errorf("entry of type %.40q: %w", e.Type, errNewEntry)
+	}
+	return e, nil
+}
+
+// entryTypes are those that run.Entry has a field for, and the one without.
+var entryTypes = func() []string {
+	types := []string{"sweeping"}
+	for f := range reflect.TypeFor[run.Entry]().Fields() {
+		if f.Type.Kind() == reflect.Pointer {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			types = append(types, name)
+		}
+	}
+	return types
+}()
+
+// Population says what was in scope, what became of it, and what nobody looked at.
+type Population struct {
+	Runs      []RunLine      `json:"runs"`
+	Scenarios []ScenarioLine `json:"scenarios"`
+	Places    []PlaceLine    `json:"places"`
+	// Chains of digests that were validated.
+	Chains []ChainLine `json:"chains"`
+	// Gaps are canaries that prove nothing, by reason, with how many there are.
+	Gaps []Gap `json:"gaps"`
+	// Forged counts records that imitate a canary.
+	Forged int `json:"forged"`
+	// Carried are canaries of earlier packets that something is said of here.
+	Carried int `json:"carried"`
+	// Entries of the slice, by type.
+	Entries map[string]int `json:"entries"`
+}
+
+// RunLine is one run of which the packet has canaries.
+type RunLine struct {
+	ID string    `json:"id"`
+	At time.Time `json:"at,omitzero"`
+	// Version of the program, hashes of configuration and catalogue, as the run
+	// wrote them down when it began.
+	Version       string `json:"version"`
+	ConfigHash    string `json:"config_hash"`
+	CatalogueHash string `json:"catalogue_hash"`
+	// Announced is how many canaries the run said it had, Planned how many of
+	// them the packet has.
+	Announced int `json:"announced"`
+	Planned   int `json:"planned"`
+}
+
+// ScenarioLine is one scenario as it was at one time.
+type ScenarioLine struct {
+	ID       string      `json:"id"`
+	Hash     string      `json:"hash"` // SHA-256 of its file, hex
+	Title    string      `json:"title"`
+	Category string      `json:"category"`
+	Kind     canary.Kind `json:"kind"`
+	Controls []string    `json:"controls"`
+	Canaries int         `json:"canaries"`
+}
+
+// PlaceLine is one account and region.
+type PlaceLine struct {
+	Provider string `json:"provider"`
+	Account  string `json:"account"`
+	Region   string `json:"region"`
+	// Records that verdicts rest on, and the objects of the log store they stood in.
+	Records    int            `json:"records"`
+	Objects    int            `json:"objects"`
+	Categories []CategoryLine `json:"categories"`
+	// Looked is what verdicts say of how much was read there where something was
+	// not found, the last first and at most some of it.
+	Looked []string `json:"looked,omitempty"`
+}
+
+// CategoryLine counts the canaries of one category in one place.
+type CategoryLine struct {
+	Category string `json:"category"`
+	Planned  int    `json:"planned"`
+	Done     int    `json:"done"` // at least one call was answered
+	NotRun   int    `json:"not_run"`
+	// Statuses of the last verdicts (the worst of a canary's required checks); those
+	// without a verdict are open.
+	Proven       int `json:"proven"`
+	Late         int `json:"late"`
+	Failed       int `json:"failed"`
+	Inconclusive int `json:"inconclusive"`
+	Other        int `json:"other"`
+	Open         int `json:"open"`
+}
+
+// ChainLine is one chain of digests, or (without a trail) the log files beside them.
+type ChainLine struct {
+	trail.Chain
+	Validations int `json:"validations"`
+	// First and Last bound the time that valid digests were found to cover.
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
+	// Counts of the last validation: digests and log files valid, invalid, missing, unknown.
+	Counts trail.Counts `json:"counts"`
+	// Findings of all validations, by status.
+	Findings map[trail.Status]int `json:"findings"`
+}
+
+// Gap is a reason for which canaries prove nothing.
+type Gap struct {
+	Reason   string `json:"reason"`
+	Canaries int    `json:"canaries"`
+}
+
+const (
+	maxLooked = 20  // sentences a place
+	maxGaps   = 200 // reasons; what is beyond is counted together
+)
+
+// state folds a slice, in the order of the ledger. What it keeps of a canary is
+// small and of a fixed number of strings: a packet may have hundreds of thousands.
+type state struct {
+	runs      map[string]*runFold
+	scenarios map[[2]string]*ScenarioLine // by id and hash
+	places    map[canary.Target]*place
+	canaries  []*canaryFold
+	byID      map[string]*canaryFold
+	carried   map[string]bool
+	chains    map[trail.Chain]*ChainLine
+	gaps      map[string]int
+	entries   map[string]int
+	forged    int
+	shared    map[string]string
+	// evidence knows, by their hashes, what receipts and records the slice has.
+	evidence map[key]bool
+	problem  func(name string, leaf int64, format string, args ...any)
+	// custody, when set, verifies how records are sealed.
+	custody *custody
+	// unheld are records whose seals could not be verified for want of memory.
+	unheld map[key]bool
+}
+
+type runFold struct {
+	RunLine
+	hashes  map[string]string // scenario -> hash
+	several bool
+}
+
+type place struct {
+	PlaceLine
+	categories map[string]*CategoryLine
+	objects    map[key]bool
+}
+
+type canaryFold struct {
+	id       string
+	run      *runFold
+	scenario *ScenarioLine
+	place    *place
+	reason   string // why it was not run, or not begun
+	done     bool
+	notRun   bool
+	judged   bool
+	statuses string // in the order of canary.Checks, with commas between
+	overall  canary.Status
+	records  int
+	verdicts int
+	leaf     int64 // of the last verdict
+}
+
+// key is a hash of what is only looked up, not read back.
+type key [16]byte
+
+func keyOf(parts ...string) key {
+	h := sha256.New()
+	for _, p := range parts {
+		var n [8]byte
+		for i := range n {
+			n[i] = byte(len(p) >> (8 * i))
+		}
+		h.Write(n[:])
+		_, _ = io.WriteString(h, p)
+	}
+	return key(h.Sum(nil)[:16])
+}
+
+func recordKey(canaryID, step, eventUID, requestID string, at canary.Location) key {
+	return keyOf("record", canaryID, step, eventUID, requestID, at.Store, at.Bucket, at.Key, at.VersionID,
+		strconv.FormatInt(at.Offset, 10), strconv.FormatInt(at.Length, 10), at.ObjectSHA256)
+}
+
+// newState begins a fold; problem is told of what contradicts itself.
+func newState(problem func(name string, leaf int64, format string, args ...any)) *state {
+	return &state{
+		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
+		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
+		shared: map[string]string{}, unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
+	}
+}
+
+// apply folds one entry in.
+func (s *state) apply(leaf int64, e entry) {
+	s.entries[e.Type]++
+	switch {
+	case e.Type == "begun" && e.Begun != nil:
+		r := s.run(e.Run)
+		if !r.At.IsZero() {
+			s.problem(BadEntry, leaf, "run %q begins a second time", e.Run)
+		}
+		r.At, r.Version, r.ConfigHash, r.CatalogueHash, r.Announced = e.At, e.Begun.Version, e.Begun.ConfigHash, e.Begun.CatalogueHash, e.Begun.Canaries
+		return
+	case e.Type == "planned" && e.Planned != nil:
+		s.plan(leaf, e)
+		return
+	case e.Type == "forged":
+		s.forged++
+		return
+	case e.Type == "validated" && e.Validated != nil:
+		s.validate(*e.Validated)
+		return
+	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
+		s.custody.keys = append(s.custody.keys, *e.PublicKey)
+		return
+	case e.Type == "blob" && e.Blob != nil && s.custody != nil:
+		if err := s.custody.addBlob(*e.Blob); err != nil {
+			s.problem(BadCustody, leaf, "%v", err)
+		}
+		return
+	case e.Canary == "":
+		return
+	}
+	c := s.byID[e.Canary]
+	if c == nil {
+		// Planned before the period: the packet before has the beginning of it.
+		s.carried[e.Canary] = true
+		c = &canaryFold{}
+	}
+	switch {
+	case e.Type == "blocked" && e.Blocked != nil:
+		c.reason = "not begun: " + e.Blocked.Reason
+	case e.Type == "receipt" && e.Receipt != nil:
+		c.done = c.done || e.Receipt.Phase == canary.PhaseDo && len(e.Receipt.RequestIDs) > 0
+		if e.Receipt.Phase == canary.PhaseDo {
+			for _, id := range e.Receipt.RequestIDs {
+				s.evidence[keyOf("receipt", e.Canary, e.Receipt.Step, id)] = true
+			}
+		}
+	case e.Type == "sighted" && e.Sighted != nil:
+		s.sight(leaf, e)
+	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
+		s.evidence[keyOf("kept", e.Canary, e.Kept.Step, e.Kept.At.Key, e.Kept.At.VersionID)] = true
+		err := s.custody.keep(e.Canary, *e.Kept)
+		if errors.Is(err, errNotHeld) {
+			s.unheld[sealKey(e.Canary, e.Kept.Step, e.Kept.At)] = true
+		} else if err != nil {
+			s.problem(BadCustody, leaf, "%v", err)
+		}
+	case e.Type == "verdict" && e.Verdict != nil:
+		s.judge(leaf, e, c)
+	}
+}
+
+func (s *state) run(id string) *runFold {
+	r := s.runs[id]
+	if r == nil {
+		r = &runFold{RunLine: RunLine{ID: id}, hashes: map[string]string{}}
+		s.runs[id] = r
+	}
+	return r
+}
+
+func (s *state) plan(leaf int64, e entry) {
+	p := e.Planned
+	if p.Canary.ID != e.Canary || p.Canary.Run != e.Run || p.Canary.Scenario != p.Scenario.ID || p.Canary.ScenarioHash != p.Scenario.Hash {
+		s.problem(BadEntry, leaf, "the plan of canary %q is of %q, run %q, scenario %q", e.Canary, p.Canary.ID, p.Canary.Run, p.Canary.Scenario)
+	}
+	if s.byID[e.Canary] != nil {
+		s.problem(BadEntry, leaf, "canary %q is planned a second time", e.Canary)
+		return
+	}
+	at := [2]string{p.Scenario.ID, p.Scenario.Hash}
+	sc := s.scenarios[at]
+	if sc == nil {
+		sc = &ScenarioLine{ID: p.Scenario.ID, Hash: p.Scenario.Hash, Title: p.Scenario.Title, Category: p.Scenario.Category, Kind: p.Scenario.Kind, Controls: p.Scenario.Controls}
+		s.scenarios[at] = sc
+	}
+	sc.Canaries++
+	r := s.run(e.Run)
+	r.Planned++
+	if h, ok := r.hashes[sc.ID]; ok && h != sc.Hash {
+		r.several = true
+	}
+	r.hashes[sc.ID] = sc.Hash
+	pl := s.places[p.Canary.Target]
+	if pl == nil {
+		t := p.Canary.Target
+		pl = &place{PlaceLine: PlaceLine{Provider: t.Provider, Account: t.Account, Region: t.Region}, categories: map[string]*CategoryLine{}, objects: map[key]bool{}}
+		s.places[t] = pl
+	}
+	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: p.NotRun, notRun: p.NotRun != ""}
+	s.canaries = append(s.canaries, c)
+	s.byID[e.Canary] = c
+}
+
+// validate takes in what a walk along a chain found.
+func (s *state) validate(v run.Validated) {
+	c := s.chains[v.Chain]
+	if c == nil {
+		c = &ChainLine{Chain: v.Chain, First: v.First, Findings: map[trail.Status]int{}}
+		s.chains[v.Chain] = c
+	}
+	c.Validations++
+	c.Counts = v.Counts
+	if c.First.IsZero() || !v.First.IsZero() && v.First.Before(c.First) {
+		c.First = v.First
+	}
+	if v.Last.After(c.Last) {
+		c.Last = v.Last
+	}
+	for _, f := range v.Findings {
+		c.Findings[f.Status]++
+	}
+	for status, n := range v.More {
+		c.Findings[status] += n
+	}
+}
+
+// sight takes a record in, and holds the raw bytes against what is said of them.
+func (s *state) sight(leaf int64, e entry) {
+	si := e.Sighted
+	s.evidence[recordKey(e.Canary, si.Step, si.EventUID, si.RequestID, si.At)] = true
+	if len(si.Raw) == 0 {
+		return // too large for an entry: location and hashes are all there is
+	}
+	if int64(len(si.Raw)) != si.At.Length {
+		s.problem(BadRecord, leaf, "the record has %d bytes, its place in %s has %d", len(si.Raw), si.At.Key, si.At.Length)
+	}
+	var raw struct {
+		EventID   string `json:"eventID"`
+		RequestID string `json:"requestID"`
+	}
+	if err := json.Unmarshal(si.Raw, &raw); err != nil {
+		s.problem(BadRecord, leaf, "the raw record is not JSON: %v", err)
+	} else if raw.EventID != si.EventUID || raw.RequestID != si.RequestID {
+		s.problem(BadRecord, leaf, "the raw record is of event %.60q, request %.60q, and is said to be of %.60q, %.60q", raw.EventID, raw.RequestID, si.EventUID, si.RequestID)
+	}
+}
+
+// judge takes a verdict in, and looks for the evidence that it names.
+func (s *state) judge(leaf int64, e entry, c *canaryFold) {
+	v := e.Verdict
+	if v.Canary != e.Canary {
+		s.problem(BadEntry, leaf, "the verdict of canary %q is of %q", e.Canary, v.Canary)
+	}
+	c.judged, c.leaf, c.overall, c.records = true, leaf, v.Overall(), len(v.Records)
+	c.verdicts++
+	c.statuses = s.statuses(leaf, v)
+	if c.place == nil {
+		return // what it rests on is in an earlier packet
+	}
+	if found := v.Checks[canary.Surfaced].Status; (found == canary.Pass || found == canary.Late) && len(v.Records) == 0 {
+		s.problem(MissingEvidence, leaf, "the verdict of %s says that its records were found, and names none", e.Canary)
+	}
+	if v.Checks[canary.Injected].Status == canary.Pass && !c.done {
+		s.problem(MissingEvidence, leaf, "the verdict of %s says that it was done, and there is no receipt of it", e.Canary)
+	}
+	for _, rec := range v.Records {
+		if !s.evidence[recordKey(e.Canary, rec.Step, rec.EventUID, rec.RequestID, rec.At)] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s rests on event %s for step %s, and that record is not in the packet before it", e.Canary, rec.EventUID, rec.Step)
+		}
+		if !s.evidence[keyOf("receipt", e.Canary, rec.Step, rec.RequestID)] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s takes the record of request %s for its own at step %s, and no receipt has that request", e.Canary, rec.RequestID, rec.Step)
+		}
+		if s.custody != nil && v.Checks[canary.Immutable].Status == canary.Pass && !s.evidence[keyOf("kept", e.Canary, rec.Step, rec.At.Key, rec.At.VersionID)] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is immutable, and nothing in the packet before it says how it is held", e.Canary, rec.Step)
+		}
+		if seal := sealKey(e.Canary, rec.Step, rec.At); s.custody != nil && v.Checks[canary.Sealed].Status == canary.Pass && !s.custody.sealed[seal] && !s.unheld[seal] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is sealed, and no digest in the packet before it proves that", e.Canary, rec.Step)
+		}
+		c.place.objects[keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID)] = true
+	}
+	for _, check := range canary.Checks() {
+		for _, clue := range v.Checks[check].Evidence {
+			if clue.Source == canary.FromStore && clue.Object == "" && !slices.Contains(c.place.Looked, clue.Found) {
+				c.place.Looked = append([]string{clue.Found}, c.place.Looked[:min(len(c.place.Looked), maxLooked-1)]...)
+			}
+		}
+	}
+}
+
+// statuses of all checks as one string, which many canaries share.
+func (s *state) statuses(leaf int64, v *canary.Verdict) string {
+	var all []string
+	for _, check := range canary.Checks() {
+		st := cmp.Or(v.Checks[check].Status, canary.NotRun)
+		if !slices.Contains([]canary.Status{canary.Pass, canary.Late, canary.Fail, canary.Inconclusive, canary.NotRun, canary.Excepted}, st) {
+			s.problem(BadEntry, leaf, "status %.40q of %s is none", st, check)
+			st = canary.Inconclusive
+		}
+		all = append(all, string(st))
+	}
+	joined := strings.Join(all, ",")
+	if shared, ok := s.shared[joined]; ok {
+		return shared
+	}
+	s.shared[joined] = joined
+	return joined
+}
+
+// population is what the fold comes to; it may be asked once.
+func (s *state) population() Population {
+	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
+	for _, c := range s.canaries {
+		line := c.place.categories[c.scenario.Category]
+		if line == nil {
+			line = &CategoryLine{Category: c.scenario.Category}
+			c.place.categories[c.scenario.Category] = line
+		}
+		c.count(line)
+		c.place.Records += c.records
+		if reason := c.gap(); reason != "" {
+			s.gap(reason)
+		}
+	}
+	for _, r := range s.runs {
+		p.Runs = append(p.Runs, r.RunLine)
+	}
+	slices.SortFunc(p.Runs, func(a, b RunLine) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) })
+	for _, sc := range s.scenarios {
+		p.Scenarios = append(p.Scenarios, *sc)
+	}
+	slices.SortFunc(p.Scenarios, func(a, b ScenarioLine) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Hash, b.Hash)) })
+	for _, pl := range s.places {
+		pl.Objects = len(pl.objects)
+		for _, name := range slices.Sorted(maps.Keys(pl.categories)) {
+			pl.Categories = append(pl.Categories, *pl.categories[name])
+		}
+		p.Places = append(p.Places, pl.PlaceLine)
+	}
+	slices.SortFunc(p.Places, func(a, b PlaceLine) int {
+		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region))
+	})
+	for _, c := range s.chains {
+		p.Chains = append(p.Chains, *c)
+	}
+	slices.SortFunc(p.Chains, func(a, b ChainLine) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Organization, b.Organization),
+			cmp.Compare(a.Trail, b.Trail), cmp.Compare(a.HomeRegion, b.HomeRegion), cmp.Compare(fmt.Sprint(a.Backfill), fmt.Sprint(b.Backfill)))
+	})
+	for _, reason := range slices.Sorted(maps.Keys(s.gaps)) {
+		p.Gaps = append(p.Gaps, Gap{reason, s.gaps[reason]})
+	}
+	return p
+}
+
+func (s *state) gap(reason string) {
+	if _, known := s.gaps[reason]; !known && len(s.gaps) >= maxGaps {
+		reason = "(other reasons)"
+	}
+	s.gaps[reason]++
+}
+
+// gap says why a canary proves nothing that was looked for; "" if it does.
+func (c *canaryFold) gap() string {
+	switch {
+	case c.reason != "":
+		return c.reason
+	case !c.done && !c.judged:
+		return "never done: the run was interrupted, or is under way"
+	case !c.judged:
+		return "open: nobody has found its records yet, or given them up"
+	case c.overall == canary.Inconclusive:
+		return "inconclusive: see verdicts.csv"
+	}
+	return ""
+}
+
+func (c *canaryFold) count(line *CategoryLine) {
+	line.Planned++
+	if c.done {
+		line.Done++
+	}
+	if c.notRun {
+		line.NotRun++
+	}
+	if !c.judged {
+		line.Open++
+		return
+	}
+	switch c.overall {
+	case canary.Pass:
+		line.Proven++
+	case canary.Late:
+		line.Late++
+	case canary.Fail:
+		line.Failed++
+	case canary.Inconclusive:
+		line.Inconclusive++
+	default:
+		line.Other++
+	}
+}
+
+func encodePopulation(p Population) ([]byte, error) { return encodeJSON(p) }
+
+// encodeJSON is JSON for people, in one spelling.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// writeVerdicts writes a line for each canary, in the order in which they were planned.
+func (s *state) writeVerdicts(w io.Writer) error {
+	out := csv.NewWriter(w)
+	head := []string{"canary", "run", "scenario", "category", "account", "region", "status"}
+	for _, c := range canary.Checks() {
+		head = append(head, string(c))
+	}
+	if err := out.Write(append(head, "records", "verdicts", "leaf")); err != nil {
+		return err
+	}
+	for _, c := range s.canaries {
+		line := []string{c.id, c.run.ID, c.scenario.ID, c.scenario.Category, c.place.Account, c.place.Region}
+		if c.judged {
+			line = append(append(line, string(c.overall)), strings.Split(c.statuses, ",")...)
+			line = append(line, strconv.Itoa(c.records), strconv.Itoa(c.verdicts), strconv.FormatInt(c.leaf, 10))
+		} else {
+			line = append(append(line, "open"), make([]string, len(canary.Checks()))...)
+			line = append(line, "0", "0", "")
+		}
+		if err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// incomplete lists runs of which something is missing, in a slice that should have
+// all of each run that it has the beginning of.
+func (s *state) incomplete(filtered bool) (all []string) {
+	for _, id := range slices.Sorted(maps.Keys(s.runs)) {
+		r := s.runs[id]
+		switch {
+		case r.At.IsZero():
+			all = append(all, fmt.Sprintf("run %s has canaries in the packet, and its beginning is not there", id))
+		case filtered || r.Planned == 0:
+		case r.Planned != r.Announced:
+			all = append(all, fmt.Sprintf("run %s announced %d canaries, the packet has %d", id, r.Announced, r.Planned))
+		case r.several || catalogueHash(r.hashes) != r.CatalogueHash:
+			all = append(all, fmt.Sprintf("the scenarios of run %s are not those of the catalogue that it announced (%s)", id, r.CatalogueHash))
+		}
+	}
+	return all
+}
+
+func catalogueHash(hashes map[string]string) string {
+	var ss []canary.Scenario
+	for id, h := range hashes {
+		ss = append(ss, canary.Scenario{ID: id, Hash: h})
+	}
+	return run.CatalogueHash(ss)
+}
