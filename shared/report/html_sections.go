@@ -50,11 +50,11 @@ func answerOf(r Report) answer {
 	case all == 0 && t.Proven == t.Canaries:
 		a.Class, a.Headline = "pass", fmt.Sprintf("All of %s proven", amount(t.Canaries, "canary", "canaries"))
 	case all > 0 && n[Proven] == all:
-		a.Class, a.Headline = "pass", fmt.Sprintf("Proven, as far as canaries can: all of %s", amount(all, "requirement", "requirements"))
+		a.Class, a.Headline = "pass", fmt.Sprintf("Every check passed, for all of %s", amount(all, "requirement", "requirements"))
 	case all == 0:
 		a.Headline = fmt.Sprintf("Nothing that was tested failed; %d of %s proven", t.Proven, amount(t.Canaries, "canary", "canaries"))
 	default:
-		a.Headline = fmt.Sprintf("Nothing that was tested failed; %d of %s proven", n[Proven], amount(all, "requirement", "requirements"))
+		a.Headline = fmt.Sprintf("Nothing that was tested failed; for %d of %s every check passed", n[Proven], amount(all, "requirement", "requirements"))
 	}
 	var parts []string
 	for _, o := range Outcomes() {
@@ -64,6 +64,9 @@ func answerOf(r Report) answer {
 	}
 	if len(parts) > 0 {
 		a.Then = append(a.Then, "Requirements: "+strings.Join(parts, ", ")+".")
+	}
+	if n[Proven] > 0 {
+		a.Then = append(a.Then, "A requirement counts as proven where every check that speaks for it passed in every canary: for what was tested, and as far as canaries can. What they do not show stands with each below.")
 	}
 	if t := r.Tally; t.Canaries > 0 {
 		say := fmt.Sprintf("%d of %s proven: the action was really done, and its record was found in the log store, in time, saying what was done.", t.Proven, amount(t.Canaries, "canary", "canaries"))

@@ -54,11 +54,11 @@ func TestThePageBeginsWithTheAnswer(t *testing.T) {
 		class, want string
 	}{
 		{Report{}, "unknown", "Nothing was tested in this period"},
-		{controls(Proven, Proven), "pass", "Proven, as far as canaries can: all of 2 requirements"},
+		{controls(Proven, Proven), "pass", "Every check passed, for all of 2 requirements"},
 		{controls(Proven, Failed), "fail", "Not proven: 1 of 2 requirements failed"},
 		{controls(Proven, Inconclusive), "unknown", "Not decided: of 1 of 2 requirements it could not be found out"},
-		{controls(Proven, Partly), "unknown", "Nothing that was tested failed; 1 of 2 requirements proven"},
-		{controls(Proven, NotTested), "unknown", "Nothing that was tested failed; 1 of 2 requirements proven"},
+		{controls(Proven, Partly), "unknown", "Nothing that was tested failed; for 1 of 2 requirements every check passed"},
+		{controls(Proven, NotTested), "unknown", "Nothing that was tested failed; for 1 of 2 requirements every check passed"},
 		{controls(), "pass", "All of 4 canaries proven"},
 		// What no requirement speaks of counts as well.
 		{with(controls(Proven), func(t *Tally) { t.Late = 1 }), "fail", "Not proven: 1 of 4 canaries failed"},
