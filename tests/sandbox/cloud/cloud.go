@@ -155,7 +155,8 @@ type call struct {
 	op    operation
 	svc   service
 	who   caller
-	body  []byte // the whole body, except where S3 streams it
+	body  []byte        // the whole body, except where S3 streams it
+	skew  time.Duration // of the service's clock
 }
 
 // reply is the outcome of a successful operation.
@@ -268,7 +269,7 @@ func (c *Cloud) serve(w http.ResponseWriter, k *call) {
 	n, actions := c.log(k)
 	for _, a := range actions {
 		if a.Do.Skew != 0 {
-			k.Time = k.Time.Add(a.Do.Skew)
+			k.Time, k.skew = k.Time.Add(a.Do.Skew), k.skew+a.Do.Skew
 			w.Header()["Date"] = []string{k.Time.Format(http.TimeFormat)}
 		}
 		if a.Do.Expire {

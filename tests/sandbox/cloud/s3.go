@@ -443,6 +443,9 @@ func (w *watch) WriteHeader(status int) {
 	}
 	w.wrote, w.status = true, status
 	h := w.Header()
+	if at, err := http.ParseTime(h.Get("Date")); err == nil && w.k.skew != 0 {
+		h.Set("Date", at.Add(w.k.skew).Format(http.TimeFormat))
+	}
 	for name := range h { // the backend may write the names in any case
 		switch strings.ToLower(name) {
 		case "x-amz-request-id", "x-amz-id-2", "server":
