@@ -110,24 +110,50 @@ type EncryptionKey struct {
 // custody of its records. Judge does it; whoever looks later does it again with
 // the verdict that stands.
 func Protect(v *Verdict, ev Evidence) {
-	sealed, immutable := make([]Answer, 0, len(v.Records)), make([]Answer, 0, len(v.Records))
+	sealed, immutable := make([]Answer, 0, len(v.Records)+1), make([]Answer, 0, len(v.Records)+1)
 	for _, rec := range v.Records {
-		s, i := Answer{Status: NotRun, Detail: notLooked}, Answer{Status: NotRun, Detail: notLooked}
-		if c, ok := ev.custody(rec); ok {
-			s, i = judgeSealed(c), judgeImmutable(c)
-		}
-		s.Step, i.Step = rec.Step, rec.Step
+		s, i := custodyOf(rec, ev)
 		sealed, immutable = append(sealed, s), append(immutable, i)
 	}
-	v.Checks[Sealed], v.Checks[Immutable] = noRecord, noRecord
-	if len(v.Records) > 0 {
-		v.Checks[Sealed], v.Checks[Immutable] = worst(sealed), worst(immutable)
+	if len(v.Records) == 0 || v.Checks[Surfaced].Status != Pass {
+		// What did not arrive is not kept either.
+		sealed, immutable = append(sealed, noRecord), append(immutable, noRecord)
 	}
+	v.Checks[Sealed], v.Checks[Immutable] = worst(sealed), worst(immutable)
 }
 
-const notLooked = "nobody has looked how the record is kept; run `auditcanary seal`"
+// Settled reports whether looking again can change nothing of what Protect says of
+// the records that were found.
+func Settled(v Verdict, ev Evidence) bool {
+	for _, rec := range v.Records {
+		sealed, immutable := custodyOf(rec, ev)
+		if !sealed.settled() || !immutable.settled() {
+			return false
+		}
+	}
+	return true
+}
 
-var noRecord = Answer{Status: NotRun, Detail: "no record to judge"}
+func (a Answer) settled() bool {
+	return a.Status == Pass || a.Status == Fail || a.Detail == notDemanded
+}
+
+// custodyOf answers both for one record.
+func custodyOf(rec StepRecord, ev Evidence) (sealed, immutable Answer) {
+	sealed, immutable = Answer{Status: NotRun, Detail: notLooked}, Answer{Status: NotRun, Detail: notLooked}
+	if c, ok := ev.custody(rec); ok {
+		sealed, immutable = judgeSealed(c), judgeImmutable(c)
+	}
+	sealed.Step, immutable.Step = rec.Step, rec.Step
+	return sealed, immutable
+}
+
+const (
+	notLooked   = "nobody has looked how the record is kept; run `auditcanary seal`"
+	notDemanded = "the configuration demands no retention of this log store"
+)
+
+var noRecord = Answer{Status: NotRun, Detail: "not every record was found: there is nothing to keep"}
 
 // custody is the last that is known of the record's object.
 func (e Evidence) custody(rec StepRecord) (Custody, bool) {
@@ -186,7 +212,7 @@ const retentionSlack = 5 * time.Minute
 // judgeImmutable: can nobody take the object away, and will the next one be as safe?
 func judgeImmutable(c Custody) Answer {
 	if c.Required.Mode == "" {
-		return Answer{Status: NotRun, Detail: "the configuration demands no retention of this log store"}
+		return Answer{Status: NotRun, Detail: notDemanded}
 	}
 	clue := []Clue{{Source: FromStore, Asked: c.Looked, Found: c.Held.String(), Object: object(c.At)}}
 	if weak := append(weakObject(c), weakBucket(c)...); len(weak) > 0 {

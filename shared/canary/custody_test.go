@@ -154,3 +154,30 @@ func TestTheWorstStepSpeaksForTheCustody(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatDidNotArriveIsNotKept(t *testing.T) {
+	o := threeSteps()
+	v := o.judge()
+	for i, rec := range v.Records {
+		c := keptCanary().ev.Custody[0]
+		c.Step, c.At = rec.Step, rec.At
+		c.At.ObjectSHA256, c.At.VersionID = "aa", "v1"
+		v.Records[i].At = c.At
+		o.ev.Custody = append(o.ev.Custody, c)
+	}
+	v.Records = v.Records[:2]
+	v.Checks[Surfaced] = Answer{Status: Fail}
+	Protect(&v, o.ev)
+	for _, check := range []Check{Sealed, Immutable} {
+		if a := v.Checks[check]; a.Status != NotRun || !strings.Contains(a.Detail, "not every record") {
+			t.Errorf("%s: %+v", check, a)
+		}
+	}
+	if !Settled(v, o.ev) {
+		t.Error("of what was found there is nothing more to learn")
+	}
+	o.ev.Custody[1].Seal = Seal{}
+	if Settled(v, o.ev) {
+		t.Error("a record awaits its digest")
+	}
+}

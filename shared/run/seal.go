@@ -94,10 +94,7 @@ func unkept(s *State, runID string) []*CanaryState {
 // looked at again until it is sealed too.
 func (c *CanaryState) custodySettled() bool {
 	v, _ := c.Verdict()
-	sealed, immutable := v.Checks[canary.Sealed], v.Checks[canary.Immutable]
-	settled := func(a canary.Answer) bool { return a.Status == canary.Pass || a.Status == canary.Fail }
-	demanded := len(c.Evidence.Custody) == 0 || c.Evidence.Custody[len(c.Evidence.Custody)-1].Required.Mode != ""
-	return settled(sealed) && (settled(immutable) || !demanded)
+	return canary.Settled(v, c.Evidence)
 }
 
 // keptRecord is one record whose custody is asked for.

@@ -154,7 +154,7 @@ func (s *Summary) add(l Line) {
 	}
 	if sealed, immutable := l.Checks[canary.Sealed], l.Checks[canary.Immutable]; sealed.Status == canary.Pass && immutable.Status == canary.Pass {
 		s.Tally.Protected++
-	} else if sealed.Status == canary.NotRun && len(l.Records) > 0 {
+	} else if sealed.Status == canary.NotRun && l.Checks[canary.Surfaced].Status == canary.Pass {
 		s.Tally.Unsealed++
 	}
 	for check, a := range l.Checks {
