@@ -13,13 +13,18 @@ import (
 // is an error that names it. "$${" stands for a literal "${" (IAM policy
 // variables need one).
 func Expand(v any, lookup func(name string) (string, bool)) (any, error) {
+	return eachString(v, func(s string) (any, error) { return expandString(s, lookup) })
+}
+
+// eachString is v with every string of it replaced.
+func eachString(v any, replace func(string) (any, error)) (any, error) {
 	switch v := v.(type) {
 	case string:
-		return expandString(v, lookup)
+		return replace(v)
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			x, err := Expand(v[k], lookup)
+			x, err := eachString(v[k], replace)
 			if err != nil {
 				return nil, err
 			}
@@ -29,7 +34,7 @@ func Expand(v any, lookup func(name string) (string, bool)) (any, error) {
 	case []any:
 		out := make([]any, len(v))
 		for i := range v {
-			x, err := Expand(v[i], lookup)
+			x, err := eachString(v[i], replace)
 			if err != nil {
 				return nil, err
 			}

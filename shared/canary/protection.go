@@ -285,31 +285,7 @@ const protectionRef = "protection."
 // time. The first of the readings that has the path is meant. Nothing else in the
 // strings is touched: what was read may hold "${" of its own.
 func Recall(v any, readings []Reading) (any, error) {
-	switch v := v.(type) {
-	case string:
-		return recallString(v, readings)
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for _, k := range slices.Sorted(maps.Keys(v)) {
-			x, err := Recall(v[k], readings)
-			if err != nil {
-				return nil, err
-			}
-			out[k] = x
-		}
-		return out, nil
-	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			x, err := Recall(v[i], readings)
-			if err != nil {
-				return nil, err
-			}
-			out[i] = x
-		}
-		return out, nil
-	}
-	return v, nil
+	return eachString(v, func(s string) (any, error) { return recallString(s, readings) })
 }
 
 func recallString(s string, readings []Reading) (any, error) {
