@@ -3,8 +3,8 @@
 // It looks for them in the central store, and for what seals and holds those it found.
 //
 // Input {"run": id, "wait": true} limits it to one run; with wait it goes on until
-// everything is decided or its time is up. AUDITCANARY_CONFIG names the
-// configuration file.
+// everything is decided or its time is up; with "integrity": true it validates the
+// digest chains as well. AUDITCANARY_CONFIG names the configuration file.
 package main
 
 import (

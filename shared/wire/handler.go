@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // Input is what a deployed function is called with; the zero value is the
@@ -20,6 +21,9 @@ type Input struct {
 	Every string `json:"every,omitempty"`
 	// Wait makes confirm go on until everything is decided or its time is up.
 	Wait bool `json:"wait,omitempty"`
+	// Integrity makes confirm validate the digest chains of the targets too, from head
+	// to head: what it finds goes into the ledger.
+	Integrity bool `json:"integrity,omitempty"`
 	// OlderThan spares runs younger than this that may be under way (sweep, default "1h").
 	OlderThan string `json:"older_than,omitempty"`
 	// From and To bound the period of a packet (RFC 3339); left out, it is the last
@@ -35,7 +39,7 @@ func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, er
 		var in Input
 		if len(raw) > 0 && string(raw) != "null" {
 			if err := json.Unmarshal(raw, &in); err != nil {
-				return nil, fmt.Errorf("%s: the event is not an object of run, every, wait, older_than, from, to: %w", step, err)
+				return nil, fmt.Errorf("%s: the event is not an object of run, every, wait, integrity, older_than, from, to: %w", step, err)
 			}
 		}
 		file := os.Getenv("AUDITCANARY_CONFIG")
@@ -79,6 +83,11 @@ func do(ctx context.Context, r *run.Run, step string, in Input) (any, error) {
 		}
 		if err := r.Seal(ctx, run.SealOptions{Run: in.Run}); err != nil {
 			return nil, err
+		}
+		if in.Integrity {
+			if _, err := r.Integrity(ctx, run.IntegrityOptions{Places: r.Targets}, func(trail.Result) {}); err != nil {
+				return nil, err
+			}
 		}
 	case "sweep":
 		olderThan := time.Hour

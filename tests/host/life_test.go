@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -26,13 +27,17 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 	}
 
 	url, _ := serve(t, binary(t, "confirm"), append(cloud.env, "FUNCTION_TARGET=confirm")...)
-	status, body := post(t, url, `{"run":"faces","wait":true}`)
+	status, body := post(t, url, `{"run":"faces","wait":true,"integrity":true}`)
 	if status != http.StatusOK {
 		t.Fatalf("confirm: status %d: %s", status, body)
 	}
 	confirmed := summary(t, body)
 	if confirmed.Tally.Proven != len(injected.Canaries) {
 		t.Errorf("confirm: %d of %d proven: %s", confirmed.Tally.Proven, len(injected.Canaries), body)
+	}
+
+	if n := confirmed.Tally.Checks[canary.Immutable][canary.Pass]; n != len(injected.Canaries) {
+		t.Errorf("confirm: %d of %d records seen to be immutable", n, len(injected.Canaries))
 	}
 
 	p := start(t, binary(t, "sweep"), []string{`{"older_than":"0s"}`}, cloud.env...)
