@@ -1,10 +1,12 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,9 +20,9 @@ import (
 	"github.com/auditcanary/auditcanary/shared/canary"
 )
 
-// Keeper says how the objects of an archive are held. It only reads: the object's
-// retention, the bucket's settings and the state of the key. It is safe for
-// concurrent use; the bucket's settings are asked for once in its life.
+// Keeper says how the objects of an archive are held, in one look: it asks for the
+// bucket's settings, and for the state of a key, once in its life. It only reads, and
+// is safe for concurrent use.
 //
 // Its identity needs, besides what ArchiveStore needs: s3:GetObjectVersion and
 // s3:GetObjectRetention on the log files, s3:GetBucketVersioning,
@@ -56,7 +58,9 @@ func (k *Keeper) Held(ctx context.Context, key, version string) (canary.Held, er
 	h := canary.Held{}
 	k.once.Do(func() { k.readBucket(ctx) })
 	h.Bucket, h.Unread = k.held, append(h.Unread, k.unread...)
-	h.Bucket.Expiring = expiring(k.rules, key)
+	all := expiring(k.rules, key)
+	h.Bucket.Expiring = all[:min(len(all), canary.MaxExpiring)]
+	h.Bucket.More = len(all) - len(h.Bucket.Expiring)
 	k.readObject(ctx, &h, key, version)
 	return h, ctx.Err()
 }
@@ -128,7 +132,7 @@ func (k *Keeper) describeKey(ctx context.Context, arn string) keyState {
 		err = errors.New("the reply does not describe a key")
 	}
 	if err != nil {
-		st.err = fmt.Errorf("DescribeKey %s: %w (the reader needs kms:DescribeKey, in its own policy and in the key's)", arn, err)
+		st.err = fmt.Errorf("DescribeKey %s: %s (the reader needs kms:DescribeKey, in its own policy and in the key's)", arn, shortened(err.Error()))
 		return st
 	}
 	m := out.KeyMetadata
@@ -198,6 +202,7 @@ func expiring(rules []types.LifecycleRule, key string) []canary.Expiry {
 		}
 		all = append(all, canary.Expiry{Rule: awssdk.ToString(r.ID), Days: int(awssdk.ToInt32(r.Expiration.Days))})
 	}
+	slices.SortStableFunc(all, func(a, b canary.Expiry) int { return cmp.Compare(a.Days, b.Days) })
 	return all
 }
 
@@ -207,11 +212,20 @@ func (k *Keeper) explain(operation, key string, err error) string {
 	if key != "" {
 		where += "/" + key
 	}
-	text := fmt.Sprintf("%s %s: %v", operation, where, err)
+	text := fmt.Sprintf("%s %s: %s", operation, where, shortened(err.Error()))
 	if right, ok := keeperRights[operation]; ok && (isStatus(err, http.StatusForbidden)) {
 		text += fmt.Sprintf(" (the reader needs %s, in its own policy and in the bucket's)", right)
 	}
 	return text
+}
+
+// shortened bounds what a service says of itself: it goes into the ledger.
+func shortened(text string) string {
+	const most = 500
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
 // keeperRights are what the calls need, where it is not called as they are.

@@ -86,9 +86,14 @@ type BucketHeld struct {
 	// DefaultMode and DefaultDays are the retention that the next objects get.
 	DefaultMode string `json:"default_mode,omitempty"`
 	DefaultDays int    `json:"default_days,omitempty"`
-	// Expiring are the enabled lifecycle rules under which this object expires.
+	// Expiring are the enabled lifecycle rules under which this object expires,
+	// soonest first, at most MaxExpiring; More counts the others.
 	Expiring []Expiry `json:"expiring,omitempty"`
+	More     int      `json:"more,omitempty"`
 }
+
+// MaxExpiring bounds the rules that are kept: a bucket may have a thousand.
+const MaxExpiring = 5
 
 // Expiry is a lifecycle rule that hides an object behind a delete marker.
 type Expiry struct {
@@ -132,6 +137,16 @@ func Settled(v Verdict, ev Evidence) bool {
 		}
 	}
 	return true
+}
+
+// Awaits reports whether a digest may yet come to name a record: waiting may help.
+func Awaits(v Verdict, ev Evidence) bool {
+	for _, rec := range v.Records {
+		if c, ok := ev.custody(rec); ok && !judgeSealed(c).settled() && c.Looked.Before(c.Stored.Add(c.Required.Overdue)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (a Answer) settled() bool {
@@ -277,6 +292,9 @@ func weakObject(c Custody) (weak []string) {
 		weak = append(weak, fmt.Sprintf("the object's retention is %s, demanded is %s: it can be lifted", h.Mode, c.Required.Mode))
 	case h.Mode != Compliance && h.Mode != Governance:
 		weak = append(weak, fmt.Sprintf("the object's retention mode %q is not known", h.Mode))
+	}
+	if h.Mode != "" && !unread && !h.Until.After(c.Looked) {
+		weak = append(weak, fmt.Sprintf("the object's retention ended on %s: it can be deleted", stamp(h.Until)))
 	}
 	if h.Mode != "" && !unread && h.Until.Before(need.Add(-retentionSlack)) {
 		weak = append(weak, fmt.Sprintf("the object is retained until %s, demanded is %s (%d days after it arrived)", stamp(h.Until), stamp(need), c.Required.Days))

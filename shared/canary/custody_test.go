@@ -60,6 +60,9 @@ func TestCustodyIsWeighed(t *testing.T) {
 		{"a mode that nobody knows", func(c c) { c.Held.Mode, c.Required.Mode = "LOOSE", Governance }, Immutable, Fail, `"LOOSE" is not known`},
 		{"retained too short", func(c c) { c.Held.Until = c.Stored.AddDate(0, 0, 30) }, Immutable, Fail, "retained until 2026-12-22"},
 		{"retained a minute shorter", func(c c) { c.Held.Until = c.Held.Until.Add(-time.Minute) }, Immutable, Pass, ""},
+		{"the retention has ended", func(c c) {
+			c.Required.Days, c.Held.Until, c.Looked = 30, c.Stored.AddDate(0, 0, 30), c.Stored.AddDate(0, 0, 40)
+		}, Immutable, Fail, "retention ended on"},
 		{"versioning suspended", func(c c) { c.Held.Bucket.Versioning = "Suspended" }, Immutable, Fail, "versioning"},
 		{"the default was taken away since", func(c c) { c.Held.Bucket.DefaultMode = "" }, Immutable, Fail, "gives new objects no retention"},
 		{"the default was shortened since", func(c c) { c.Held.Bucket.DefaultDays = 1 }, Immutable, Fail, "gives new objects COMPLIANCE for 1 days"},

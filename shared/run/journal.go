@@ -182,34 +182,20 @@ func (r *Run) append(ctx context.Context, entries ...Entry) error {
 	if err != nil {
 		return err
 	}
-	return r.appendLeaves(ctx, leaves)
-}
-
-// appendMany is append for entries of which each may stand alone: more than fit
-// into one batch go into several.
-func (r *Run) appendMany(ctx context.Context, entries []Entry) error {
-	leaves, err := r.encode(entries)
-	if err != nil {
-		return err
-	}
-	for len(leaves) > 0 {
-		n, size := 0, 0
-		for n < len(leaves) && (n == 0 || size+len(leaves[n])+2 <= ledger.MaxBatch) {
-			size += len(leaves[n]) + 2
-			n++
-		}
-		if err := r.appendLeaves(ctx, leaves[:n]); err != nil {
-			return err
-		}
-		leaves = leaves[n:]
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
+	defer cancel()
+	if _, err := r.Log.Append(ctx, leaves...); err != nil {
+		return fmt.Errorf("append %d entries to the ledger: %w", len(leaves), err)
 	}
 	return nil
 }
 
-func (r *Run) appendLeaves(ctx context.Context, leaves [][]byte) error {
+// appendAt is append where nobody has appended since the ledger had that size; else
+// its error wraps ledger.ErrMoved.
+func (r *Run) appendAt(ctx context.Context, size int64, leaves [][]byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
 	defer cancel()
-	if _, err := r.Log.Append(ctx, leaves...); err != nil {
+	if _, err := r.Log.AppendAt(ctx, size, leaves...); err != nil {
 		return fmt.Errorf("append %d entries to the ledger: %w", len(leaves), err)
 	}
 	return nil

@@ -158,9 +158,10 @@ type Custodian interface {
 	// ends, one call at a time. What is wrong, or could not be read, is in the
 	// results; the error is for ctx, and for a store of which nothing could be read.
 	Validate(ctx context.Context, q trail.Validation, each func(trail.Result)) (trail.Validated, error)
-	// Held says what keeps one object version from being taken away. What could not
-	// be found out is in Held.Unread; the error is for a context that has ended.
-	Held(ctx context.Context, at canary.Location) (canary.Held, error)
+	// Held says what keeps object versions from being taken away, each in its place,
+	// as of now: nothing of an earlier answer is remembered. What could not be found
+	// out is in Held.Unread; the error is for a context that has ended.
+	Held(ctx context.Context, at []canary.Location) ([]canary.Held, error)
 }
 
 // History is the provider's own event history: never proof of anything about

@@ -7,13 +7,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
@@ -32,29 +35,41 @@ type SealOptions struct {
 // provider's public key, and amends the verdict. Whether all else that the chains
 // sign for is as it was is Integrity's to find out: Seal reads only what it needs.
 func (r *Run) Seal(ctx context.Context, opt SealOptions) error {
-	state, _, err := Fold(ctx, r.Log)
-	if err != nil {
-		return err
-	}
-	if opt.Run != "" && state.Run(opt.Run) == nil {
-		return fmt.Errorf("seal: no run %q in the ledger", opt.Run)
-	}
-	todo := unkept(state, opt.Run)
-	total := len(todo)
-	for begun := r.Clock(); len(todo) > 0; {
-		if err := r.sealOnce(ctx, state, todo); err != nil {
+	total, lastID := 0, opt.Run
+	for begun := r.Clock(); ; {
+		// Anew each time: others write verdicts meanwhile.
+		state, _, err := Fold(ctx, r.Log)
+		if err != nil {
 			return err
 		}
-		todo = slices.DeleteFunc(todo, (*CanaryState).custodySettled)
+		if opt.Run != "" && state.Run(opt.Run) == nil {
+			return fmt.Errorf("seal: no run %q in the ledger", opt.Run)
+		}
+		lastID = cmp.Or(lastID, lastRun(state))
+		todo := r.unkept(state, opt.Run)
+		ids := behind(state, todo, opt.Run)
+		if len(ids) == 0 {
+			break
+		}
+		total = max(total, len(todo))
+		found, err := r.look(ctx, state, todo)
+		if err != nil {
+			return err
+		}
+		if state, err = r.recordCustody(ctx, ids, found); err != nil {
+			return err
+		}
+		todo = r.unkept(state, opt.Run)
 		r.progress("seal", total-len(todo), total, "%s", sealSentence(todo))
-		if len(todo) == 0 || !opt.Wait || ctx.Err() != nil {
+		awaited := slices.ContainsFunc(todo, func(cs *CanaryState) bool { v, _ := cs.Verdict(); return canary.Awaits(v, cs.Evidence) })
+		if !awaited || !opt.Wait || ctx.Err() != nil {
 			break
 		}
 		if err := r.Sleep(ctx, min(max(r.Clock().Sub(begun)/8, r.Poll), 20*r.Poll)); err != nil {
 			break
 		}
 	}
-	return r.noteOwn(ctx, cmp.Or(opt.Run, lastRun(state)))
+	return r.noteOwn(ctx, lastID)
 }
 
 func lastRun(s *State) string {
@@ -77,24 +92,47 @@ func sealSentence(todo []*CanaryState) string {
 	return "not settled yet"
 }
 
+// givenUp is after what time nobody looks again at what could never be found out.
+const givenUp = 14 * 24 * time.Hour
+
 // unkept are the canaries with records of which it is not yet known for good
 // how they are kept.
-func unkept(s *State, runID string) []*CanaryState {
+func (r *Run) unkept(s *State, runID string) []*CanaryState {
 	var out []*CanaryState
 	for _, cs := range s.Canaries {
 		v, judged := cs.Verdict()
-		if judged && len(v.Records) > 0 && (runID == "" || cs.Run.ID == runID) && !cs.custodySettled() {
-			out = append(out, cs)
+		if !judged || len(v.Records) == 0 || runID != "" && cs.Run.ID != runID || canary.Settled(v, cs.Evidence) {
+			continue
 		}
+		if len(cs.Evidence.Custody) > 0 && !canary.Awaits(v, cs.Evidence) && r.Clock().Sub(cs.At) > givenUp {
+			continue
+		}
+		out = append(out, cs)
 	}
 	return out
 }
 
-// custodySettled: looking again can change nothing. What is immutable now is
-// looked at again until it is sealed too.
-func (c *CanaryState) custodySettled() bool {
-	v, _ := c.Verdict()
-	return canary.Settled(v, c.Evidence)
+// behind are the canaries to look at, by id, with those whose verdict does not say
+// what is known of their custody: somebody gave it who did not know.
+func behind(s *State, todo []*CanaryState, runID string) []string {
+	var ids []string
+	for _, cs := range todo {
+		ids = append(ids, cs.Plan.Canary.ID)
+	}
+	for _, cs := range s.Canaries {
+		v, judged := cs.Verdict()
+		if judged && len(cs.Evidence.Custody) > 0 && (runID == "" || cs.Run.ID == runID) && !slices.Contains(todo, cs) && !sameAnswers(v, protected(v, cs.Evidence)) {
+			ids = append(ids, cs.Plan.Canary.ID)
+		}
+	}
+	return ids
+}
+
+// protected is a verdict with what is known of the custody.
+func protected(v canary.Verdict, ev canary.Evidence) canary.Verdict {
+	v.Checks = maps.Clone(v.Checks)
+	canary.Protect(&v, ev)
+	return v
 }
 
 // keptRecord is one record whose custody is asked for.
@@ -105,7 +143,8 @@ type keptRecord struct {
 	place  canary.Target
 }
 
-func (r *Run) sealOnce(ctx context.Context, state *State, todo []*CanaryState) error {
+// look finds out how the records of canaries are kept, by canary.
+func (r *Run) look(ctx context.Context, state *State, todo []*CanaryState) (map[string][]Kept, error) {
 	var records []keptRecord
 	for _, cs := range todo {
 		v, _ := cs.Verdict()
@@ -113,15 +152,18 @@ func (r *Run) sealOnce(ctx context.Context, state *State, todo []*CanaryState) e
 			records = append(records, keptRecord{cs, rec, cs.storedAt(rec.At), placeOf(cs, rec.At)})
 		}
 	}
+	if len(records) == 0 {
+		return nil, nil
+	}
 	held, err := r.held(ctx, records)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	signed, err := r.digests(ctx, state, records)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	kept := make([]Kept, len(records))
+	out := map[string][]Kept{}
 	for i, rec := range records {
 		k := Kept{Custody: canary.Custody{
 			Step: rec.rec.Step, At: rec.rec.At, Stored: rec.stored, Required: r.Keeping, Held: held[i],
@@ -130,43 +172,83 @@ func (r *Run) sealOnce(ctx context.Context, state *State, todo []*CanaryState) e
 		if k.Looked.IsZero() {
 			k.Looked = r.Clock().UTC() // the store did not say what time it is
 		}
-		kept[i] = k
+		id := rec.cs.Plan.Canary.ID
+		out[id] = append(out[id], k)
+	}
+	return out, nil
+}
+
+// maxCustody bounds, in bytes, what is appended at once.
+const maxCustody = 8 << 20
+
+// recordCustody writes down what was found, and what it makes of the verdicts that
+// stand by then: it appends at the very size of the ledger that it has read. It
+// returns the ledger's state afterwards.
+func (r *Run) recordCustody(ctx context.Context, ids []string, found map[string][]Kept) (*State, error) {
+	for {
+		state, cp, err := Fold(context.WithoutCancel(ctx), r.Log)
+		if err != nil || len(ids) == 0 {
+			return state, err
+		}
+		var leaves [][]byte
+		n, size := 0, 0
+		for n < len(ids) && size < maxCustody {
+			entries, err := state.custodyEntries(ids[n], found[ids[n]])
+			if err != nil {
+				return nil, err
+			}
+			encoded, err := r.encode(entries)
+			if err != nil {
+				return nil, err
+			}
+			for _, leaf := range encoded {
+				size += len(leaf)
+			}
+			leaves = append(leaves, encoded...)
+			n++
+		}
+		if len(leaves) > 0 {
+			err = r.appendAt(ctx, cp.Size, leaves)
+		}
+		if errors.Is(err, ledger.ErrMoved) {
+			continue // somebody else appended: judge anew what stands now
+		}
+		if err != nil {
+			return nil, err
+		}
+		ids = ids[n:]
+	}
+}
+
+// custodyEntries are what is new of one canary's custody, with the verdict if it
+// changes that.
+func (s *State) custodyEntries(id string, kept []Kept) ([]Entry, error) {
+	cs := s.byCanary[id]
+	last, _ := cs.Verdict()
+	ev := cs.Evidence
+	ev.Custody = slices.Clone(ev.Custody)
+	news := false
+	for _, k := range kept {
+		news = news || !known(ev.Custody, k.Custody)
+		ev.Custody = append(ev.Custody, k.Custody)
+	}
+	v := protected(last, ev)
+	amended := !sameAnswers(last, v)
+	if !news && !amended {
+		return nil, nil // as it was when somebody looked last
 	}
 	var entries []Entry
-	for _, cs := range todo {
-		last, _ := cs.Verdict()
-		v := last
-		v.Checks = maps.Clone(last.Checks)
-		ev := cs.Evidence
-		ev.Custody = slices.Clone(ev.Custody)
-		news := false
-		for i := range kept {
-			if records[i].cs == cs {
-				news = news || !known(ev.Custody, kept[i].Custody)
-				ev.Custody = append(ev.Custody, kept[i].Custody)
-			}
+	for i := range kept {
+		blobs, err := s.newBlobs(cs.Run.ID, kept[i].digestBytes)
+		if err != nil {
+			return nil, fmt.Errorf("keep digest %s: %w", kept[i].Seal.Digest, err)
 		}
-		canary.Protect(&v, ev)
-		if !news && sameAnswers(last, v) {
-			continue // as it was when somebody looked last
-		}
-		for i := range kept {
-			if records[i].cs != cs {
-				continue
-			}
-			blobs, err := state.newBlobs(cs.Run.ID, kept[i].digestBytes)
-			if err != nil {
-				return fmt.Errorf("keep digest %s: %w", kept[i].Seal.Digest, err)
-			}
-			entries = append(append(entries, blobs...), Entry{Type: "kept", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Kept: &kept[i]})
-		}
-		cs.Evidence = ev
-		if !sameAnswers(last, v) {
-			entries = append(entries, Entry{Type: "verdict", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Verdict: &v})
-			cs.Verdicts = append(cs.Verdicts, v)
-		}
+		entries = append(append(entries, blobs...), Entry{Type: "kept", Run: cs.Run.ID, Canary: id, Kept: &kept[i]})
 	}
-	return r.appendMany(ctx, entries)
+	if amended {
+		entries = append(entries, Entry{Type: "verdict", Run: cs.Run.ID, Canary: id, Verdict: &v})
+	}
+	return entries, nil
 }
 
 // known reports whether the last look at the same record found the same.
@@ -203,29 +285,25 @@ func placeOf(cs *CanaryState, at canary.Location) canary.Target {
 
 // held asks once for each object version.
 func (r *Run) held(ctx context.Context, records []keptRecord) ([]canary.Held, error) {
-	type version struct{ key, id string }
-	first := map[version]int{}
-	var ask []int
-	for i, rec := range records {
-		v := version{rec.rec.At.Key, rec.rec.At.VersionID}
+	type version struct{ bucket, key, id string }
+	first := map[version]int{} // where in ask
+	var ask []canary.Location
+	for _, rec := range records {
+		v := version{rec.rec.At.Bucket, rec.rec.At.Key, rec.rec.At.VersionID}
 		if _, asked := first[v]; !asked {
-			first[v] = i
-			ask = append(ask, i)
+			first[v] = len(ask)
+			ask = append(ask, rec.rec.At)
 		}
+	}
+	answers, err := r.Custodian.Held(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("how %d objects are held: %w", len(ask), err)
 	}
 	out := make([]canary.Held, len(records))
-	err := r.each(ctx, len(ask), func(ctx context.Context, i int) error {
-		h, err := r.Custodian.Held(ctx, records[ask[i]].rec.At)
-		if err != nil {
-			return fmt.Errorf("how %s is held: %w", records[ask[i]].rec.At.Key, err)
-		}
-		out[ask[i]] = h
-		return nil
-	})
 	for i, rec := range records {
-		out[i] = out[first[version{rec.rec.At.Key, rec.rec.At.VersionID}]]
+		out[i] = answers[first[version{rec.rec.At.Bucket, rec.rec.At.Key, rec.rec.At.VersionID}]]
 	}
-	return out, err
+	return out, nil
 }
 
 // Kept is the custody of one record with what proves it offline: the digest that
@@ -278,7 +356,8 @@ func (s *State) newBlobs(runID string, plain []byte) ([]Entry, error) {
 	return out, nil
 }
 
-// maxPath bounds the links of one entry.
+// maxPath bounds the links of one entry: of a record that is sealed later than a day
+// after its digest came, the path ends before the chain's head.
 const maxPath = 24
 
 // chains are what the digests say of the objects asked for.
@@ -286,24 +365,22 @@ type chains struct {
 	seals    map[string]trail.Seal    // by log key
 	backfill map[string]bool          // the seal is a backfill digest's
 	unsealed map[string]trail.Finding // why there is none of the others
-	covered  map[canary.Target]time.Time
-	keys     []trail.PublicKey
-	asOf     time.Time
-	failed   string // why nothing is known
+	// By place: until when digests cover it, its store's time, why nothing is known.
+	covered, asOf map[canary.Target]time.Time
+	failed        map[canary.Target]string
+	keys          []trail.PublicKey
 }
 
 // seal fills in what the digests say of one record's object.
 func (c chains) seal(rec keptRecord, k *Kept) {
 	key := rec.rec.At.Key
-	if !c.asOf.IsZero() {
-		k.Looked = c.asOf
-	}
+	k.Looked = c.asOf[rec.place]
 	k.Seal.Covered = c.covered[rec.place]
 	why, unsealed := c.unsealed[key]
 	s, sealed := c.seals[key]
 	switch {
-	case c.failed != "":
-		k.Seal.Unknown = c.failed
+	case c.failed[rec.place] != "":
+		k.Seal.Unknown = c.failed[rec.place]
 	case !unsealed && !sealed, unsealed && why.Status == trail.Pending:
 		// No digest names it yet. How long that may be so is for the judge to say.
 	case unsealed && why.Status == trail.Fail:
@@ -330,41 +407,76 @@ func finding(f trail.Finding) string {
 	return f.Object + ": " + f.Detail
 }
 
-// digests verifies the digests since the records came, and of the log files those
-// that the records stand in. A store whose digests cannot be read at all is no error:
-// what seals the records is unknown then.
+// digests verifies, place by place, the digests since the records came, and of the
+// log files those that the records stand in. A place whose digests cannot be read at
+// all is no error: what seals its records is unknown then.
 func (r *Run) digests(ctx context.Context, state *State, records []keptRecord) (chains, error) {
-	q := trail.Validation{Wanted: map[string]string{}, OnlyWanted: true, Known: state.publicKeys(), PendingFor: r.Keeping.Overdue}
-	for _, rec := range records {
-		q.Wanted[rec.rec.At.Key] = rec.rec.At.ObjectSHA256
-		if !slices.Contains(q.Places, rec.place) {
-			q.Places = append(q.Places, rec.place)
-		}
-		if from := rec.stored.Add(-time.Hour); q.From.IsZero() || from.Before(q.From) {
-			q.From = from
-		}
+	out := chains{
+		seals: map[string]trail.Seal{}, backfill: map[string]bool{}, unsealed: map[string]trail.Finding{},
+		covered: map[canary.Target]time.Time{}, asOf: map[canary.Target]time.Time{}, failed: map[canary.Target]string{},
 	}
-	out := chains{seals: map[string]trail.Seal{}, backfill: map[string]bool{}, unsealed: map[string]trail.Finding{}, covered: map[canary.Target]time.Time{}}
+	byPlace := map[canary.Target][]keptRecord{}
+	var places []canary.Target
+	for _, rec := range records {
+		if byPlace[rec.place] == nil {
+			places = append(places, rec.place)
+		}
+		byPlace[rec.place] = append(byPlace[rec.place], rec)
+	}
+	known, heads := state.publicKeys(), state.headsOf(places)
+	var mu sync.Mutex // of out, entries and state
 	var entries []Entry
-	did, err := r.Custodian.Validate(ctx, q, func(c trail.Result) {
-		entries = append(entries, state.newKeys(c.Keys)...)
-		for _, s := range c.Seals {
-			out.seals[s.LogKey], out.backfill[s.LogKey] = s, c.Chain.Backfill
+	err := r.each(ctx, len(places), func(ctx context.Context, i int) error {
+		place := places[i]
+		q := trail.Validation{
+			Places: []canary.Target{place}, Wanted: map[string]string{}, OnlyWanted: true, PendingFor: r.Keeping.Overdue,
+			Known: known, Heads: slices.DeleteFunc(slices.Clone(heads), func(h trail.Head) bool { return h.Chain.Account != place.Account || h.Chain.Region != place.Region }),
 		}
-		for key, why := range c.Unsealed {
-			out.unsealed[key] = why
+		for _, rec := range byPlace[place] {
+			q.Wanted[rec.rec.At.Key] = rec.rec.At.ObjectSHA256
+			if from := rec.stored.Add(-time.Hour); q.From.IsZero() || from.Before(q.From) {
+				q.From = from
+			}
 		}
-		place := canary.Target{Provider: records[0].place.Provider, Account: c.Chain.Account, Region: c.Chain.Region}
-		if !c.Chain.Backfill && c.Last.After(out.covered[place]) {
-			out.covered[place] = c.Last
+		did, err := r.Custodian.Validate(ctx, q, func(c trail.Result) {
+			mu.Lock()
+			defer mu.Unlock()
+			entries = append(entries, state.newKeys(c.Keys)...)
+			out.add(place, c)
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		out.asOf[place] = did.AsOf
+		if err != nil {
+			out.failed[place] = err.Error()
 		}
+		return nil
 	})
 	if err != nil {
-		out.failed = err.Error()
+		return out, err
 	}
-	out.keys, out.asOf = state.publicKeys(), did.AsOf
+	out.keys = state.publicKeys()
 	if len(entries) == 0 {
 		return out, nil
 	}
 	return out, r.append(ctx, entries...)
+}
+
+// add takes one chain's result in.
+func (c *chains) add(place canary.Target, r trail.Result) {
+	for _, s := range r.Seals {
+		c.seals[s.LogKey], c.backfill[s.LogKey] = s, r.Chain.Backfill
+	}
+	for key, why := range r.Unsealed {
+		c.unsealed[key] = why
+	}
+	if !r.Chain.Backfill && r.Last.After(c.covered[place]) {
+		c.covered[place] = r.Last
+	}
+	for _, f := range r.Findings {
+		if f.Kind == trail.HeadMissing || f.Kind == trail.HeadChanged {
+			// What signs for the records may still be there; what followed is not.
+			c.failed[place] = "the chain of digests was broken after it was verified last: " + finding(f)
+		}
+	}
 }

@@ -39,6 +39,8 @@ type safe struct {
 	why     map[string]trail.Finding // what is wrong with an object, by key
 	queries []trail.Validation
 	pending []trail.PendingFile // of the folder
+	// meanwhile happens while somebody looks.
+	meanwhile func()
 }
 
 // safeKey is made once: it takes longer than all else here.
@@ -62,8 +64,11 @@ func newSafe(t *testing.T, w *world) *safe {
 	}
 }
 
-func (v *safe) Held(ctx context.Context, _ canary.Location) (canary.Held, error) {
-	return v.held, ctx.Err()
+func (v *safe) Held(ctx context.Context, at []canary.Location) ([]canary.Held, error) {
+	if v.meanwhile != nil {
+		v.meanwhile()
+	}
+	return slices.Repeat([]canary.Held{v.held}, len(at)), ctx.Err()
 }
 
 func (v *safe) Validate(_ context.Context, q trail.Validation, each func(trail.Result)) (trail.Validated, error) {
@@ -257,6 +262,71 @@ func TestWhatIsWrongWithTheCustodyIsSaid(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// While one process looks, which takes long, another gives a verdict: that stands.
+func TestASealAmendsTheVerdictThatStands(t *testing.T) {
+	_, v, r := confirmed(t)
+	v.meanwhile = func() {
+		v.meanwhile = nil
+		rejudge(t, r, func(v *canary.Verdict) { v.Checks[canary.Cleaned] = canary.Answer{Status: canary.Fail, Detail: "it is back"} })
+	}
+	if err := r.Seal(t.Context(), run.SealOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if cleaned, sealed := checks(t, r, canary.Cleaned), checks(t, r, canary.Sealed); cleaned[canary.Fail] != 2 || sealed[canary.Pass] != 2 {
+		t.Errorf("cleaned %v, sealed %v: want what was found out meanwhile, and the seal", cleaned, sealed)
+	}
+}
+
+// rejudge is another process that gives every canary its first verdict again, changed.
+func rejudge(t *testing.T, r *run.Run, change func(*canary.Verdict)) {
+	t.Helper()
+	state, _, err := run.Fold(t.Context(), r.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cs := range state.Canaries {
+		old := cs.Verdicts[0]
+		old.Checks = maps.Clone(old.Checks)
+		change(&old)
+		leaf, err := json.Marshal(run.Entry{V: 1, Type: "verdict", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Verdict: &old})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Log.Append(t.Context(), leaf); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whoever confirms without knowing of a seal must not undo it for good.
+func TestASealThatAVerdictForgotComesBack(t *testing.T) {
+	_, v, r := confirmed(t)
+	if err := r.Seal(t.Context(), run.SealOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	rejudge(t, r, func(*canary.Verdict) {}) // as it was before the seal
+	if got := checks(t, r, canary.Sealed); got[canary.Pass] != 0 {
+		t.Fatalf("nothing was forgotten: %v", got)
+	}
+	looks := len(v.queries)
+	if err := r.Seal(t.Context(), run.SealOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := checks(t, r, canary.Sealed); got[canary.Pass] != 2 || len(v.queries) != looks {
+		t.Errorf("sealed %v after %d more looks, want what is known, without one", got, len(v.queries)-looks)
+	}
+}
+
+// What cannot be found out is no reason to wait for ever: a digest is.
+func TestSealDoesNotWaitForWhatWaitingCannotBring(t *testing.T) {
+	_, v, r := confirmed(t)
+	v.held.Unread = []string{"lifecycle: denied"}
+	r.Sleep = func(context.Context, time.Duration) error { t.Fatal("it waits"); return nil }
+	if err := r.Seal(t.Context(), run.SealOptions{Wait: true}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/auditcanary/auditcanary/shared/aws"
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -21,7 +23,9 @@ import (
 type custodian struct {
 	archive     *trail.Archive
 	keys        trail.PublicKeys
-	keeper      *aws.Keeper
+	s3          *s3.Client
+	kms         func(region string) *kms.Client
+	bucket      string
 	trail, home string
 }
 
@@ -32,19 +36,35 @@ func (c custodian) Validate(ctx context.Context, q trail.Validation, each func(t
 	return c.archive.Validate(ctx, c.keys, q, each)
 }
 
-func (c custodian) Held(ctx context.Context, at canary.Location) (canary.Held, error) {
-	return c.keeper.Held(ctx, at.Key, at.VersionID)
+// Held looks at each object, and once at the bucket: as they are now.
+func (c custodian) Held(ctx context.Context, at []canary.Location) ([]canary.Held, error) {
+	keeper := aws.NewKeeper(c.s3, c.kms, c.bucket)
+	out, errs := make([]canary.Held, len(at)), make([]error, len(at))
+	slots := make(chan struct{}, looksAtOnce)
+	var wg sync.WaitGroup
+	for i := range at {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			out[i], errs[i] = keeper.Held(ctx, at[i].Key, at[i].VersionID)
+		})
+	}
+	wg.Wait()
+	return out, errors.Join(errs...)
 }
+
+// looksAtOnce bounds the objects whose retention is asked for at a time.
+const looksAtOnce = 8
 
 func newCustodian(base awssdk.Config, s LogStore) custodian {
 	reader := aws.KeepConnections(readerConfig(base, s.Region, s.RoleARN), trail.ReadsAtOnce)
 	client := s3Of(reader)
 	return custodian{
-		archive: newArchive(client, s),
-		keys:    aws.NewDigestKeys(reader),
-		keeper: aws.NewKeeper(client, func(region string) *kms.Client {
+		archive: newArchive(client, s), keys: aws.NewDigestKeys(reader),
+		s3: client, bucket: s.Bucket,
+		kms: func(region string) *kms.Client {
 			return kms.NewFromConfig(reader, func(o *kms.Options) { o.Region = region })
-		}, s.Bucket),
+		},
 		trail: s.Trail, home: s.HomeRegion,
 	}
 }
