@@ -46,7 +46,9 @@ own credentials, without configuration or ledger.
 
 It is stricter than "aws cloudtrail validate-logs", which passes a chain whose newest
 digests are gone, files that no digest names, and hours in which nothing was logged.
-Exit code: 0 intact, 1 something is not, 2 something could not be found out.`,
+What failed is said once and kept in the ledger: the next validation goes on behind it.
+Exit code: 0 intact (from the ledger's heads on), 1 something is not, 2 something could
+not be found out.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return i.run(cmd, o)
@@ -150,7 +152,7 @@ func checkedTo(w io.Writer) func(trail.Checked) {
 		if c.Detail != "" {
 			line += ": " + c.Detail
 		}
-		fmt.Fprintln(w, printable(line))
+		fmt.Fprintln(w, oneLine(line))
 	}
 }
 
@@ -220,7 +222,7 @@ func printIntegrity(w io.Writer, results []trail.Result, did trail.Validated, wh
 			row[5] = r.First.UTC().Format(time.RFC3339) + " to " + r.Last.UTC().Format(time.RFC3339)
 		}
 		for i := range row {
-			row[i] = strings.ReplaceAll(printable(row[i]), "\n", " ")
+			row[i] = oneLine(row[i])
 		}
 		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
@@ -251,7 +253,7 @@ func printChainFindings(w io.Writer, r trail.Result) {
 			continue // counted in the table
 		}
 		if shown == 0 {
-			fmt.Fprintf(w, "\n%s\n", printable(r.Chain.String()))
+			fmt.Fprintf(w, "\n%s\n", oneLine(r.Chain.String()))
 		}
 		if shown++; shown > mostFindings {
 			others++
@@ -261,9 +263,9 @@ func printChainFindings(w io.Writer, r trail.Result) {
 		if f.Status == trail.Inconclusive {
 			mark = "?   "
 		}
-		fmt.Fprintf(w, "  %s %s: %s\n", mark, f.Kind, printable(f.Detail))
+		fmt.Fprintf(w, "  %s %s: %s\n", mark, f.Kind, oneLine(f.Detail))
 		if f.Object != "" {
-			fmt.Fprintf(w, "       %s\n", printable(f.Object))
+			fmt.Fprintf(w, "       %s\n", oneLine(f.Object))
 		}
 		if !f.From.IsZero() && !f.Until.IsZero() {
 			fmt.Fprintf(w, "       %s to %s\n", f.From.UTC().Format(time.RFC3339), f.Until.UTC().Format(time.RFC3339))

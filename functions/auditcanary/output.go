@@ -17,7 +17,7 @@ import (
 )
 
 // printable keeps what came from outside from steering the terminal: control
-// characters and the ones that reorder text are shown as escapes. Newlines stay.
+// characters and the ones that reorder text are replaced. Newlines stay.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || unicode.IsPrint(r) {
@@ -26,6 +26,9 @@ func printable(s string) string {
 		return '\uFFFD'
 	}, s)
 }
+
+// oneLine is printable for what must not look like a line of its own.
+func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", "\uFFFD") }
 
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)

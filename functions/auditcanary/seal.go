@@ -18,6 +18,9 @@ and whether its retention, its bucket's settings and its key keep everybody from
 taking it away (immutable). What is found amends the verdicts; digests, signatures
 and public keys go into the ledger, so that the custody can be verified offline.
 
+Whom the bucket's policy admits, and where it is replicated to, is not asked here:
+see "auditcanary access" and "auditcanary sources".
+
 A digest comes about an hour after the file; a canary is looked at again by each
 seal until it is settled. It only reads.`,
 		Args: cobra.NoArgs,

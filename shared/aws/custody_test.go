@@ -135,7 +135,17 @@ func TestKeeperSaysHowAnObjectIsHeld(t *testing.T) {
 				<Rule><ID>old</ID><Status>Enabled</Status><Filter><And><Prefix>k</Prefix></And></Filter><NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration></Rule>
 				<Rule><ID>dated</ID><Status>Enabled</Status><Prefix>k</Prefix><Expiration><Date>2026-12-01T00:00:00Z</Date></Expiration></Rule>
 			</LifecycleConfiguration>`
-		}, func(h canary.Held) bool { return fmt.Sprint(h.Bucket.Expiring) == "[{all 30} {dated 0}]" }, ""},
+		}, func(h canary.Held) bool { return fmt.Sprint(h.Bucket.Expiring) == "[{dated 0} {all 30}]" }, ""},
+		{"as many rules as a bucket may have", func(s *shelf) {
+			delete(s.status, "lifecycle")
+			var rules strings.Builder
+			for n := range 1000 {
+				fmt.Fprintf(&rules, "<Rule><ID>%s%d</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>%d</Days></Expiration></Rule>", strings.Repeat("x", 250), n, 1000-n)
+			}
+			s.body["lifecycle"] = "<LifecycleConfiguration>" + rules.String() + "</LifecycleConfiguration>"
+		}, func(h canary.Held) bool {
+			return len(h.Bucket.Expiring) == canary.MaxExpiring && h.Bucket.Expiring[0].Days == 1 && h.Bucket.More == 1000-canary.MaxExpiring
+		}, ""},
 		{"the key may not be looked at", func(s *shelf) { s.status["key"], s.code["key"] = 400, "AccessDeniedException" }, func(h canary.Held) bool { return h.Key.State == "" }, "key: DescribeKey arn:aws:kms"},
 		{"the key will be deleted", func(s *shelf) {
 			s.body["key"] = `{"KeyMetadata":{"KeyId":"k1","KeyState":"PendingDeletion","Origin":"EXTERNAL","DeletionDate":1797000000}}`

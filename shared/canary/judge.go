@@ -81,7 +81,7 @@ func isDryRunYes(code string) bool {
 // ownWant matches AWS's words for a refusal that the caller's own policies are the
 // reason of (IAM user guide, "Troubleshoot access denied error messages"): any
 // caller without the right gets it, however unprotected the thing is.
-var ownWant = regexp.MustCompile(`because no (identity-based policy|session policy|permissions boundary) allows`)
+var ownWant = regexp.MustCompile(`because no (identity-based policy|session policy|permissions boundary|resource-based policy|VPC endpoint policy) allows`)
 
 func judgeOutcome(kind Kind, step Step, r Receipt) Answer {
 	o := r.Outcome
@@ -468,6 +468,9 @@ func judgeAttributed(s Scenario, r Receipt, mine []Sighting, seen Seen, slo SLO)
 // which expectation could not be held against it.
 func differences(s Scenario, r Receipt, record event.Event, tol event.Tolerance) (wrong, explained []event.Difference, undecided string) {
 	want := r.Want
+	if judgedByState(s, r) && record.API.Error == "" {
+		undecided = "neither the answer nor the record says that it was refused: what was read stands unchanged, and nothing shows that it was protected"
+	}
 	if by := byState(s, r, record); by != nil {
 		want.API.Error, explained = record.API.Error, append(explained, *by)
 		if ownWant.MatchString(record.API.ErrorMessage) {

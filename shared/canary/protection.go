@@ -263,11 +263,16 @@ func (s Step) Refused(r Receipt) bool {
 	return r.Outcome.Result == Refused || r.Outcome.Result == Failed && slices.Contains(s.RefusedWith, r.Outcome.Code)
 }
 
+// judgedByState: the call was answered with success, which says nothing.
+func judgedByState(s Scenario, r Receipt) bool {
+	i := slices.IndexFunc(s.Steps, func(st Step) bool { return st.ID == r.Step })
+	return i >= 0 && s.Steps[i].ByState != "" && r.Outcome.Result == Succeeded && r.Phase == PhaseDo
+}
+
 // byState explains why the record of an attempt says that it was refused though it was
 // answered with success: nil, if it does not say so or need not be.
 func byState(s Scenario, r Receipt, record event.Event) *event.Difference {
-	i := slices.IndexFunc(s.Steps, func(st Step) bool { return st.ID == r.Step })
-	if i < 0 || s.Steps[i].ByState == "" || r.Outcome.Result != Succeeded || r.Phase != PhaseDo {
+	if !judgedByState(s, r) {
 		return nil
 	}
 	if e := record.API.Error; e != "AccessDenied" && e != "AccessDeniedException" {

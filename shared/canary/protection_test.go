@@ -67,15 +67,15 @@ func TestAnAttemptIsJudgedByTheAnswerAndByTheState(t *testing.T) {
 	}
 }
 
-// What was answered with success, and is judged by state, may be recorded as refused or
-// not; but not as anything else, and not as refused for want of a right of its own.
+// What was answered with success, and is judged by state, must be recorded as refused;
+// not as anything else, and not as refused for want of a right of its own.
 func TestTheRecordOfWhatIsJudgedByState(t *testing.T) {
 	for _, tt := range []struct {
 		claim, error, message string
 		params                map[string]any
 		want                  Status
 	}{
-		{"recorded as a success", "", "", map[string]any{"name": "x"}, Pass},
+		{"recorded as a success: nobody says that it was refused", "", "", map[string]any{"name": "x"}, Inconclusive},
 		{"recorded as refused, without its parameters", "AccessDenied", "explicit deny in a service control policy", nil, Pass},
 		{"recorded as another error", "ThrottlingException", "slow down", map[string]any{"name": "x"}, Fail},
 		{"recorded as refused for want of a right of its own", "AccessDenied", "because no identity-based policy allows it", nil, Inconclusive},

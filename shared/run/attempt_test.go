@@ -146,7 +146,12 @@ func TestAnAttemptIsMadeOnlyWhileTheProtectionStands(t *testing.T) {
 		if a := sum.Canaries[0].Checks[canary.Injected]; a.Status != tt.want || !strings.Contains(a.Detail, tt.detail) || w.vault.attempted != tt.attempted {
 			t.Errorf("%s: injected %s %q after %d attempts, want %s %q after %d", tt.claim, a.Status, a.Detail, w.vault.attempted, tt.want, tt.detail, tt.attempted)
 		}
-		if tt.want == canary.Pass && sum.ExitCode() != 0 {
+		if tt.step.ByState != "" && tt.want == canary.Pass {
+			// The world's record says success too: then nobody said that it was refused.
+			if a := sum.Canaries[0].Checks[canary.Attributed]; a.Status != canary.Inconclusive || !strings.Contains(a.Detail, "neither the answer nor the record") {
+				t.Errorf("%s: attributed %+v", tt.claim, a)
+			}
+		} else if tt.want == canary.Pass && sum.ExitCode() != 0 {
 			t.Errorf("%s: %+v", tt.claim, sum.Canaries[0].Checks)
 		}
 	}

@@ -111,7 +111,8 @@ func validatedOf(c trail.Result, begun time.Time) Validated {
 	maps.Copy(v.More, c.More)
 	size := 0
 	for _, f := range c.Findings {
-		if size += len(f.Object) + len(f.Detail) + 200; size > maxValidated {
+		text, err := json.Marshal(f) // as it will stand there: escapes are longer than what they mean
+		if size += len(text) + 1; err != nil || size > maxValidated {
 			v.More[f.Status]++
 			continue
 		}

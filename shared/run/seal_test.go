@@ -39,6 +39,7 @@ type safe struct {
 	why     map[string]trail.Finding // what is wrong with an object, by key
 	queries []trail.Validation
 	pending []trail.PendingFile // of the folder
+	found   []trail.Finding     // of it
 	// meanwhile happens while somebody looks.
 	meanwhile func()
 }
@@ -99,7 +100,7 @@ func (v *safe) Validate(_ context.Context, q trail.Validation, each func(trail.R
 	each(r)
 	if v.pending != nil {
 		folder := trail.Chain{Account: "1", Region: "r"}
-		each(trail.Result{Chain: folder, Head: &trail.Head{Chain: folder, AsOf: now, Pending: v.pending}})
+		each(trail.Result{Chain: folder, Head: &trail.Head{Chain: folder, AsOf: now, Pending: v.pending}, Findings: v.found})
 	}
 	return trail.Validated{AsOf: now}, nil
 }
@@ -270,7 +271,9 @@ func TestASealAmendsTheVerdictThatStands(t *testing.T) {
 	_, v, r := confirmed(t)
 	v.meanwhile = func() {
 		v.meanwhile = nil
-		rejudge(t, r, func(v *canary.Verdict) { v.Checks[canary.Cleaned] = canary.Answer{Status: canary.Fail, Detail: "it is back"} })
+		rejudge(t, r, func(v *canary.Verdict) {
+			v.Checks[canary.Cleaned] = canary.Answer{Status: canary.Fail, Detail: "it is back"}
+		})
 	}
 	if err := r.Seal(t.Context(), run.SealOptions{}); err != nil {
 		t.Fatal(err)
@@ -427,6 +430,9 @@ func TestIntegrityRemembersWhatIsPending(t *testing.T) {
 			Key:    fmt.Sprintf("AWSLogs/o-exampleorg1/111122223333/CloudTrail/us-east-1/2026/11/22/111122223333_CloudTrail_us-east-1_20261122T%02d%02dZ_%.16x.json.gz", i/60, i%60, sha256.Sum256([]byte{byte(i), byte(i >> 8)})),
 			Stored: w.now.Add(time.Duration(i) * time.Second).UTC(),
 		})
+	}
+	for range 500 { // what is escaped is longer than what it means
+		v.found = append(v.found, trail.Finding{Kind: trail.Stray, Status: trail.Fail, Object: "s3://b/" + strings.Repeat("<\xff", 400), Detail: "a stray"})
 	}
 	places := []canary.Target{{Provider: "test", Account: "1", Region: "r"}}
 	for range 2 {

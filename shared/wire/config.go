@@ -161,7 +161,7 @@ type Protection struct {
 	// (default 2h15m: digests are hourly and come a little after their hour).
 	Digested Duration `yaml:"digested"`
 	// Overdue: after what time no digest is expected any more, a backfill digest
-	// neither (default 24h).
+	// neither (default 24h, at most 72h).
 	Overdue Duration `yaml:"overdue"`
 }
 
@@ -188,6 +188,9 @@ func (p Protection) check(bad func(field, format string, args ...any)) {
 	}
 	if p.Days < 1 {
 		bad("days", "protection of %d days: at least 1, or mode: none", p.Days)
+	}
+	if most := 72 * time.Hour; p.Overdue.Duration > most {
+		bad("overdue", "protection.overdue (%s) must not be longer than %s: so long would a forged file pass for one that awaits its digest", p.Overdue, most)
 	}
 	if p.Digested.Duration >= p.Overdue.Duration {
 		bad("digested", "protection.digested (%s) must be shorter than protection.overdue (%s)", p.Digested, p.Overdue)
