@@ -67,6 +67,7 @@ func TestWhatAnEarlierValidationFoundStaysUntilItIsGoneOverAgain(t *testing.T) {
 		{"it was gone over again and is not", []Validated{over(-1, 0, 4, changed), over(0, 0, 4, changed)}, 1, 0, 4, 4},
 		{"another hour was gone over again", []Validated{over(-1, 0, 4, changed), over(3, 3, 4)}, 1, 0, 4, 4},
 		{"nothing new since", []Validated{over(-1, 0, 4), further(4, 4)}, 0, 0, 4, 4},
+		{"what overlaps is not counted twice", []Validated{over(-1, 0, 4), over(3, 3, 6)}, 0, 3, 6, 3},
 		{"a hole is not covered", []Validated{over(-1, 0, 4), over(6, 6, 8)}, 0, 6, 8, 2},
 		{"what has no time counts within what was covered", []Validated{over(-1, 0, 4, untimed), further(4, 6)}, 1, 0, 6, 6},
 		{"what was only counted counts as well", []Validated{over(-1, 0, 4), more, further(5, 6)}, 1, 0, 6, 6},
