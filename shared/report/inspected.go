@@ -69,7 +69,7 @@ func (i *Inspection) sources() []section {
 	for _, l := range r.Lines() {
 		row := []string{l.Class, string(l.Status), places(l.Places, l.Of), or(l.Owner, "nobody named"), or(strings.Join(l.RecordedBy, ", "), "nothing"), or(l.LandsIn, "–"), or(moment(l.Delivered), "none seen"), or(moment(l.Digest), "none seen"), l.Detail}
 		if len(l.Places) == 0 {
-			row[4], row[6], row[7] = "–", "–", "–"
+			row[2], row[4], row[6], row[7] = "–", "–", "–", "–"
 		}
 		settings.Rows = append(settings.Rows, row)
 	}
@@ -145,6 +145,9 @@ func (i *Inspection) access() []section {
 	for _, f := range r.Findings {
 		findings.Rows = append(findings.Rows, []string{f.Kind, f.Outcome.String(), f.Principal, f.Detail, strings.Join(f.Path, "; ")})
 	}
+	if len(findings.Rows) == 0 && len(r.Gaps) > 0 {
+		findings.Title += ", as far as it could be read"
+	}
 	unread := section{Title: "What could not be read of the accesses", Text: "Whatever hangs on it is unknown or only possible: these lists are not complete without it.", Head: []string{"Account", "What", "Why"}}
 	for _, g := range r.Gaps {
 		unread.Rows = append(unread.Rows, []string{or(g.Account, "–"), g.What, g.Why})
@@ -153,7 +156,7 @@ func (i *Inspection) access() []section {
 	for _, group := range access.Groups() {
 		s := section{Title: access.Question(group), Head: []string{"Resource", "Kind", "Who", "Outcome", "Actions", "Through"}}
 		for _, l := range r.Lines(group) {
-			s.Rows = append(s.Rows, []string{l.Resource, l.On, l.Who, l.Outcome.String(), strings.Join(l.Actions, ", "), or(l.Path, "no statement is needed: nothing is in its way")})
+			s.Rows = append(s.Rows, []string{l.Resource, l.On, l.Who, l.Outcome.String(), strings.Join(l.Actions, ", "), or(l.Path, "not stated")})
 		}
 		if len(s.Rows) == 0 && len(r.Gaps) > 0 {
 			s.Text = "Of what could be read; what could not be stands above."

@@ -113,6 +113,15 @@ func TestWhatWasNotAskedOrNotReadIsSaid(t *testing.T) {
 			t.Errorf("%s: %q could not be read", tt.name, tt.asked.Unread())
 		}
 	}
+	// Nothing found in what could be read is not nothing.
+	cut := exampleInspection()
+	cut.Sources.Findings, cut.Access.Findings = cut.Sources.Findings[1:], nil
+	if got := written(t, r.inventory(cut)); !strings.Contains(got, "Findings of the settings, as far as they could be read") {
+		t.Error("the inventory does not say that it found nothing only in what it could read")
+	}
+	if got := written(t, r.protectionDesign(cut)); !strings.Contains(got, "ought not to be able to, as far as it could be read") || !strings.Contains(got, "Of what could be read; what could not be stands above.") {
+		t.Error("the design does not say that it found nobody only in what it could read")
+	}
 	whole := exampleInspection()
 	whole.Sources.Findings, whole.Access.Gaps = whole.Sources.Findings[:1], nil
 	if got := whole.Unread(); len(got) != 0 {
