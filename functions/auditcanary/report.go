@@ -46,32 +46,38 @@ func (p *period) period() (report.Period, error) {
 
 // report folds the ledger as it is now.
 func (p *period) report(cmd *cobra.Command, o *options, now time.Time) (report.Report, *wire.Config, error) {
+	r, cfg, _, err := p.fold(cmd, o, now)
+	return r, cfg, err
+}
+
+// fold is report, with the ledger's state.
+func (p *period) fold(cmd *cobra.Command, o *options, now time.Time) (report.Report, *wire.Config, *run.State, error) {
 	ctx := cmd.Context()
 	cfg, err := wire.Load(o.config)
 	if err != nil {
-		return report.Report{}, nil, err
+		return report.Report{}, nil, nil, err
 	}
 	opt := wire.ReportOptions{MaxAge: time.Duration(p.maxAge), Version: version(), Now: now}
 	if opt.Period, err = p.period(); err != nil {
-		return report.Report{}, nil, err
+		return report.Report{}, nil, nil, err
 	}
 	state := run.NewState()
 	log, err := wire.OpenLedger(ctx, cfg, wire.ReadOnly)
 	if wire.NotBegun(err) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "The ledger has not begun: nothing was ever tested.")
 		r, err := wire.Report(cfg, state, opt)
-		return r, cfg, err
+		return r, cfg, state, err
 	}
 	if err != nil {
-		return report.Report{}, nil, err
+		return report.Report{}, nil, nil, err
 	}
 	state, cp, err := run.Fold(ctx, log)
 	if err != nil {
-		return report.Report{}, nil, err
+		return report.Report{}, nil, nil, err
 	}
 	opt.Checkpoint = &cp
 	r, err := wire.Report(cfg, state, opt)
-	return r, cfg, err
+	return r, cfg, state, err
 }
 
 func reportCommand(o *options) *cobra.Command {

@@ -101,57 +101,59 @@ func (r Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-// row is what one principal can do to one resource by the same statements.
-type row struct {
-	ability Ability
-	actions []string
-	path    string
+// Question that a group of actions answers: "Who can read".
+func Question(group string) string { return questions[group] }
+
+// Line is what one principal can do to one resource by the same statements.
+type Line struct {
+	// On is the kind of the resource.
+	On, Resource string
+	Outcome      Outcome
+	// Who is the principal in words, Actions what it can do.
+	Who     string
+	Actions []string
+	// Path are the statements by which, with the part of the resource if it is not all of it.
+	Path string
 }
 
-// writeGroup shows a group by resource, then principal.
-func (r Report) writeGroup(b *strings.Builder, group string) {
-	var resource string
-	var rows []*row
-	flush := func() {
-		if len(rows) == 0 {
-			return
-		}
-		a := rows[0].ability
-		fmt.Fprintf(b, "  %s %s\n", a.On, plain(resource))
-		for _, x := range rows {
-			fmt.Fprintf(b, "    %-8s  %s  %s\n", x.ability.Outcome, who(x.ability.Kind, x.ability.Principal, x.ability.Account), strings.Join(x.actions, ", "))
-			fmt.Fprintf(b, "              %s\n", plain(x.path))
-		}
-		rows = nil
-	}
-	begun := false
+// Lines are the abilities of a group by resource, then principal.
+func (r Report) Lines(group string) (out []Line) {
+	begin := 0 // of the resource's lines
 	for _, a := range r.Abilities {
 		if a.Group != group {
 			continue
 		}
-		if !begun {
-			fmt.Fprintf(b, "%s\n", questions[group])
-			begun = true
-		}
-		if a.Resource != resource {
-			flush()
-			resource = a.Resource
+		if len(out) > 0 && out[len(out)-1].Resource != a.Resource {
+			begin = len(out)
 		}
 		path := a.Path()
 		if a.Decision.On != "" {
 			path = "only " + a.Decision.On + ": " + path
 		}
-		i := slices.IndexFunc(rows, func(x *row) bool {
-			return x.ability.Principal == a.Principal && x.ability.Outcome == a.Outcome && x.path == path
-		})
+		name := who(a.Kind, a.Principal, a.Account)
+		i := slices.IndexFunc(out[begin:], func(x Line) bool { return x.Who == name && x.Outcome == a.Outcome && x.Path == path })
 		if i < 0 {
-			rows = append(rows, &row{ability: a, path: path})
-			i = len(rows) - 1
+			out = append(out, Line{On: a.On, Resource: a.Resource, Outcome: a.Outcome, Who: name, Path: path})
+			i = len(out) - 1 - begin
 		}
-		rows[i].actions = append(rows[i].actions, a.Action)
+		out[begin+i].Actions = append(out[begin+i].Actions, a.Action)
 	}
-	flush()
-	if begun {
+	return out
+}
+
+// writeGroup shows a group by resource, then principal.
+func (r Report) writeGroup(b *strings.Builder, group string) {
+	lines := r.Lines(group)
+	for i, x := range lines {
+		if i == 0 {
+			fmt.Fprintf(b, "%s\n", questions[group])
+		}
+		if i == 0 || lines[i-1].Resource != x.Resource {
+			fmt.Fprintf(b, "  %s %s\n", x.On, plain(x.Resource))
+		}
+		fmt.Fprintf(b, "    %-8s  %s  %s\n              %s\n", x.Outcome, x.Who, strings.Join(x.Actions, ", "), plain(x.Path))
+	}
+	if len(lines) > 0 {
 		b.WriteString("\n")
 	}
 }
@@ -170,6 +172,9 @@ func who(kind, arn, account string) string {
 	return plain(kind + " " + arn)
 }
 
+// Who can become the role, in words.
+func (a Assumer) Who() string { return who(a.Kind, a.Principal, "") }
+
 func (r Report) writeAssumers(b *strings.Builder) {
 	if len(r.Assumers) == 0 {
 		return
@@ -181,7 +186,7 @@ func (r Report) writeAssumers(b *strings.Builder) {
 			role = a.Role
 			fmt.Fprintf(b, "  %s\n", plain(role))
 		}
-		fmt.Fprintf(b, "    %-8s  %s\n              %s\n", a.Outcome, who(a.Kind, a.Principal, ""), plain(a.Path()))
+		fmt.Fprintf(b, "    %-8s  %s\n              %s\n", a.Outcome, a.Who(), plain(a.Path()))
 	}
 	b.WriteString("\n")
 }

@@ -53,43 +53,61 @@ func several(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// group is the rows of a class that say the same.
-type group struct {
+// Line is the places of one class of sources of which the same is to be said.
+type Line struct {
+	// Row of the first of them, with the earliest of their latest deliveries.
 	Row
-	places []Place
+	// Places they are, Of how many; none where no setting tells of the class.
+	Places []Place
+	Of     int
 }
 
-// sources shows the classes; places that say the same share a line.
-func (r Report) sources(b *strings.Builder) {
-	var groups []*group
+// Lines are the rows, by class; places that say the same share one.
+func (r Report) Lines() []Line {
+	var out []*Line
 	of := map[string]int{}
 	for _, row := range r.Rows {
-		of[row.Class]++
-		i := slices.IndexFunc(groups, func(g *group) bool {
+		i := slices.IndexFunc(out, func(g *Line) bool {
 			return g.Class == row.Class && g.Status == row.Status && g.Detail == row.Detail && slices.Equal(g.RecordedBy, row.RecordedBy)
 		})
 		if i < 0 {
-			groups, i = append(groups, &group{Row: row}), len(groups)
+			out, i = append(out, &Line{Row: row}), len(out)
 		}
-		g := groups[i]
-		g.places = append(g.places, Place{row.Account, row.Region})
+		g := out[i]
+		if row.Account != "" {
+			of[row.Class]++
+			g.Places = append(g.Places, Place{row.Account, row.Region})
+		}
 		if row.Delivered.Before(g.Delivered) {
 			g.Delivered = row.Delivered
 		}
+		if row.Digest.Before(g.Digest) {
+			g.Digest = row.Digest
+		}
 	}
 	ids := coverage.SourceIDs()
-	slices.SortStableFunc(groups, func(x, y *group) int { return slices.Index(ids, x.Class) - slices.Index(ids, y.Class) })
+	slices.SortStableFunc(out, func(x, y *Line) int { return slices.Index(ids, x.Class) - slices.Index(ids, y.Class) })
+	lines := make([]Line, 0, len(out))
+	for _, g := range out {
+		g.Of = of[g.Class]
+		lines = append(lines, *g)
+	}
+	return lines
+}
+
+// sources shows the classes.
+func (r Report) sources(b *strings.Builder) {
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "CLASS OF SOURCES\tPLACES\tSTATUS\tOWNER\tRECORDED BY\tLAST DELIVERY\t")
 	var unjudged []string
-	for _, g := range groups {
-		if g.Account == "" {
+	for _, g := range r.Lines() {
+		if len(g.Places) == 0 {
 			unjudged = append(unjudged, plain(g.Class)+owned(g.Owner))
 			continue
 		}
-		places := fmt.Sprintf("%d of %d", len(g.places), of[g.Class])
-		if len(g.places) == 1 {
-			places = g.places[0].String()
+		places := fmt.Sprintf("%d of %d", len(g.Places), g.Of)
+		if len(g.Places) == 1 {
+			places = g.Places[0].String()
 		}
 		owner, by, delivered := g.Owner, "-", "-"
 		if owner == "" {
@@ -162,35 +180,43 @@ func (p Place) String() string {
 	return p.Account + "/" + p.Region
 }
 
+// ByCategory is what is proven of one category of privileged activity.
+type ByCategory struct {
+	Category string
+	// Places by what is known of it there.
+	Places map[Coverage][]Place
+	// Last proof of it, wherever; its time is zero if there never was one.
+	Last Proof
+}
+
+// Categories are what is proven, category by category.
+func (r Report) Categories() (out []ByCategory) {
+	for _, p := range r.Proven {
+		i := slices.IndexFunc(out, func(c ByCategory) bool { return c.Category == p.Category })
+		if i < 0 {
+			out, i = append(out, ByCategory{Category: p.Category, Places: map[Coverage][]Place{}}), len(out)
+		}
+		out[i].Places[p.State] = append(out[i].Places[p.State], Place{p.Account, p.Region})
+		if p.At.After(out[i].Last.At) {
+			out[i].Last = p
+		}
+	}
+	return out
+}
+
 // proven shows for each category in how many places it is proven.
 func (r Report) proven(b *strings.Builder) {
 	if len(r.Proven) == 0 {
 		return
 	}
-	type line struct {
-		n    map[Coverage]int
-		last Proof
-	}
-	lines, order := map[string]*line{}, []string{}
-	for _, p := range r.Proven {
-		l := lines[p.Category]
-		if l == nil {
-			l = &line{n: map[Coverage]int{}}
-			lines[p.Category], order = l, append(order, p.Category)
-		}
-		l.n[p.State]++
-		if p.At.After(l.last.At) {
-			l.last = p
-		}
-	}
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\nPROVEN BY CANARIES\tPROVEN\tUNPROVEN\tMISSING\tLAST PROOF")
-	for _, category := range order {
-		l, last := lines[category], "never"
-		if !l.last.At.IsZero() {
-			last = fmt.Sprintf("%s at %s/%s, canary %s", stamp(l.last.At), l.last.Account, l.last.Region, l.last.Canary)
+	for _, c := range r.Categories() {
+		last := "never"
+		if !c.Last.At.IsZero() {
+			last = fmt.Sprintf("%s at %s/%s, canary %s", stamp(c.Last.At), c.Last.Account, c.Last.Region, c.Last.Canary)
 		}
-		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%s\n", plain(category), l.n[Proven], l.n[Unproven], l.n[Missing], plain(last))
+		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%s\n", plain(c.Category), len(c.Places[Proven]), len(c.Places[Unproven]), len(c.Places[Missing]), plain(last))
 	}
 	_ = tw.Flush()
 }

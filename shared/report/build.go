@@ -62,7 +62,7 @@ func New(in Input) Report {
 	r.Coverage = briefly(in.Coverage)
 	r.Losses = losses(r.Canaries)
 	r.Latency = b.latency(r.Canaries)
-	r.Protection = Protection{Sealed: protection(r.Canaries, canary.Sealed), Immutable: protection(r.Canaries, canary.Immutable)}
+	r.Protection = Protection{Sealed: protection(r.Canaries, canary.Sealed), Immutable: protection(r.Canaries, canary.Immutable), Chains: b.chains()}
 	r.Trend = b.trend(r)
 	return r
 }

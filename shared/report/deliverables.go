@@ -19,8 +19,9 @@ type File struct {
 
 // Deliverables are the documents that ISO/IEC 27017 12.4.3 is shown with, each as
 // Markdown and as HTML, from what the ledger, the configuration and the catalogue
-// say: nothing in them is kept by hand. An index names them all.
-func Deliverables(r Report, scope coverage.Scope) ([]File, error) {
+// say, and the accounts where they were asked (nil: they were not): nothing in them
+// is kept by hand. An index names them all.
+func Deliverables(r Report, scope coverage.Scope, asked *Inspection) ([]File, error) {
 	var files []File
 	add := func(name string, write func(*bytes.Buffer) error) error {
 		var b bytes.Buffer
@@ -37,7 +38,7 @@ func Deliverables(r Report, scope coverage.Scope) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range r.documents() {
+	for _, d := range r.documents(asked) {
 		if err := add(d.Name+".md", func(b *bytes.Buffer) error { return d.writeMarkdown(b) }); err != nil {
 			return nil, err
 		}
@@ -49,8 +50,8 @@ func Deliverables(r Report, scope coverage.Scope) ([]File, error) {
 }
 
 // documents are all but the scope, the index first.
-func (r Report) documents() []document {
-	docs := []document{r.inventory(), r.protectionDesign(), r.dictionary(), r.testResults(), r.exceptions(), r.controlMapping()}
+func (r Report) documents(asked *Inspection) []document {
+	docs := []document{r.inventory(asked), r.protectionDesign(asked), r.dictionary(), r.testResults(), r.exceptions(), r.controlMapping()}
 	index := document{Name: "index", Title: "Deliverables", Facts: r.about(), Purpose: "Each is generated from the ledger, the configuration and the scenario catalogue, and stands beside this file as Markdown and as HTML.",
 		Sections: []section{{Title: "Documents", Head: []string{"File", "Document"}, Rows: [][]string{{"logging-scope", "Privileged Activity Logging Scope"}}}}}
 	for _, d := range docs {
@@ -94,9 +95,9 @@ func moment(t time.Time) string {
 
 // inventory is the Logging Source Inventory: the classes of sources with their
 // decision, the stores, and for each place what was seen of it.
-func (r Report) inventory() document {
+func (r Report) inventory(asked *Inspection) document {
 	d := document{Name: "log-source-inventory", Title: "Logging Source Inventory", Facts: r.about(),
-		Purpose: "Which sources of logs there are, whether somebody decided that what they record suffices, where they arrive, and from which accounts and regions records were really seen. What the accounts' settings say of their sources is in the report of auditcanary sources."}
+		Purpose: "Which sources of logs there are, whether somebody decided that what they record suffices, where they arrive, and from which accounts and regions records were really seen; and what the accounts' settings say of it, where they were asked."}
 	sources := section{Title: "Sources of logs", Text: "Nothing is taken to suffice until somebody has decided so.", Head: []string{"Source", "Owner", "Required", "Decision", "Why, and what is done besides", "Decided", "Review by", "Privileged operations recorded there", "To be considered"}}
 	for _, a := range r.Facts.Adequacy {
 		row := []string{a.Title, "not stated", "not stated", string(a.State), "nobody has decided", "", "", fmt.Sprint(a.Operations), a.Limits}
@@ -121,7 +122,7 @@ func (r Report) inventory() document {
 		row := []string{p.account, p.region, fmt.Sprint(p.canaries), fmt.Sprint(p.records), fmt.Sprint(len(p.objects)), or(moment(p.first), "none seen"), or(moment(p.last), "none seen")}
 		seen.Rows = append(seen.Rows, row)
 	}
-	d.Sections = []section{sources, stores, seen}
+	d.Sections = append([]section{sources, stores, seen}, asked.sources()...)
 	return d
 }
 
@@ -181,7 +182,7 @@ func (r Report) places() []*placeSeen {
 
 // protectionDesign is the Admin Log Protection Design: the way of a record as it is
 // configured, what is demanded of it, how it was found to be kept, and who may act.
-func (r Report) protectionDesign() document {
+func (r Report) protectionDesign(asked *Inspection) document {
 	d := document{Name: "log-protection-design", Title: "Admin Log Protection Design", Facts: r.about(),
 		Purpose: "How a record of privileged activity comes into the central store, and what keeps it from being changed or taken away: as it is configured, and as it was found."}
 	d.Sections = append(d.Sections, section{Title: "The way of a record", Diagram: r.design()})
@@ -198,17 +199,17 @@ func (r Report) protectionDesign() document {
 	d.Sections = append(d.Sections, demanded,
 		r.found("Integrity, as it was found", "Whether a signed digest covers the bytes that each record was read from (check sealed), of the latest canaries.", r.Protection.Sealed),
 		r.found("Retention, as it was found", "Whether nobody can take each record away (check immutable), of the latest canaries.", r.Protection.Immutable),
-		r.kept())
+		r.kept(), r.chains())
 
-	alerts := section{Title: "What people rely on to be told", Text: "As the configuration lists it; whether it is in order is in the report of auditcanary sources. " + r.Absent["alerts"], Head: []string{"Kind", "Name", "Account", "Region", "Demanded of it"}}
+	alerts := section{Title: "What people rely on to be told", Text: "As the configuration lists it; whether it is in order is in the Logging Source Inventory, where the accounts were asked. " + r.Absent["alerts"], Head: []string{"Kind", "Name", "Account", "Region", "Demanded of it"}}
 	for _, x := range r.Facts.AlertPath {
 		alerts.Rows = append(alerts.Rows, []string{x.Kind, x.Name, x.Account, x.Region, or(x.Demands, "that it is there, and on")})
 	}
-	roles := section{Title: "Who may access what", Text: "The roles that this program's configuration names. Who else may read or change the store and the evidence is not read by this report: hold the accounts' own policies against this list.", Head: []string{"Role", "Account", "Purpose"}}
+	roles := section{Title: "Roles of this program", Text: "The roles that the configuration names, and what for.", Head: []string{"Role", "Account", "Purpose"}}
 	for _, x := range r.Facts.Roles {
 		roles.Rows = append(roles.Rows, []string{x.Role, x.Account, x.Purpose})
 	}
-	d.Sections = append(d.Sections, alerts, roles)
+	d.Sections = append(append(d.Sections, alerts, roles), asked.access()...)
 	return d
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 func TestDeliverablesAsReviewed(t *testing.T) {
-	files, err := Deliverables(example(t), coverage.NewScope(coverage.ScopeInput{}))
+	files, err := Deliverables(example(t), coverage.NewScope(coverage.ScopeInput{}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestResultsHaveEventIDsAndDates(t *testing.T) {
 
 // TestAPlaceThatIsNeverSeenSaysSo, in the inventory.
 func TestAPlaceThatIsNeverSeenSaysSo(t *testing.T) {
-	seen := example(t).inventory().Sections[2]
+	seen := example(t).inventory(nil).Sections[2]
 	got := map[string]string{}
 	for _, row := range seen.Rows {
 		got[row[0]] = row[3] + " " + row[5]
@@ -90,7 +90,7 @@ func TestAPlaceThatIsNeverSeenSaysSo(t *testing.T) {
 
 // TestTheDesignShowsHowRecordsWereHeld, not only what was demanded.
 func TestTheDesignShowsHowRecordsWereHeld(t *testing.T) {
-	d := example(t).protectionDesign()
+	d := example(t).protectionDesign(nil)
 	i := slices.IndexFunc(d.Sections, func(s section) bool { return s.Title == "How records were found to be held" })
 	if rows := d.Sections[i].Rows; len(rows) != 1 || rows[0][0] != "COMPLIANCE, 365 days from its arrival" || rows[0][1] != "versioning Enabled, default COMPLIANCE 365 days" || rows[0][3] != "1" {
 		t.Errorf("%q", rows)
@@ -101,7 +101,7 @@ func TestTheDesignShowsHowRecordsWereHeld(t *testing.T) {
 func eachHostileDocument(t *testing.T, check func(d document) error) {
 	t.Helper()
 	for _, r := range hostileReports(t) {
-		for _, d := range r.documents() {
+		for _, d := range r.documents(poisonedInspection(r.shift, r.all)) {
 			if err := check(d); err != nil {
 				t.Fatalf("%s, hostile texts moved by %d (all: %v): %v", d.Name, r.shift, r.all, err)
 			}

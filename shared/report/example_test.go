@@ -14,6 +14,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/event"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // The example: two runs over three configured accounts. In the first, the record
@@ -192,6 +193,19 @@ func (j *journal) canary(runID, id string, d doing) {
 	}
 }
 
+// validated is a validation of the digests of so many hours before a time.
+func (j *journal) validated(account string, until time.Time, hours int, findings []trail.Finding) {
+	v := run.Validated{
+		Begun: until.Add(30 * time.Minute), Chain: trail.Chain{Account: account, Region: home, Organization: "o-1", Trail: "org-trail", HomeRegion: home},
+		Counts: trail.Counts{Digests: hours, Logs: 12 * hours}, First: until.Add(-time.Duration(hours) * time.Hour), Last: until, Findings: findings,
+	}
+	if hours == 1 { // it went on from the head, whose digest is read again
+		v.First = v.First.Add(-time.Hour)
+	}
+	v.Head = &trail.Head{Chain: v.Chain, Link: trail.Link{Bucket: "org-trail-archive", Key: "AWSLogs/o-1/" + account + "/CloudTrail-Digest/" + until.Format("150405") + ".json.gz", SHA256: strings.Repeat("e", 64), Start: until.Add(-time.Hour), End: until}, AsOf: until.Add(30 * time.Minute)}
+	j.add("", "", "validated", run.Entry{Validated: &v})
+}
+
 func record(id string, c canary.Canary, s canary.Scenario, st canary.Step, n int, at time.Time) string {
 	service, operation, _ := strings.Cut(st.Call, ":")
 	denied := ""
@@ -220,6 +234,15 @@ func exampleInput(t *testing.T) Input {
 	)
 	forged := strings.ReplaceAll(record("20261102-bbbbbb-02", canary.Canary{Target: canary.Target{Account: alpha}}, catalogue()[1], catalogue()[1].Steps[0], 0, day2), "req-", "forged-")
 	j.add("20261102-bbbbbb", "", "forged", run.Entry{Forged: &run.Sighted{At: canary.Location{Store: "central", Bucket: "org-trail-archive", Key: "AWSLogs/x.json.gz", Offset: 7, Length: int64(len(forged))}, Stored: day2.Add(time.Minute), Raw: []byte(forged), EventUID: "event-forged", RequestID: "forged-1", Actor: "arn:aws:sts::" + alpha + ":assumed-role/other/auditcanary-x", Operation: "StopLogging"}})
+
+	j.validated(alpha, day2, 24, nil)
+	j.validated(alpha, day2.Add(time.Hour), 1, nil)
+	j.validated(beta, day2, 24, []trail.Finding{
+		{Kind: trail.HeadOld, Status: trail.Inconclusive, Detail: "the newest digest could not be read"},
+		{Kind: trail.LogChanged, Status: trail.Fail, Object: "s3://org-trail-archive/AWSLogs/o-1/" + beta + "/changed.json.gz", Detail: "its SHA-256 is not the one that the digest lists", From: day1.Add(3 * time.Hour), Until: day1.Add(4 * time.Hour)},
+	})
+	// An hour later nothing is wrong with what is new: what was found before stays.
+	j.validated(beta, day2.Add(time.Hour), 1, nil)
 
 	mapping, err := scenarios.ReadControls()
 	if err != nil {

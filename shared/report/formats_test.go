@@ -180,9 +180,10 @@ func TestOSCALSaysNothingIsSatisfiedThatIsNotProven(t *testing.T) {
 	if got := oscalControl("nist-800-53:r5/AC-6(9)"); got != "ac-6.9" {
 		t.Errorf("NIST's own id of AC-6(9): %s", got)
 	}
-	// Two failures (of which one is a canary that left something behind) and a forged marker.
-	if len(res.Risks) != 3 {
-		t.Errorf("%d risks, want 3", len(res.Risks))
+	// Two failures (of which one is a canary that left something behind), a forged
+	// marker and a broken chain of digests.
+	if len(res.Risks) != 4 {
+		t.Errorf("%d risks, want 4", len(res.Risks))
 	}
 }
 

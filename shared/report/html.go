@@ -117,6 +117,9 @@ type page struct {
 	LatencySays   string
 	Plots         []plot
 	Protection    []protectionRow
+	ChainsSay     string
+	Chains        []chainRow
+	MoreChains    int
 	Stores        []storeRow
 	Trend         trendChart
 	CheckNames    string
@@ -152,6 +155,8 @@ func newPage(r Report) (page, error) {
 		p.Meta = append(p.Meta, [2]string{"Owner", r.Facts.Owner})
 	}
 	p.LatencySays, p.Plots = latencyOf(r)
+	p.ChainsSay = chainsSay(r.Protection)
+	p.Chains, p.MoreChains = chainRows(r)
 	sorted := worstFirst(r.Canaries)
 	var bad int
 	for _, c := range sorted {

@@ -34,8 +34,9 @@ type tile struct{ Class, Value, Label, Note string }
 func answerOf(r Report) answer {
 	a := answer{Class: "unknown"}
 	n, all := r.Tally.Controls, len(r.Controls)
+	broken := r.Protection.broken()
 	switch t := r.Tally; {
-	case t.Canaries == 0:
+	case t.Canaries == 0 && len(broken) == 0:
 		a.Headline = "Nothing was tested in this period"
 	case n[Failed] > 0:
 		a.Class, a.Headline = "fail", fmt.Sprintf("Not proven: %d of %s failed", n[Failed], amount(all, "requirement", "requirements"))
@@ -43,6 +44,8 @@ func answerOf(r Report) answer {
 		a.Class, a.Headline = "fail", fmt.Sprintf("Not proven: %d of %s failed", t.Failed+t.Late, amount(t.Canaries, "canary", "canaries"))
 	case t.Findings > 0:
 		a.Class, a.Headline = "fail", "Somebody imitates canaries"
+	case len(broken) > 0:
+		a.Class, a.Headline = "fail", fmt.Sprintf("The logs are not intact: %s broken", amount(len(broken), "chain of digests is", "chains of digests are"))
 	case n[Inconclusive] > 0:
 		a.Headline = fmt.Sprintf("Not decided: of %d of %s it could not be found out", n[Inconclusive], amount(all, "requirement", "requirements"))
 	case t.Inconclusive > 0:
@@ -81,6 +84,11 @@ func answerOf(r Report) answer {
 	if r.Tally.Findings > 0 {
 		a.Then = append(a.Then, fmt.Sprintf("%s a canary without being one.", amount(r.Tally.Findings, "record imitates", "records imitate")))
 	}
+	if len(broken) > 0 {
+		a.Then = append(a.Then, fmt.Sprintf("%s broken: log files or the digests that sign for them were changed, removed or not written, first at %s / %s.", amount(len(broken), "chain of digests is", "chains of digests are"), broken[0].Account, broken[0].Region))
+	} else if !r.Protection.validated() {
+		a.Then = append(a.Then, chainsSay(r.Protection))
+	}
 	a.Frameworks = frameworks(r)
 	a.Bar, a.Alt = stacked(r.Tally.statuses(), rect{W: 1000, H: 10}, false)
 	a.Alt = "Canaries: " + a.Alt
@@ -97,6 +105,7 @@ func answerOf(r Report) answer {
 		{"none", "not run", "could not be done where planned", t.NotRun, true},
 		{"late", "excepted", "approved, until a day, not to pass", t.Excepted, false},
 		{"fail", "imitations", "records that carry our marks and are not ours", t.Findings, false},
+		{"fail", "broken chains", "of digests that sign for the log files", len(broken), false},
 	} {
 		if x.always || x.n > 0 {
 			class := x.class

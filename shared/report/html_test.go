@@ -15,6 +15,8 @@ import (
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/coverage"
+	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // Browsers look at the page in tests/browser; here is what a reader of its text sees.
@@ -65,9 +67,71 @@ func TestThePageBeginsWithTheAnswer(t *testing.T) {
 		{with(controls(Proven), func(t *Tally) { t.Findings = 1 }), "fail", "Somebody imitates canaries"},
 		{with(controls(Proven), func(t *Tally) { t.Inconclusive = 1 }), "unknown", "Nothing failed, and not everything could be found out"},
 		{with(controls(), func(t *Tally) { t.Proven, t.NotRun = 3, 1 }), "unknown", "Nothing that was tested failed; 3 of 4 canaries proven"},
+		// So does what is wrong beside the canaries.
+		{withBroken(controls(Proven, Proven)), "fail", "The logs are not intact: 1 chain of digests is broken"},
+		{withBroken(Report{}), "fail", "The logs are not intact: 1 chain of digests is broken"},
+		{withBroken(controls(Proven, Failed)), "fail", "Not proven: 1 of 2 requirements failed"},
 	} {
 		if got := answerOf(tt.r); got.Headline != tt.want || got.Class != tt.class {
 			t.Errorf("%s %q, want %s %q", got.Class, got.Headline, tt.class, tt.want)
+		}
+	}
+}
+
+func withBroken(r Report) Report {
+	r.Protection.Chains = []Chain{{Chain: trail.Chain{Account: "a", Region: "x"}, Result: ChainBroken, Validations: 1}}
+	return r
+}
+
+// TestChainsAreToldAsTheyAre: the broken one at the top and in its row, with what
+// was found; the place that nobody validated; and that nobody ever validated any.
+func TestChainsAreToldAsTheyAre(t *testing.T) {
+	text := func(r Report) string {
+		p := pageOf(t, r)
+		return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(p[strings.Index(p, "</style>"):], " ")
+	}
+	words := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	got := words(text(example(t)))
+	for _, want := range []string{
+		"1 chain of digests is broken: log files or the digests that sign for them were changed, removed or not written, first at " + beta + " / us-east-1.",
+		"as the ledger's validations left them: 1 intact, 1 broken, 0 not known, 1 place never validated.",
+		beta + " / us-east-1 org-trail ✗ broken 2026-11-01 09:00 UTC to 2026-11-02 10:00 UTC 25 300 5 h validated 2026-11-02 10:30 UTC ✗ log-changed its SHA-256 is not the one that the digest lists s3://",
+		gamma + " / us-east-1 – ? not known nothing – – – never validated no validation is in the ledger",
+		alpha + " / us-east-1 org-trail ✓ intact 2026-11-01 09:00 UTC to 2026-11-02 10:00 UTC 25 300 5 h validated 2026-11-02 10:30 UTC nothing",
+	} {
+		if !strings.Contains(got, strings.ReplaceAll(want, "'", "&#39;")) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	in := exampleInput(t)
+	in.State = run.NewState()
+	if got := words(text(New(in))); strings.Count(got, "No chain of digests was ever validated") != 2 || !strings.Contains(got, "run auditcanary integrity") {
+		t.Error("it is not said that no chain was ever validated")
+	}
+}
+
+// TestAChainIsIntactOnlyIfItIsKnownToBe.
+func TestAChainIsIntactOnlyIfItIsKnownToBe(t *testing.T) {
+	chain, folder := trail.Chain{Trail: "t"}, trail.Chain{}
+	finding := func(kind trail.FindingKind, status trail.Status, more int) []run.ChainFinding {
+		return []run.ChainFinding{{Finding: trail.Finding{Kind: kind, Status: status}, More: more}}
+	}
+	for _, tt := range []struct {
+		name string
+		s    run.ChainState
+		want ChainResult
+	}{
+		{"covered", run.ChainState{Chain: chain, First: day1, Last: day2}, ChainIntact},
+		{"nothing is covered", run.ChainState{Chain: chain}, ChainUnknown},
+		{"files beside the chains", run.ChainState{Chain: folder}, ChainIntact},
+		{"no digests yet", run.ChainState{Chain: folder, Findings: finding(trail.NoDigests, trail.Pending, 0)}, ChainUnknown},
+		{"files that are pending", run.ChainState{Chain: folder, Findings: finding(trail.LogUnreferenced, trail.Pending, 0)}, ChainIntact},
+		{"unread", run.ChainState{Chain: chain, First: day1, Last: day2, Findings: finding(trail.LogUnread, trail.Inconclusive, 0)}, ChainUnknown},
+		{"changed", run.ChainState{Chain: chain, First: day1, Last: day2, Findings: finding(trail.LogChanged, trail.Fail, 0)}, ChainBroken},
+		{"only counted", run.ChainState{Chain: chain, First: day1, Last: day2, Findings: finding("", trail.Fail, 3)}, ChainBroken},
+	} {
+		if got := chainOf(tt.s, day2); got.Result != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got.Result, tt.want)
 		}
 	}
 }
@@ -247,14 +311,19 @@ func FuzzHTML(f *testing.F) {
 			Canaries: []Canary{c}, Controls: []Control{{ID: text, Title: text, Limits: text, Checks: []ControlCheck{{Check: canary.Check(text), Shows: text, DoesNotShow: text}}}},
 			HeatMap:  HeatMap{Accounts: []string{text}, Categories: []Category{{text, text}}, Cells: []HeatCell{{State: HeatState(text)}}},
 			Findings: []Finding{{EventID: text, Actor: text, At: canary.Location{Bucket: text, Key: text}}}, Latency: []Hop{{Name: text, Title: text, Samples: []Sample{{}}}},
-			Protection: Protection{Sealed: []ProtectionGroup{{Detail: text}}}, Trend: []Trend{{Run: text, Accounts: []TrendAccount{{Account: text}}}},
+			Protection: Protection{Sealed: []ProtectionGroup{{Detail: text}}, Chains: []Chain{{Chain: trail.Chain{Account: text, Region: text, Trail: text}, Validations: 1, Result: ChainBroken, Findings: []ChainFinding{{Finding: trail.Finding{Kind: trail.FindingKind(text), Status: trail.Fail, Object: text, Detail: text}}}}}}, Trend: []Trend{{Run: text, Accounts: []TrendAccount{{Account: text}}}},
 			Absent: map[string]string{"alerts": text}, Exceptions: []Exception{{ID: text, Reason: text}}, Tally: Tally{Canaries: 1},
 		}
 	}
-	tags := regexp.MustCompile(`<[A-Za-z/!?][^\s>]*|\s[a-z-]+="`)
+	// A tag's name, or an attribute's with all of its value, which may look like one.
+	tags := regexp.MustCompile(`<[A-Za-z/!?][^\s>]*|\s[a-z-]+="[^"]*"`)
 	shape := func(t testing.TB, text string) []string {
 		page := pageOf(t, report(text))
-		return tags.FindAllString(page[strings.Index(page, "</style>"):strings.Index(page, `<script type="application/gzip"`)], -1)
+		found := tags.FindAllString(page[strings.Index(page, "</style>"):strings.Index(page, `<script type="application/gzip"`)], -1)
+		for i := range found {
+			found[i], _, _ = strings.Cut(found[i], "=")
+		}
+		return found
 	}
 	want := shape(f, "x")
 	f.Fuzz(func(t *testing.T, text string) {

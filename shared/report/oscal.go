@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // oscalVersion is the edition of NIST's schema that the document is of.
@@ -182,9 +183,10 @@ type (
 
 // WriteOSCAL writes OSCAL assessment results. Each canary is an observation; each
 // control a finding, satisfied only where it is proven; each check of the latest
-// canaries that failed or was late a risk, and so is each forged marker. The
-// identifiers are named by what they are of: the same ledger gives the same ones,
-// and a risk keeps its own as long as the same check fails at the same target.
+// canaries that failed or was late a risk, and so is each forged marker and each
+// broken chain of digests. The identifiers are named by what they are of: the same
+// ledger gives the same ones, and a risk keeps its own as long as the same check
+// fails at the same target.
 func WriteOSCAL(w io.Writer, r Report) error {
 	o := oscal{r: r, tool: uuid("tool", r.origin())}
 	return writeJSON(w, oscalDocument{o.assessment()})
@@ -291,6 +293,10 @@ func (o oscal) result() oscalResult {
 	}
 	for _, f := range r.Findings {
 		ob, risk := o.forged(f)
+		res.Observations, res.Risks = append(res.Observations, ob), append(res.Risks, risk)
+	}
+	for _, c := range r.Protection.broken() {
+		ob, risk := o.broken(c)
 		res.Observations, res.Risks = append(res.Observations, ob), append(res.Risks, risk)
 	}
 	latest := r.Latest()
@@ -466,6 +472,22 @@ func (o oscal) forged(f Finding) (oscalObservation, oscalRisk) {
 		UUID: uuid("risk", id), Title: "A record imitates a canary", Description: said,
 		Statement: "Somebody else acted under this program's name, or a run's receipts were lost.",
 		Status:    "investigating", Origins: o.origins(), Observations: []oscalObservedRef{{id}},
+	}
+}
+
+// broken is a chain of digests that is: of every log file it signs for, not of a canary.
+func (o oscal) broken(c Chain) (oscalObservation, oscalRisk) {
+	id := uuid("chain", o.r.origin(), c.Account, c.Region, c.Organization, c.Trail, c.HomeRegion, fmt.Sprint(c.Backfill))
+	title := line("broken: "+c.name()+" at "+c.Account+"/"+c.Region, maxLine)
+	said := line(fmt.Sprintf("%d findings; first %s", c.found(trail.Fail), c.said()), maxText)
+	ob := oscalObservation{
+		UUID: id, Title: title, Description: said, Methods: []string{"TEST"}, Types: []string{"finding"}, Origins: o.origins(), Collected: stamp(c.Validated, o.r.At),
+		Props: o.props("account", c.Account, "region", c.Region, "organization", c.Organization, "trail", c.Trail, "digests-valid", fmt.Sprint(c.Counts.Digests), "log-files-valid", fmt.Sprint(c.Counts.Logs)),
+	}
+	return ob, oscalRisk{
+		UUID: uuid("risk", id), Title: title, Description: said,
+		Statement: "What was logged there may have been changed, removed or not written, and nobody could tell it from what is left.",
+		Status:    "open", Origins: o.origins(), Observations: []oscalObservedRef{{id}},
 	}
 }
 

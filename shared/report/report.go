@@ -487,10 +487,12 @@ type Sample struct {
 }
 
 // Protection sums up integrity (sealed) and retention (immutable) of the records
-// of the latest canaries.
+// of the latest canaries, and the chains of digests, of everything that is logged.
 type Protection struct {
 	Sealed    []ProtectionGroup `json:"sealed"`
 	Immutable []ProtectionGroup `json:"immutable"`
+	// Chains, the broken ones first.
+	Chains []Chain `json:"chains"`
 }
 
 // ProtectionGroup are canaries with the same answer.

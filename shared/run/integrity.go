@@ -54,6 +54,7 @@ func (r *Run) Integrity(ctx context.Context, opt IntegrityOptions, each func(tra
 			return
 		}
 		v := validatedOf(c, begun)
+		v.From = opt.From.UTC()
 		entries := append(state.newKeys(c.Keys), Entry{Type: "validated", Validated: &v})
 		if failed = r.append(ctx, entries...); failed != nil {
 			cancel(failed) // what the ledger does not take must not be relied on
@@ -75,7 +76,9 @@ func (r *Run) Integrity(ctx context.Context, opt IntegrityOptions, each func(tra
 // Validated is what the validation of one chain found, or of a folder as a whole.
 type Validated struct {
 	// Begun is when, by our clock.
-	Begun  time.Time    `json:"begun"`
+	Begun time.Time `json:"begun"`
+	// From when on it was asked for; zero: from the chain's head.
+	From   time.Time    `json:"from,omitzero"`
 	Chain  trail.Chain  `json:"chain"`
 	Counts trail.Counts `json:"counts"`
 	// First and Last: the time that valid digests cover.

@@ -227,6 +227,7 @@ type State struct {
 	byCanary map[string]*CanaryState
 	ours     map[string]bool // request ids
 	heads    map[trail.Chain]trail.Head
+	chains   map[trail.Chain]*ChainState
 	keys     map[string]trail.PublicKey // by fingerprint
 	blobs    map[string]bool            // by SHA-256
 	Size     int64                      // entries folded
@@ -265,7 +266,7 @@ func (c *CanaryState) Verdict() (canary.Verdict, bool) {
 func NewState() *State {
 	return &State{
 		byRun: map[string]*RunState{}, byCanary: map[string]*CanaryState{}, ours: map[string]bool{},
-		heads: map[trail.Chain]trail.Head{}, keys: map[string]trail.PublicKey{}, blobs: map[string]bool{},
+		heads: map[trail.Chain]trail.Head{}, chains: map[trail.Chain]*ChainState{}, keys: map[string]trail.PublicKey{}, blobs: map[string]bool{},
 	}
 }
 
@@ -364,6 +365,7 @@ func (s *State) Apply(leaf []byte) error {
 		s.keepKey(*e.PublicKey)
 		return nil
 	case e.Type == "validated" && e.Validated != nil:
+		s.noteValidation(*e.Validated)
 		return s.noteHead(*e.Validated)
 	case e.Type == "blob" && e.Blob != nil:
 		if e.Blob.Part == e.Blob.Parts { // they are written in order, in one batch

@@ -86,6 +86,7 @@ func hostile() report.Report {
 	each(&r.Losses)
 	each(&r.Latency)
 	each(&r.Protection.Sealed)
+	each(&r.Protection.Chains)
 	each(&r.Trend)
 	each(&r.Findings)
 	each(&r.Leftovers)
