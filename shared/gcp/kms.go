@@ -246,6 +246,10 @@ func (c *Client) token(ctx context.Context) (*oauth2.Token, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("get a Google access token: %w", context.Cause(ctx))
 	case a := <-got:
+		var r *oauth2.RetrieveError // its text holds the whole body
+		if errors.As(a.err, &r) && r.Response != nil {
+			return nil, fmt.Errorf("get a Google access token: %d %s: %.500q", r.Response.StatusCode, http.StatusText(r.Response.StatusCode), r.Body)
+		}
 		if a.err != nil {
 			return nil, fmt.Errorf("get a Google access token: %w", a.err)
 		}

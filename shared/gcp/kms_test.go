@@ -423,6 +423,7 @@ func TestARefusalSaysWhatIsMissing(t *testing.T) {
 		{"too many, for a moment", signing(later("2")), 4, []string{"AsymmetricSign: 429 RESOURCE_EXHAUSTED", "Quota exceeded.", "it asks to wait 2s"}},
 		{"too many, for long", signing(later("3600")), 2, []string{"AsymmetricSign: 429", "it asks to wait 1h0m0s"}},
 		{"a Retry-After that lies", signing(later("99999999999999999999")), 4, []string{"AsymmetricSign: 429"}},
+		{"a Retry-After beyond what a duration holds", signing(later("9999999999")), 2, []string{"AsymmetricSign: 429", "it asks to wait 24h0m0s"}},
 		{"away", signing(always(503, "UNAVAILABLE", "try later")), 4, []string{"AsymmetricSign: 503 UNAVAILABLE", "try later"}},
 		{"broken", always(500, "INTERNAL", "oops"), 3, []string{"GetPublicKey: 500 INTERNAL"}},
 		{"the page of a proxy", func(w http.ResponseWriter, _ *http.Request) bool {
@@ -538,7 +539,7 @@ func TestCredentialsThatDoNotWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := signAt(t.Context(), client); err == nil || !strings.Contains(err.Error(), "GetPublicKey: get a Google access token") {
+	if err := signAt(t.Context(), client); err == nil || !strings.Contains(err.Error(), `GetPublicKey: get a Google access token: 401 Unauthorized: "{`) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("no token: %v", err)
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "missing.json"))
