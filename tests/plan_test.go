@@ -48,6 +48,7 @@ var floors = [][]room{
 	},
 	{
 		{"shared/aws", "the driver for AWS; implements the ports"},
+		{"shared/gcp", "the driver for Google Cloud; implements the packet's signer"},
 	},
 	{
 		{"shared/wire", "configuration to a ready run; alone knows every driver"},
@@ -112,11 +113,15 @@ var bans = []ban{
 		why: "only drivers know a cloud's SDK: the steps of a run are the same for every cloud"},
 	{in: below("shared/aws"), imports: "google.golang.org/api", deep: true,
 		why: "only drivers know a cloud's SDK"},
+	{in: below("shared/gcp"), imports: "golang.org/x/oauth2", deep: true,
+		why: "only drivers know a cloud's credentials; whoever verifies a packet links none"},
+	{in: everywhere, except: []string{"shared/gcp"}, imports: "golang.org/x/oauth2", why: "Google's credentials are its driver's affair"},
 	{in: everywhere, except: []string{"shared/host"}, imports: "github.com/aws/aws-lambda-go", why: "the platform is host's affair"},
 	{in: everywhere, except: []string{"shared/host"}, imports: "github.com/GoogleCloudPlatform/functions-framework-go", why: "the platform is host's affair"},
 	{in: everywhere, except: []string{"functions/auditcanary"}, imports: "github.com/spf13/cobra", deep: true,
 		why: "a deployed function takes JSON, not flags"},
 	{in: within("functions"), imports: module + "/shared/aws", why: "wire alone knows the drivers: a further cloud must not touch the functions"},
+	{in: within("functions"), imports: module + "/shared/gcp", why: "wire alone knows the drivers"},
 }
 
 // topLevel is everything that stands at the top of the repository; false: not yet.
@@ -257,6 +262,9 @@ func TestThePlanNotices(t *testing.T) {
 		{"a verifier that knows an SDK through another", goPackage{ImportPath: module + "/shared/packet", Deps: []string{"github.com/aws/aws-sdk-go-v2/service/kms"}}, "whoever verifies a packet needs no cloud"},
 		{"a driver that knows its SDK", pkg("shared/aws", "github.com/aws/aws-sdk-go-v2/service/iam"), ""},
 		{"a function that knows a driver", pkg("functions/inject", module+"/shared/aws"), "wire alone knows the drivers"},
+		{"a function that knows another driver", pkg("functions/packet", module+"/shared/gcp"), "wire alone knows the drivers"},
+		{"a verifier that knows credentials through another", goPackage{ImportPath: module + "/shared/packet", Deps: []string{"golang.org/x/oauth2/google"}}, "only drivers know a cloud's credentials"},
+		{"a driver that knows another's credentials", pkg("shared/aws", "golang.org/x/oauth2"), "its driver's affair"},
 		{"a function that knows its platform", pkg("functions/inject", "github.com/aws/aws-lambda-go/lambda"), "the platform is host's affair"},
 		{"a function with flags", pkg("functions/inject", "github.com/spf13/cobra"), "takes JSON, not flags"},
 		{"a command with flags", pkg("functions/auditcanary", "github.com/spf13/cobra"), ""},

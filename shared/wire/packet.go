@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/auditcanary/auditcanary/shared/aws"
+	"github.com/auditcanary/auditcanary/shared/gcp"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/packet"
 )
@@ -39,6 +40,18 @@ type Evidence struct {
 	// KMSKey is the ARN of a key (ECC_NIST_P256, SIGN_VERIFY) that signs packets in
 	// place of the ledger's key.
 	KMSKey string `yaml:"kms_key"`
+	// GCPKMSKey is the same in Google Cloud KMS: the name of a key version
+	// (projects/…/locations/…/keyRings/…/cryptoKeys/…/cryptoKeyVersions/1) of
+	// EC_SIGN_P256_SHA256 or EC_SIGN_ED25519. Of kms_key and gcp_kms_key at most one.
+	// Credentials are Google's application default ones: the file that
+	// GOOGLE_APPLICATION_CREDENTIALS names (for a function on AWS one of workload
+	// identity federation, which holds no secret), gcloud's, or the machine's own. They
+	// need cloudkms.cryptoKeyVersions.useToSign and .viewPublicKey, both in
+	// roles/cloudkms.signerVerifier on the key.
+	GCPKMSKey string `yaml:"gcp_kms_key"`
+	// GCPEndpointURL sends the calls to Cloud KMS there (Private Service Connect, a
+	// test server): https, or http on this machine. Empty: Google's own endpoint.
+	GCPEndpointURL string `yaml:"gcp_endpoint_url"`
 	// TimestampURL of an RFC 3161 time-stamping authority, and TimestampCA, a PEM
 	// file with the certificates that its own must lead to.
 	TimestampURL string `yaml:"timestamp_url"`
@@ -59,6 +72,22 @@ func (e Evidence) check(bad func(field, format string, args ...any)) {
 	}
 	if e.KMSKey != "" && !keyARN.MatchString(e.KMSKey) {
 		bad("kms_key", "evidence.kms_key %q is not the ARN of a key", e.KMSKey)
+	}
+	if e.GCPKMSKey != "" {
+		if err := gcp.CheckKey(e.GCPKMSKey); err != nil {
+			bad("gcp_kms_key", "evidence.gcp_kms_key %v", err)
+		}
+	}
+	if e.KMSKey != "" && e.GCPKMSKey != "" {
+		bad("gcp_kms_key", "evidence.kms_key and evidence.gcp_kms_key: a packet has one signature, so give one of them")
+	}
+	if e.GCPEndpointURL != "" {
+		if err := gcp.CheckEndpoint(e.GCPEndpointURL); err != nil {
+			bad("gcp_endpoint_url", "evidence.gcp_endpoint_url %v", err)
+		}
+		if e.GCPKMSKey == "" {
+			bad("gcp_endpoint_url", "evidence.gcp_endpoint_url: without a gcp_kms_key nothing is sent there")
+		}
 	}
 	if u, err := url.Parse(e.TimestampURL); e.TimestampURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		bad("timestamp_url", "evidence.timestamp_url %q is not an http or https address", e.TimestampURL)
@@ -103,6 +132,13 @@ func (c *Config) packetSigner(ctx context.Context) (packet.Signer, error) {
 		}
 		cfg.Region = strings.Split(arn, ":")[3]
 		return aws.NewPacketSigner(ctx, kms.NewFromConfig(cfg), arn)
+	}
+	if key := c.Evidence.GCPKMSKey; key != "" {
+		client, err := gcp.NewClient(ctx, c.Evidence.GCPEndpointURL)
+		if err != nil {
+			return nil, err
+		}
+		return gcp.NewPacketSigner(ctx, client, key)
 	}
 	skey, err := c.signingKey()
 	if err != nil {
