@@ -69,7 +69,7 @@ func CheckEndpoint(address string) error {
 
 // Client calls Cloud KMS over REST. Two calls need no more: every function links
 // this, and it adds 0.25 MiB and two modules to each (linux/arm64, stripped, 94.2 MiB
-// before), where google.golang.org/api v0.311.0 adds 4.2 MiB and more than twenty
+// before), where google.golang.org/api v0.311.0 adds 4.2 MiB and some fifteen
 // modules, gRPC and OpenTelemetry among them.
 type Client struct {
 	endpoint string
