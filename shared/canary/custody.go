@@ -168,7 +168,7 @@ const (
 	notDemanded = "the configuration demands no retention of this log store"
 )
 
-var noRecord = Answer{Status: NotRun, Detail: "not every record was found: there is nothing to keep"}
+var noRecord = Answer{Status: NotRun, Detail: "not every record was found"}
 
 // custody is the last that is known of the record's object.
 func (e Evidence) custody(rec StepRecord) (Custody, bool) {
