@@ -161,7 +161,7 @@ func (j *judge) management(p Place, all []recorder) Row {
 			}
 		}
 	case wanted.none():
-		found = j.astray(p, candidates)
+		found = j.astray(candidates)
 	default:
 		for _, t := range candidates {
 			if t.central {
@@ -205,7 +205,7 @@ func subjects(ts []recorder) string {
 }
 
 // astray is what is said where nothing delivers to the archive.
-func (j *judge) astray(_ Place, elsewhere []recorder) []Finding {
+func (j *judge) astray(elsewhere []recorder) []Finding {
 	for _, t := range elsewhere {
 		if t.status == nil || t.status.Logging {
 			return []Finding{{Kind: LandsElsewhere, Subject: t.subject(), Found: "it delivers to " + t.lands(), Expected: j.in.Archive.lands()}}
