@@ -23,9 +23,14 @@ func FuzzTake(f *testing.F) {
 	narrowed.select1(management(Condition{Field: "eventSource", NotEquals: []string{"kms.amazonaws.com"}}))
 	narrowed.Snapshot.Unread = []Unread{{east, "x", "\x1b[2J"}}
 	seed(narrowed)
+	data := clean()
+	data.data("arn:aws:s3:::one/")
+	data.trail().Selectors.Advanced = []AdvancedSelector{objects(Condition{Field: "resources.ARN", Other: []string{"StartsWith"}})}
+	seed(data)
 	f.Add(`{"Accounts":[{"id":""}],"Regions":["\u202e"],"Listed":[{}],"Recordings":[{"Trail":"x"}]}`)
 	f.Fuzz(func(t *testing.T, doc string) {
 		in := clean()
+		in.Sources = append(in.Sources, Source{Class: DataEvents, Required: true}, Source{Class: NetworkActivity, Required: true})
 		in.Snapshot = Snapshot{}
 		if json.Unmarshal([]byte(doc), &in.Snapshot) != nil {
 			return

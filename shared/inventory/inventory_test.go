@@ -83,6 +83,18 @@ func (in *Input) select1(s AdvancedSelector) {
 	in.trail().Selectors = &Selectors{Advanced: []AdvancedSelector{s}}
 }
 
+// data requires data events, and records those of objects, as far as arns reach.
+func (in *Input) data(arns ...string) {
+	in.Sources = append(in.Sources, Source{Class: DataEvents, Required: true})
+	basic := &in.trail().Selectors.Basic[0]
+	basic.Data, basic.Resources = []string{"AWS::S3::Object"}, map[string][]string{"AWS::S3::Object": arns}
+}
+
+// objects is a selector of their data events.
+func objects(fields ...Condition) AdvancedSelector {
+	return AdvancedSelector{Fields: append([]Condition{{Field: "eventCategory", Equals: []string{"Data"}}, {Field: "resources.type", Equals: []string{"AWS::S3::Object"}}}, fields...)}
+}
+
 // another trail delivers to the archive from the west.
 func (in *Input) another(change func(*Trail, *Status)) {
 	t := Trail{ARN: second, Account: "111122223333", Home: "eu-west-1", Validation: true, Bucket: "archive", Selectors: everything()}
@@ -121,8 +133,57 @@ func TestFindingsAppearWhereTheyMustAndNowhereElse(t *testing.T) {
 		}, []string{"source-missing 111122223333/eu-west-1 111122223333/us-east-1"}, ""},
 		{"data events that are required and recorded", func(in *Input) {
 			in.Sources = append(in.Sources, Source{Class: DataEvents, Required: true})
-			in.trail().Selectors.Basic[0].Data = []string{"AWS::S3::Object"}
+			in.data("arn:aws:s3")
 		}, nil, SourceMissing},
+		{"data events of one bucket only", func(in *Input) { in.data("arn:aws:s3:::one/") }, []string{"source-narrowed 111122223333/eu-west-1 111122223333/us-east-1"}, ""},
+		{"data events of no resource", func(in *Input) { in.data() }, []string{"source-narrowed 111122223333/eu-west-1 111122223333/us-east-1"}, ""},
+		{"data events that write", func(in *Input) {
+			in.data("arn:aws:s3:::")
+			in.trail().Selectors.Basic = append(in.trail().Selectors.Basic, BasicSelector{ReadWrite: "WriteOnly", Data: []string{"AWS::Lambda::Function"}, Resources: map[string][]string{"AWS::Lambda::Function": {"arn:aws:lambda"}}})
+		}, []string{"source-narrowed 111122223333/eu-west-1 111122223333/us-east-1"}, ""},
+		{"data events that are narrowed by what was called", func(in *Input) {
+			in.data("arn:aws:s3")
+			in.trail().Selectors = &Selectors{Advanced: []AdvancedSelector{management(), objects(Condition{Field: "eventName", Equals: []string{"PutObject"}}, Condition{Field: "resources.ARN", Other: []string{"StartsWith"}})}}
+		}, []string{"source-narrowed 111122223333/eu-west-1 111122223333/us-east-1"}, ""},
+		{"data events that are narrowed, and not required", func(in *Input) {
+			in.trail().Selectors = &Selectors{Advanced: []AdvancedSelector{management(), objects(Condition{Field: "eventName", Equals: []string{"PutObject"}})}}
+		}, nil, SourceNarrowed},
+		{"data events, the ones that read by one selector and the others by another", func(in *Input) {
+			in.data("arn:aws:s3")
+			in.trail().Selectors = &Selectors{Advanced: []AdvancedSelector{management(), objects(Condition{Field: "readOnly", Equals: []string{"true"}}), objects(Condition{Field: "readOnly", Equals: []string{"false"}})}}
+		}, nil, SourceNarrowed},
+		{"deliveries of required data events fail", func(in *Input) {
+			in.data("arn:aws:s3")
+			in.status(0).DeliveryError = "AccessDenied"
+		}, []string{"delivery-fails 111122223333/us-east-1", "delivery-fails 111122223333/us-east-1"}, ""},
+		{"nothing was delivered, data events neither", func(in *Input) {
+			in.data("arn:aws:s3")
+			in.status(1).Delivered, in.status(1).Digest = now.Add(-48*time.Hour), now.Add(-48*time.Hour)
+		}, []string{"trail-silent 111122223333/eu-west-1", "trail-silent 111122223333/eu-west-1"}, ""},
+		{"the trail that records data events is stopped", func(in *Input) {
+			in.data("arn:aws:s3")
+			in.status(1).Logging = false
+		}, []string{"trail-stopped 111122223333/eu-west-1", "trail-stopped 111122223333/eu-west-1"}, ""},
+		{"a second trail that fails records the same data events", func(in *Input) {
+			in.data("arn:aws:s3")
+			in.another(func(t *Trail, s *Status) { t.Selectors = in.trail().Selectors; s.DeliveryError = "AccessDenied" })
+		}, nil, DeliveryFails},
+		{"a second trail that fails records other data events", func(in *Input) {
+			in.data("arn:aws:s3")
+			in.another(func(t *Trail, s *Status) {
+				t.Selectors = &Selectors{Basic: []BasicSelector{{ReadWrite: "All", Data: []string{"AWS::Lambda::Function"}, Resources: map[string][]string{"AWS::Lambda::Function": {"arn:aws:lambda"}}}}}
+				s.DeliveryError = "AccessDenied"
+			})
+		}, []string{"delivery-fails 111122223333/eu-west-1"}, ""},
+		{"network activity of one call only", func(in *Input) {
+			in.Sources = append(in.Sources, Source{Class: NetworkActivity, Required: true})
+			in.trail().Selectors = &Selectors{Advanced: []AdvancedSelector{management(), {Fields: []Condition{{Field: "eventCategory", Equals: []string{"NetworkActivity"}}, {Field: "eventSource", Equals: []string{"kms.amazonaws.com"}}, {Field: "errorCode", Equals: []string{"VpceAccessDenied"}}}}}}
+		}, []string{"source-narrowed 111122223333/eu-west-1 111122223333/us-east-1"}, ""},
+		{"deliveries of required network activity fail", func(in *Input) {
+			in.Sources = append(in.Sources, Source{Class: NetworkActivity, Required: true})
+			in.trail().Selectors = &Selectors{Advanced: []AdvancedSelector{management(), {Fields: []Condition{{Field: "eventCategory", Equals: []string{"NetworkActivity"}}, {Field: "eventSource", Equals: []string{"kms.amazonaws.com"}}}}}}
+			in.status(0).DeliveryError = "AccessDenied"
+		}, []string{"delivery-fails 111122223333/us-east-1", "delivery-fails 111122223333/us-east-1"}, ""},
 		{"network activity that is required and recorded beside management events", func(in *Input) {
 			in.Sources = append(in.Sources, Source{Class: NetworkActivity, Required: true})
 			in.trail().Selectors = &Selectors{Advanced: []AdvancedSelector{management(), {Fields: []Condition{{Field: "eventCategory", Equals: []string{"NetworkActivity"}}, {Field: "eventSource", Equals: []string{"kms.amazonaws.com"}}}}}}
@@ -375,6 +436,7 @@ func TestWhatWasNotReadIsInconclusive(t *testing.T) {
 		"subscriptions were not read":                     func(in *Input) { in.Snapshot.Topics[0].Subscriptions = nil },
 		"mute rules were not read":                        func(in *Input) { in.Snapshot.Alarms[0].Muted = nil },
 		"suppressions were not read":                      func(in *Input) { in.Snapshot.Detectors[0].Suppressing = nil },
+		"which resources data events are of was not read": func(in *Input) { in.data("arn:aws:s3"); in.trail().Selectors.Basic[0].Resources = nil },
 		"a status without a time":                         func(in *Input) { in.status(0).AsOf = time.Time{} },
 		"whether a subscription is filtered was not read": func(in *Input) { in.sub().Unread = true },
 	}
@@ -421,6 +483,112 @@ func TestARowNamesWhatRecordsIt(t *testing.T) {
 		if got.Status != want.Status || got.Owner != want.Owner || !slices.Equal(got.RecordedBy, want.RecordedBy) || !slices.Equal(got.Findings, want.Findings) || (got.Detail == "") != (got.Status == canary.Pass) ||
 			len(got.RecordedBy) > 0 && (got.LandsIn != "s3://archive/" || got.Delivered.IsZero()) {
 			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
+// Sign-ins are recorded only if what records them leaves their source in, and delivers.
+func TestSignInsThatDoNotArriveAreNotRecorded(t *testing.T) {
+	only := func(c Condition) func(*Input) {
+		return func(in *Input) { c.Field = "eventSource"; in.select1(management(c)) }
+	}
+	long := now.Add(-60 * 24 * time.Hour)
+	for _, tc := range []struct {
+		claim  string
+		change func(*Input)
+		status canary.Status
+		kind   Kind // "" = none
+		detail string
+	}{
+		{"nothing is wrong", func(*Input) {}, canary.Pass, "", ""},
+		{"one source only, and another", only(Condition{Equals: []string{"ec2.amazonaws.com"}}), canary.Fail, SourceNarrowed, "sign-ins are left out, or some: only ec2.amazonaws.com is recorded"},
+		{"their source only", only(Condition{Equals: []string{"signin.amazonaws.com"}}), canary.Pass, "", ""},
+		{"all sources but theirs", only(Condition{NotEquals: []string{"signin.amazonaws.com"}}), canary.Fail, SourceNarrowed, "sign-ins are left out, or some: all but signin.amazonaws.com is recorded"},
+		{"all sources but another", only(Condition{NotEquals: []string{"kms.amazonaws.com"}}), canary.Pass, "", ""},
+		{"sources by their beginning", only(Condition{Other: []string{"StartsWith"}}), canary.Fail, SourceNarrowed, "sign-ins are left out, or some: only a part is recorded, by conditions on eventSource"},
+		{"what reads only", func(in *Input) { in.trail().Selectors.Basic[0].ReadWrite = "ReadOnly" }, canary.Fail, SourceMissing, "nothing records sign-ins into the archive"},
+		{"deliveries fail, and nothing came for two months", func(in *Input) {
+			in.status(0).DeliveryError, in.status(0).Delivered, in.status(0).Digest = "AccessDenied", long, long
+		}, canary.Fail, DeliveryFails, "the latest delivery failed: AccessDenied; nothing was delivered from here for more than 24h"},
+		{"nothing came for two months", func(in *Input) { in.status(0).Delivered, in.status(0).Digest = long, long }, canary.Fail, TrailSilent, "nothing was delivered from here for more than 24h"},
+		{"it is stopped", func(in *Input) { in.status(0).Logging = false }, canary.Fail, TrailStopped, "it records nothing"},
+		{"its state is of no known time", func(in *Input) { in.status(0).AsOf = time.Time{} }, canary.Inconclusive, NotRead, "a trail that delivers to the archive could not be read"},
+		{"another one works", func(in *Input) {
+			in.status(0).DeliveryError = "AccessDenied"
+			in.another(func(t *Trail, _ *Status) { t.GlobalEvents = true })
+			in.Snapshot.Recordings[2].Place = east
+		}, canary.Pass, "", ""},
+	} {
+		t.Run(tc.claim, func(t *testing.T) {
+			in := clean()
+			tc.change(&in)
+			r := Take(in)
+			for _, row := range r.Rows {
+				if row.Class != SignIn || row.Region != in.Home {
+					continue
+				}
+				if row.Status != tc.status || row.Detail != tc.detail || (len(row.Findings) > 0) != (tc.kind != "") || tc.kind != "" && row.Findings[0] != tc.kind {
+					t.Errorf("%s, %v, %q, want %s, %s, %q", row.Status, row.Findings, row.Detail, tc.status, tc.kind, tc.detail)
+				}
+				// With what to do, it is said once: of the trail.
+				if tc.status == canary.Fail && !slices.ContainsFunc(r.Findings, func(f Finding) bool {
+					return f.Status == canary.Fail && f.Next != "" && slices.Contains(f.Places, east) && (tc.kind == SourceMissing || f.Kind == tc.kind)
+				}) {
+					t.Errorf("no finding says why: %+v", r.Findings)
+				}
+			}
+		})
+	}
+}
+
+// The row of a class that selectors ask for says of how much.
+func TestARowOfDataEventsSaysOfWhat(t *testing.T) {
+	part := objects(Condition{Field: "resources.ARN", Other: []string{"StartsWith"}}, Condition{Field: "eventName", Equals: []string{"PutObject"}})
+	for _, tc := range []struct {
+		claim    string
+		required bool
+		change   func(*Input)
+		status   canary.Status
+		detail   string
+	}{
+		{"all of a type", true, func(in *Input) { in.select1(objects()) }, canary.Pass, "of AWS::S3::Object"},
+		{"a part of a type", true, func(in *Input) { in.select1(part) }, canary.Fail, "AWS::S3::Object: only a part is recorded, by conditions on eventName, resources.ARN"},
+		{"a part of a type, where nothing is required", false, func(in *Input) { in.select1(part) }, canary.NotRun, "not required; AWS::S3::Object: only a part is recorded, by conditions on eventName, resources.ARN"},
+		{"all but some of a type", true, func(in *Input) {
+			in.select1(objects(Condition{Field: "resources.type", Equals: []string{"AWS::S3::Object"}, NotEquals: []string{"AWS::S3::Object"}}))
+		}, canary.Fail, "AWS::S3::Object: only a part is recorded, by conditions on resources.type"},
+		{"two types at once", true, func(in *Input) {
+			in.select1(objects(Condition{Field: "resources.type", Equals: []string{"AWS::Lambda::Function"}}))
+		}, canary.Fail, "no selector of a trail that delivers to the archive asks for them"},
+		{"what reads", true, func(in *Input) { in.select1(objects(Condition{Field: "readOnly", Equals: []string{"true"}})) }, canary.Fail, "AWS::S3::Object: of what writes, nothing is recorded"},
+		{"deliveries that fail, where nothing is required", false, func(in *Input) {
+			in.select1(objects())
+			in.status(0).DeliveryError = "AccessDenied"
+		}, canary.NotRun, "not required; the latest delivery failed: AccessDenied"},
+		{"resources that were not read", true, func(in *Input) { in.trail().Selectors.Basic[0].Data = []string{"AWS::S3::Object"} }, canary.Inconclusive, "of which resources the selectors record them was not read"},
+		{"resources that were not read, where nothing is required", false, func(in *Input) { in.trail().Selectors.Basic[0].Data = []string{"AWS::S3::Object"} }, canary.NotRun, "not required; of which resources the selectors record them was not read"},
+		{"a status of no known time", true, func(in *Input) { in.select1(objects()); in.status(0).AsOf = time.Time{} }, canary.Inconclusive, "a trail that delivers to the archive could not be read"},
+	} {
+		t.Run(tc.claim, func(t *testing.T) {
+			in := clean()
+			in.Sources = append(in.Sources, Source{Class: DataEvents, Required: tc.required})
+			tc.change(&in)
+			for _, row := range Take(in).Rows {
+				if row.Class == DataEvents && row.Region == in.Home && (row.Status != tc.status || row.Detail != tc.detail) {
+					t.Errorf("%s: %q, want %s: %q", row.Status, row.Detail, tc.status, tc.detail)
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyAnARNOfAWholeServiceIsAllOfIt(t *testing.T) {
+	for arn, want := range map[string]bool{
+		"arn:aws:s3": true, "arn:aws:s3:::": true, "arn:aws-us-gov:lambda": true,
+		"": false, "arn": false, "arn:aws": false, "arn:aws:": false, "arn::s3": false, "x:aws:s3": false, "arn:aws:s3:::b": false, "arn:aws:s3:::b/": false, "arn:aws:lambda:us-east-1": false,
+	} {
+		if got := wholeService(arn); got != want {
+			t.Errorf("%q: %v", arn, got)
 		}
 	}
 }

@@ -25,6 +25,9 @@ type half struct {
 func (h half) complete() bool { return h.all && len(h.except) == 0 }
 func (h half) none() bool     { return !h.all && len(h.only) == 0 && len(h.narrowed) == 0 }
 
+// has reports whether all of a source is recorded.
+func (h half) has(source string) bool { return h.all && !h.except[source] || h.only[source] }
+
 func (r reach) complete() bool { return r.read.complete() && r.write.complete() }
 func (r reach) none() bool     { return r.read.none() && r.write.none() }
 
@@ -65,8 +68,10 @@ func (s *Selectors) management() reach {
 // Management reports whether the selectors record any management events.
 func (s *Selectors) Management() bool { return !s.management().none() }
 
-func (b BasicSelector) reach() reach {
-	h := half{all: true, except: set(b.Excluded)}
+func (b BasicSelector) reach() reach { return b.halves(half{all: true, except: set(b.Excluded)}) }
+
+// halves is h of what reads, of what writes or of both, as the selector asks.
+func (b BasicSelector) halves(h half) reach {
 	switch b.ReadWrite {
 	case "All":
 		return reach{h, h}
@@ -169,27 +174,82 @@ func (h half) leaves() string {
 	return "nothing is recorded"
 }
 
-// kinds lists the types of resources whose data events, or the sources whose
-// network activity, the selectors record.
-func (s *Selectors) kinds(category string) []string {
-	found := map[string]bool{}
+// kinds is how much is recorded of each type of resources whose data events, or of
+// each source whose network activity, the selectors ask for. known is false where
+// that was not read of all of them: what was not read adds nothing.
+func (s *Selectors) kinds(category string) (found map[string]reach, known bool) {
+	found, known = map[string]reach{}, true
 	for _, b := range s.Basic {
-		if category == "Data" {
-			maps.Copy(found, set(b.Data))
+		if category != "Data" {
+			break
+		}
+		for _, kind := range b.Data {
+			arns, read := b.Resources[kind]
+			known = known && read
+			h := half{all: slices.ContainsFunc(arns, wholeService)}
+			if !h.all {
+				h.narrowed = set([]string{"resources.ARN"})
+			}
+			found[kind] = found[kind].or(b.halves(h))
 		}
 	}
 	field := map[string]string{"Data": "resources.type", "NetworkActivity": "eventSource"}[category]
 	for _, a := range s.Advanced {
-		if !a.category(category) {
-			continue
-		}
-		for _, c := range a.Fields {
-			if c.Field == field {
-				maps.Copy(found, set(c.Equals))
+		if a.category(category) {
+			for kind, r := range a.kinds(field) {
+				found[kind] = found[kind].or(r)
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(found))
+	return found, known
+}
+
+// kinds of one selector: a condition on anything but the kind, and on whether it
+// reads or writes, narrows all of them.
+func (a AdvancedSelector) kinds(field string) map[string]reach {
+	var named map[string]bool
+	h, read, write := half{all: true}, true, true
+	narrowed := map[string]bool{}
+	for _, c := range a.Fields {
+		switch {
+		case c.Field == "eventCategory":
+		case c.Field == field && len(c.Equals) > 0:
+			if named == nil {
+				named = set(c.Equals)
+			}
+			// twice: both must hold
+			maps.DeleteFunc(named, func(kind string, _ bool) bool { return !slices.Contains(c.Equals, kind) })
+			if len(c.Other)+len(c.NotEquals) > 0 {
+				narrowed[field] = true
+			}
+		case c.Field == "readOnly" && len(c.NotEquals)+len(c.Other) == 0:
+			read, write = read && slices.Contains(c.Equals, "true"), write && slices.Contains(c.Equals, "false")
+		default:
+			narrowed[c.Field] = true
+		}
+	}
+	if len(narrowed) > 0 {
+		h = half{narrowed: narrowed}
+	}
+	var r reach
+	if read {
+		r.read = h
+	}
+	if write {
+		r.write = h
+	}
+	found := map[string]reach{}
+	for kind := range named {
+		found[kind] = r
+	}
+	return found
+}
+
+// wholeService reports whether an ARN that a basic selector names stands for all
+// resources of a service: "arn:aws:s3" does, and "arn:aws:s3:::", but no bucket.
+func wholeService(arn string) bool {
+	parts := strings.SplitN(arn, ":", 4)
+	return len(parts) >= 3 && parts[0] == "arn" && parts[1] != "" && parts[2] != "" && (len(parts) == 3 || strings.Trim(parts[3], ":") == "")
 }
 
 func set(list []string) map[string]bool {

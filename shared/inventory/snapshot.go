@@ -74,6 +74,9 @@ type BasicSelector struct {
 	Management bool     // management events are recorded
 	Excluded   []string // sources of management events that are not
 	Data       []string // types of resources whose data events are recorded
+	// Resources are the ARNs, or their beginnings, of which those are recorded, by
+	// type. A type that is not in it: they were not read.
+	Resources map[string][]string
 }
 
 // AdvancedSelector is an event that is recorded if all conditions hold.

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -135,7 +136,7 @@ func (j *judge) management(p Place, all []recorder) Row {
 		case t.reach.none():
 		case !t.central:
 			candidates = append(candidates, t)
-		case t.status == nil || t.status.AsOf.IsZero():
+		case t.unread():
 			unsure = true
 			row.by(t)
 		default:
@@ -161,7 +162,7 @@ func (j *judge) management(p Place, all []recorder) Row {
 			}
 		}
 	case wanted.none():
-		found = j.astray(p, candidates)
+		found = j.astray(candidates)
 	default:
 		for _, t := range candidates {
 			if t.central {
@@ -205,7 +206,7 @@ func subjects(ts []recorder) string {
 }
 
 // astray is what is said where nothing delivers to the archive.
-func (j *judge) astray(_ Place, elsewhere []recorder) []Finding {
+func (j *judge) astray(elsewhere []recorder) []Finding {
 	for _, t := range elsewhere {
 		if t.status == nil || t.status.Logging {
 			return []Finding{{Kind: LandsElsewhere, Subject: t.subject(), Found: "it delivers to " + t.lands(), Expected: j.in.Archive.lands()}}
@@ -258,80 +259,148 @@ func (s *Status) overdue(latest time.Time, limit time.Duration) bool {
 	return s.AsOf.Sub(since) > limit
 }
 
-// selected weighs a class that is recorded only where a selector asks for it.
+// selected weighs a class that is recorded only where a selector asks for it. As
+// with management events, what the trails that work record together counts.
 func (j *judge) selected(p Place, class, category string, all []recorder) Row {
 	row, required := j.row(p, class), j.source(class).Required
-	var kinds []string
-	unsure := false
+	wanted, working := map[string]reach{}, map[string]reach{}
+	var asked []recorder
+	unsure, extent := false, true // whether all was read of what they are to record
 	for _, t := range all {
 		if !t.central {
 			continue
 		}
-		if !t.known || t.status == nil {
+		if !t.known {
 			unsure = true
 			continue
 		}
-		if of := t.Selectors.kinds(category); len(of) > 0 && t.status.Logging {
-			row.by(t)
-			kinds = append(kinds, of...)
+		kinds, known := t.Selectors.kinds(category)
+		if len(kinds) == 0 {
+			continue
+		}
+		if t.unread() {
+			unsure = true
+			continue
+		}
+		row.by(t)
+		extent, asked = extent && known, append(asked, t)
+		for kind, r := range kinds {
+			wanted[kind] = wanted[kind].or(r)
+			if len(j.flow(t)) == 0 {
+				working[kind] = working[kind].or(r)
+			}
 		}
 	}
-	slices.Sort(kinds)
+	var narrowed []string // what each kind lacks though all trails worked
+	arrives := len(wanted) > 0
+	for _, kind := range slices.Sorted(maps.Keys(wanted)) {
+		arrives = arrives && working[kind].complete()
+		if !wanted[kind].complete() {
+			narrowed = append(narrowed, kind+": "+wanted[kind].leaves())
+		}
+	}
+	if arrives {
+		row.Detail = "of " + strings.Join(slices.Sorted(maps.Keys(wanted)), ", ")
+		return row
+	}
+	var found []Finding
+	for _, t := range asked {
+		kinds, _ := t.Selectors.kinds(category)
+		for kind := range kinds { // what another records, and delivers, is not missed
+			if !working[kind].complete() {
+				found = append(found, j.flow(t)...)
+				break
+			}
+		}
+	}
 	switch {
-	case len(kinds) > 0:
-		row.Detail = "of " + strings.Join(slices.Compact(kinds), ", ")
-	case unsure:
+	case len(narrowed) > 0 && !extent:
+		found = append(found, Finding{
+			Kind: NotRead, Status: canary.Inconclusive, Subject: subjects(asked), Found: "of which resources the selectors record them was not read", Expected: "of all, as sources in the configuration requires",
+		})
+	case len(narrowed) > 0:
+		found = append(found, Finding{
+			Kind: SourceNarrowed, Subject: subjects(asked), Found: strings.Join(narrowed, "; "), Expected: "all of them, as sources in the configuration requires",
+			Next: "let the selectors record all of them; if a part is meant, do not require the class in sources (configuration); look for who changed them",
+		})
+	case len(wanted) == 0:
+		found = append(found, Finding{
+			Kind: SourceMissing, Subject: class, Found: "no selector of a trail that delivers to the archive asks for them", Expected: "recorded, as sources in the configuration requires",
+		})
+	}
+	switch {
+	case unsure: // what was not read may well be what suffices
 		row.Status, row.Detail, row.Findings = canary.Inconclusive, "a trail that delivers to the archive could not be read", []Kind{NotRead}
-	case required:
-		f := Finding{Kind: SourceMissing, Class: class, Subject: class, Found: "no selector of a trail that delivers to the archive asks for them", Expected: "recorded, as sources in the configuration requires"}
+		return row
+	case !required && len(wanted) == 0:
+		row.Status, row.Detail = canary.NotRun, "not recorded, and not required"
+		return row
+	case !required:
+		row.Status, row.Detail = canary.NotRun, "not required; "+found[0].Found
+		return row
+	}
+	for _, f := range found {
+		f.Class = class
 		j.add(p, f)
 		row.fail(f)
-	default:
-		row.Status, row.Detail = canary.NotRun, "not recorded, and not required"
+	}
+	if !slices.ContainsFunc(found, func(f Finding) bool { return f.Status == "" }) {
+		row.Status = canary.Inconclusive
 	}
 	return row
 }
 
+// signInSource is what a sign-in's record names as its source.
+const signInSource = "signin.amazonaws.com"
+
 // signIn: sign-ins are management events without a region; what records those
-// records them, if it includes the events of global services.
+// records them, if it includes the events of global services, leaves their source
+// in, and delivers.
 func (j *judge) signIn(p Place, all []recorder) Row {
 	row := j.row(p, SignIn)
-	if p.Region != j.in.Home {
-		row.Status, row.Detail = canary.NotRun, "recorded in "+j.in.Home+" and where the sign-in endpoint is"
-		if slices.ContainsFunc(all, func(t recorder) bool { return t.works() && t.GlobalEvents }) {
-			row.Status, row.Detail = canary.Pass, ""
-		}
-	}
-	unsure, without := false, []recorder{}
+	var without []recorder
+	var found []Finding // why nothing arrives from trails that should record them
+	unsure := false
 	for _, t := range all {
 		switch {
 		case !t.central:
-		case !t.known || t.status == nil:
+		case !t.known:
 			unsure = true
-		case t.works() && t.GlobalEvents:
+		case t.reach.write.none():
+		case !t.reach.write.has(signInSource):
+			found = append(found, Finding{Kind: SourceNarrowed, Found: "sign-ins are left out, or some: " + t.reach.leaves()})
+		case t.unread():
+			unsure = true
+		case len(j.flow(t)) > 0:
+			found = append(found, j.flow(t)...)
+		case t.GlobalEvents:
 			row.by(t)
-		case t.works():
+		default:
 			without = append(without, t)
 		}
 	}
 	switch {
-	case p.Region != j.in.Home || len(row.RecordedBy) > 0:
+	case len(row.RecordedBy) > 0:
+	case p.Region != j.in.Home:
+		row.Status, row.Detail = canary.NotRun, "recorded in "+j.in.Home+" and where the sign-in endpoint is"
 	case unsure:
 		row.Status, row.Detail, row.Findings = canary.Inconclusive, "a trail that delivers to the archive could not be read", []Kind{NotRead}
 	case len(without) > 0:
 		f := Finding{Kind: NoGlobalEvents, Class: SignIn, Subject: subjects(without), Found: "it leaves out the events of services without a region: sign-ins, IAM", Expected: "included"}
 		j.add(p, f)
 		row.fail(f)
+	case len(found) > 0: // the management events have the same findings, with what to do
+		for _, f := range found {
+			row.fail(f)
+		}
 	default: // the management events' own finding says why
 		row.Status, row.Detail, row.Findings = canary.Fail, "nothing records sign-ins into the archive", []Kind{SourceMissing}
 	}
 	return row
 }
 
-// works: it records what writes into the archive, now.
-func (t recorder) works() bool {
-	return t.central && t.known && t.status != nil && t.status.Logging && !t.reach.write.none()
-}
+// unread: what it does was not told.
+func (t recorder) unread() bool { return t.status == nil || t.status.AsOf.IsZero() }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 

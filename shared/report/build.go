@@ -416,13 +416,13 @@ func (r Report) Latest() []Canary {
 
 // controls weighs each control by the answers to the checks that support it.
 func (b *builder) controls(canaries []Canary) []Control {
-	out := []Control{}
+	out, stale := []Control{}, b.stale(canaries)
 	for _, c := range b.in.Controls {
 		one := Control{
 			ID: c.ID, Framework: c.Framework, Clause: c.Clause, Title: c.Title, Confirmed: c.Confirmed, Source: c.Source, Limits: c.Limits,
 			Statuses: map[canary.Status]int{}, Checks: []ControlCheck{}, Scenarios: []string{},
 		}
-		all := map[canary.Status]int{}
+		all, old := map[canary.Status]int{}, []string{}
 		for _, k := range c.Checks {
 			one.Checks = append(one.Checks, ControlCheck{Check: k.Check, Canaries: k.Canaries, Fields: some(k.Fields), Shows: k.Shows, DoesNotShow: k.DoesNotShow, Statuses: map[canary.Status]int{}})
 		}
@@ -433,12 +433,17 @@ func (b *builder) controls(canaries []Canary) []Control {
 			if !cn.speaks(one) {
 				continue
 			}
+			passed := false
 			for i, k := range one.Checks {
 				if cn.counts(one, k) {
 					status := counting(cn.answer(k.Check), k.Fields)
 					one.Checks[i].Statuses[status]++
 					all[status]++
+					passed = passed || status == canary.Pass
 				}
+			}
+			if why := stale[cn.ID]; passed && why != "" {
+				old = append(old, why)
 			}
 			one.Canaries++
 			one.Statuses[cn.Status]++
@@ -448,9 +453,57 @@ func (b *builder) controls(canaries []Canary) []Control {
 		}
 		slices.Sort(one.Scenarios)
 		one.Outcome = outcome(all)
+		if len(old) > 0 && (one.Outcome == Proven || one.Outcome == Partly) {
+			one.Outcome = Partly
+			one.Limits = strings.TrimPrefix(one.Limits+"; "+outOfDate(old), "; ")
+		}
 		out = append(out, one)
 	}
 	return out
+}
+
+// stale says of the latest canaries, by ID, why their passes prove nothing for now:
+// they are older than a proof counts, or what was asked again since was not done.
+func (b *builder) stale(canaries []Canary) map[string]string {
+	now, maxAge := b.in.Now, coverage.DefaultMaxAge
+	if c := b.in.Coverage; !c.At.IsZero() { // measured: by its clock, which ends with the period
+		now, maxAge = c.At, time.Duration(c.MaxAgeSeconds)*time.Second
+	}
+	latest, since := map[question]Canary{}, map[question][]Canary{}
+	for _, c := range canaries {
+		if q := c.question(); c.Latest {
+			latest[q] = c
+		} else if _, known := latest[q]; known && !answered(c) && !c.Open {
+			since[q] = append(since[q], c)
+		}
+	}
+	why := map[string]string{}
+	for q, c := range latest {
+		where := fmt.Sprintf("%s at %s/%s of %s", c.Scenario, c.Account, c.Region, c.At.Format(time.DateOnly))
+		switch later := since[q]; {
+		case len(later) > 0:
+			last := later[len(later)-1]
+			why[c.ID] = fmt.Sprintf("%s was not run when it was asked again, last on %s", where, last.At.Format(time.DateOnly))
+			if last.NotRun != "" {
+				why[c.ID] += " (" + cut(last.NotRun) + ")"
+			}
+		case now.Sub(c.At) > maxAge:
+			why[c.ID] = fmt.Sprintf("%s is older than the %.4g days for which a proof counts", where, maxAge.Hours()/24)
+		}
+	}
+	return why
+}
+
+// maxStale is how many proofs that are out of date a control names.
+const maxStale = 3
+
+// outOfDate says which proofs of a control are.
+func outOfDate(why []string) string {
+	more := ""
+	if n := len(why) - maxStale; n > 0 {
+		more = fmt.Sprintf("; and %d more", n)
+	}
+	return "out of date: " + strings.Join(why[:min(len(why), maxStale)], "; ") + more
 }
 
 // counting is an answer's status as far as only some fields count: what differs in

@@ -3,14 +3,18 @@ package report
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/coverage"
+	"github.com/auditcanary/auditcanary/shared/run"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -136,6 +140,71 @@ func TestControlsAreProvenByNothingButPasses(t *testing.T) {
 		if got := outcome(tc.n); got != tc.want {
 			t.Errorf("outcome of %v is %s, want %s", tc.n, got, tc.want)
 		}
+	}
+}
+
+// TestAStaleProofDoesNotProveForEver: a pass counts for as long as the coverage
+// says, and only while what was asked again since was done.
+func TestAStaleProofDoesNotProveForEver(t *testing.T) {
+	const id = "pci-dss:4.0.1/10.2.1.6"
+	stopped := doing{scenario: 1, account: alpha}
+	refused := doing{scenario: 1, account: alpha, notRun: "role is gone"}
+	elsewhere := doing{scenario: 1, account: beta, notRun: "role is gone"}
+	day := 24 * time.Hour
+	for _, tc := range []struct {
+		claim   string
+		later   []doing // a run each, a day apart
+		awaited bool    // the last run's canary is begun, and its record awaited
+		after   time.Duration
+		maxAge  time.Duration // 0 = nothing was measured
+		want    Outcome
+		says    string
+	}{
+		{"it is young enough", nil, false, 34 * day, 35 * day, Proven, ""},
+		{"it is exactly as old as is allowed", nil, false, 35 * day, 35 * day, Proven, ""},
+		{"it is too old", nil, false, 36 * day, 35 * day, Partly, "audit logs outside the cloud's control plane; out of date: aws/stop-logging-denied at 111122223333/us-east-1 of 2026-11-01 is older than the 35 days for which a proof counts"},
+		{"it is too old, and nothing was measured", nil, false, 36 * day, 0, Partly, "older than the 35 days"},
+		{"a proof counts for half a day", nil, false, day, day / 2, Partly, "older than the 0.5 days"},
+		{"it was not run since", []doing{refused, refused}, false, 3 * day, 35 * day, Partly, "audit logs outside the cloud's control plane; out of date: aws/stop-logging-denied at 111122223333/us-east-1 of 2026-11-01 was not run when it was asked again, last on 2026-11-03 (role is gone)"},
+		{"it was not run since, and then it was", []doing{refused, stopped}, false, 3 * day, 35 * day, Proven, ""},
+		{"another record is awaited", nil, true, 3 * day, 35 * day, Proven, ""},
+		{"it failed since", []doing{{scenario: 1, account: alpha, lost: "stop"}}, false, 60 * day, 35 * day, Failed, ""},
+		{"it could not begin since", []doing{{scenario: 1, account: alpha, blocked: "AccessDenied"}}, false, 3 * day, 35 * day, NotTested, ""},
+		{"it was never run elsewhere", []doing{elsewhere}, false, 3 * day, 35 * day, Partly, ""},
+	} {
+		t.Run(tc.claim, func(t *testing.T) {
+			in := exampleInput(t)
+			j := &journal{t: t, state: run.NewState(), at: day1}
+			j.run("20261101-aaaaaa", stopped)
+			for n, d := range tc.later {
+				j.at = day1.Add(time.Duration(n+1) * day)
+				j.run(fmt.Sprintf("2026110%d-bbbbbb", n+2), d)
+			}
+			in.State, in.Now = j.state, day1.Add(tc.after)
+			in.Coverage = coverage.Report{}
+			if tc.maxAge > 0 {
+				in.Coverage = coverage.Report{At: in.Now, MaxAgeSeconds: int64(tc.maxAge / time.Second)}
+			}
+			r := New(in)
+			if tc.awaited {
+				open := r.Canaries[0]
+				open.ID, open.Status, open.Open, open.Latest = "20261103-cccccc-01", canary.NotRun, true, false
+				b := builder{in: in}
+				r.Canaries = append(r.Canaries, open)
+				markLatest(r.Canaries)
+				r.Controls = b.controls(r.Canaries)
+			}
+			c := control(t, r, id)
+			if c.Outcome != tc.want || tc.says == "" && strings.Contains(c.Limits, "out of date") || !strings.Contains(c.Limits, tc.says) {
+				t.Errorf("%s, %q, want %s, %q", c.Outcome, c.Limits, tc.want, tc.says)
+			}
+			if tc.says != "" && !bytes.Contains(render(t, "html", r), []byte("out of date: aws/stop-logging-denied")) {
+				t.Error("a reader of the page is not told why")
+			}
+		})
+	}
+	if got := outOfDate([]string{"a", "b", "c", "d", "e"}); got != "out of date: a; b; c; and 2 more" {
+		t.Error(got)
 	}
 }
 
