@@ -265,9 +265,11 @@ func (r *sourceReader) selectors(arn string) {
 	}
 	s := &inventory.Selectors{}
 	for _, b := range out.EventSelectors {
-		basic := inventory.BasicSelector{ReadWrite: string(b.ReadWriteType), Management: b.IncludeManagementEvents == nil || *b.IncludeManagementEvents, Excluded: b.ExcludeManagementEventSources}
+		basic := inventory.BasicSelector{ReadWrite: string(b.ReadWriteType), Management: b.IncludeManagementEvents == nil || *b.IncludeManagementEvents, Excluded: b.ExcludeManagementEventSources, Resources: map[string][]string{}}
 		for _, d := range b.DataResources {
-			basic.Data = append(basic.Data, aws.ToString(d.Type))
+			kind := aws.ToString(d.Type)
+			basic.Data = append(basic.Data, kind)
+			basic.Resources[kind] = append(basic.Resources[kind], d.Values...)
 		}
 		s.Basic = append(s.Basic, basic)
 	}
