@@ -608,7 +608,7 @@ func (c *chain) finish(ctx context.Context) {
 	c.settle()
 	n := &c.result.Counts
 	n.Logs, n.LogsInvalid, n.LogsMissing, n.LogsUnknown, n.Bytes = c.logs.Logs, c.logs.LogsInvalid, c.logs.LogsMissing, c.logs.LogsUnknown, n.Bytes+c.logs.Bytes
-	c.checkAny()
+	c.checkAny(ctx)
 	c.checkHead(ctx)
 	c.checkAge()
 	c.breakPath()
@@ -644,14 +644,43 @@ func (c *chain) nextHead() *Head {
 	return &h
 }
 
-// checkAny: in a range before the head there are digests. Where the chain is not
-// known to be older than the range, and not born after it, the place says it.
-func (c *chain) checkAny() {
-	if c.Backfill || c.head == nil || c.viaHead || c.last != nil || c.birth || c.f.unlisted != nil {
+// checkAny: a chain that has a head, and no digest in a range before it, has lost
+// them, unless it was born after the range.
+func (c *chain) checkAny(ctx context.Context) {
+	if c.Backfill || c.head == nil || c.viaHead || c.last != nil || c.birth || c.f.unlisted != nil || c.bornLater(ctx) {
 		return
 	}
 	c.absent = true
 	c.find(c.f.noDigests("digest of trail " + c.Trail))
+}
+
+// bornLater says whether the first digest after the range starts the chain.
+func (c *chain) bornLater(ctx context.Context) bool {
+	until := c.f.v.q.Until
+	if until.IsZero() {
+		return false
+	}
+	at := c.f.place.folder(digestFolder)
+	var first *reading
+	looked := 0
+	_, err := c.f.v.list(ctx, at, at+until.UTC().Format(dayFormat), func(o Object) error {
+		if looked++; looked > maxObjects {
+			return fmt.Errorf("list %s: more than %d digests of other trails", at, maxObjects)
+		}
+		if k, err := ParseDigestKey(o.Key); err == nil && k.chain() == c.Chain && k.Stamp.After(until) {
+			first = &reading{chain: c, bucket: c.f.v.store.Name(), key: o.Key, name: k}
+			return errFound
+		}
+		return nil
+	})
+	if first == nil {
+		if err != nil {
+			c.find(Finding{Kind: Unlisted, Status: Inconclusive, Object: c.f.v.object(at), Detail: "whether the chain is younger than the range could not be found out: " + err.Error()})
+		}
+		return false
+	}
+	first.load(ctx, c.f.v)
+	return first.bad == nil && first.digest.Previous == nil && c.unborn(ctx, first)
 }
 
 // checkHead looks for the head of the last validation where the walk did not meet it.

@@ -546,10 +546,13 @@ func (f *folder) unreferenced(ctx context.Context) {
 		if since.IsZero() {
 			since = f.memory.AsOf.Add(-f.v.q.PendingFor)
 		}
-		if resumed || from.After(since) {
-			if resumed {
-				since = earliest(since, from)
+		unread := f.from().After(since)
+		for _, c := range f.order {
+			if c.viaHead && !c.Backfill { // what is before its head was not read
+				unread, since = true, earliest(since, c.head.Start.Add(-f.v.archive.cfg.Margin))
 			}
+		}
+		if unread {
 			head.PendingMore, head.MoreSince = head.PendingMore+f.memory.PendingMore, since
 			f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.place.folder(logFolder)),
 				Detail: fmt.Sprintf("%d log files were pending and could not be remembered: validate from %s on", f.memory.PendingMore, since.Format(time.RFC3339))})

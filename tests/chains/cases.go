@@ -3,6 +3,7 @@ package chains
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -449,6 +450,26 @@ var Cases = []Case{
 				}
 			}
 		}, Want: []string{"CloudTrail-Digest/eu-west-1/ no-digests fail"}},
+	{Name: "before-head-emptied-of-one", What: "the same of one of two trails, of which both have a head", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			alone(w, 40)
+			w.Hours(40)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
+			for key := range w.Bucket.Objects {
+				if strings.Contains(key, "/2026/03/10/") && !strings.Contains(key, "other-trail") {
+					delete(w.Bucket.Objects, key)
+				}
+			}
+		}, Want: []string{"CloudTrail-Digest/eu-west-1/ no-digests fail"}},
+	{Name: "sound-before-birth", What: "one of two trails, of which both have a head, was made long after the range", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			alone(w, 33)
+			w.Time = w.Start.Add(30 * time.Hour)
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
+		}},
 	{Name: "resumed-backdated", What: "a log file under the time of the first hour was stored after the last validation, for longer than a digest may take", NotAWS: notAsked,
 		Deliver: func(w *World) {
 			w.Hours(3)
@@ -568,6 +589,15 @@ var Cases = []Case{
 	{Name: "second-trail-invalid", What: "another trail delivers to the same place, and its first digest was changed; what that may list is not called forged",
 		Deliver: func(w *World) { w.Query.Trail, w.Query.PendingFor = trailName, time.Minute; w.Hours(4); second(w) },
 		Then:    func(w *World) { w.Change("s1", rot) }, Want: []string{"other1 log-unreferenced inconclusive"}},
+}
+
+// alone delivers n digests of another trail, without a log file.
+func alone(w *World, n int) {
+	c := *w.Chain
+	c.Trail, c.previous, c.pending, c.Time = "other-trail", nil, nil, w.Start
+	for i := range n {
+		w.Named(fmt.Sprint("o", i+1), c.Digest(Odd{}))
+	}
 }
 
 // refusedOnce takes the heads of a validation to which a key or a folder was refused.
