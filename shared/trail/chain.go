@@ -654,7 +654,8 @@ func (c *chain) checkAny(ctx context.Context) {
 	c.find(c.f.noDigests("digest of trail " + c.Trail))
 }
 
-// bornLater says whether the first digest after the range starts the chain.
+// bornLater says whether the first digest after the range starts the chain. Where
+// that cannot be found out it is said, and nothing is called lost.
 func (c *chain) bornLater(ctx context.Context) bool {
 	until := c.f.v.q.Until
 	if until.IsZero() {
@@ -673,13 +674,19 @@ func (c *chain) bornLater(ctx context.Context) bool {
 		}
 		return nil
 	})
+	const unknown = "whether the chain is younger than the range could not be found out: "
+	if first == nil && err != nil {
+		c.find(Finding{Kind: Unlisted, Status: Inconclusive, Object: c.f.v.object(at), Detail: unknown + err.Error()})
+		return true
+	}
 	if first == nil {
-		if err != nil {
-			c.find(Finding{Kind: Unlisted, Status: Inconclusive, Object: c.f.v.object(at), Detail: "whether the chain is younger than the range could not be found out: " + err.Error()})
-		}
 		return false
 	}
 	first.load(ctx, c.f.v)
+	if b := first.bad; b != nil && b.status == Inconclusive {
+		c.find(Finding{Kind: b.kind, Status: Inconclusive, Object: object(first.bucket, first.key), Detail: unknown + b.detail})
+		return true
+	}
 	return first.bad == nil && first.digest.Previous == nil && c.unborn(ctx, first)
 }
 

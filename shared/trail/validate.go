@@ -44,7 +44,7 @@ func (k DigestKey) chain() Chain {
 }
 
 // Head is what is remembered of a chain from one validation to the next: the last
-// digest that was verified. For the folder as a whole (Trail "") it is how far
+// digest up to which everything could be found out, for good or bad. For the folder as a whole (Trail "") it is how far
 // the log files were looked at; the Link is empty then.
 type Head struct {
 	Chain

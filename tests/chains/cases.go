@@ -470,6 +470,28 @@ var Cases = []Case{
 			w.Query.Heads = w.Heads()
 			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
 		}},
+	{Name: "before-head-emptied-unread", What: "the same, and the first digest after the range may not be read", NotAWS: notInBucket,
+		Deliver: func(w *World) {
+			alone(w, 40)
+			w.Hours(40)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
+			for key := range w.Bucket.Objects {
+				if strings.Contains(key, "/2026/03/10/") && !strings.Contains(key, "other-trail") {
+					delete(w.Bucket.Objects, key)
+				}
+			}
+		}, Then: func(w *World) { w.Bucket.Refused[w.KeyOf("d18")] = true }, Want: []string{"d18 digest-unread inconclusive"}},
+	{Name: "resumed-second-trail-unread", What: "another trail's digest s1 could not be read in the last validations, and is not in the days of this one: what it may list stays unknown",
+		NotAWS: notAsked, Deliver: func(w *World) {
+			w.Query.Trail, w.Query.PendingFor = trailName, time.Minute
+			w.Hours(4)
+			second(w)
+			refusedOnce(w, w.KeyOf("s1"))
+			w.Hours(24)
+			refusedOnce(w, w.KeyOf("s1"))
+			w.Hours(2)
+		}, Want: []string{"other1 log-unreferenced inconclusive"}},
 	{Name: "resumed-backdated", What: "a log file under the time of the first hour was stored after the last validation, for longer than a digest may take", NotAWS: notAsked,
 		Deliver: func(w *World) {
 			w.Hours(3)
