@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 )
 
@@ -27,12 +26,15 @@ type chain struct {
 
 	first   time.Time // start of the first digest that was read
 	birth   bool      // the first one starts the chain, and there is none before it
+	absent  bool      // not a digest in the range, and it is said
 	named   string    // the last one that a digest names and that is missing
 	holes   []hole
 	result  Result // its findings are written under folder.mu, as is logs
 	logs    Counts // of the log files that were read
 	keys    map[string]bool
-	newest  *Link // the last one verified: the next head
+	newest  *Link // the last one verified: the next head, unless held
+	held    *held // where the head must stay
+	steps   int   // digests of the range so far, good or bad
 	path    []Link
 	pending []pendingSeal
 	seals   []Seal
@@ -49,6 +51,20 @@ type seen struct {
 	detail      string
 	// told: it is not (or no longer) to be counted.
 	told bool
+}
+
+// held is the first digest of which something could not be found out. The head
+// stays before it, so that the next validation reads it again.
+type held struct {
+	step   int
+	before *Link // nil: there is none
+}
+
+// hold keeps the head at the digest before a step. It is called under folder.mu.
+func (c *chain) hold(step int, before *Link) {
+	if c.held == nil || step < c.held.step {
+		c.held = &held{step, before}
+	}
 }
 
 func newChain(f *folder, id Chain) *chain {
@@ -176,6 +192,9 @@ func (r *reading) load(ctx context.Context, v *validation) {
 func (c *chain) find(f Finding) {
 	c.f.mu.Lock()
 	defer c.f.mu.Unlock()
+	if f.Status == Inconclusive {
+		c.hold(c.steps, c.newest)
+	}
 	c.result.find(f)
 }
 
@@ -196,6 +215,7 @@ func (c *chain) step(ctx context.Context, r *reading) {
 		}
 		return
 	}
+	c.steps++
 	isHead := c.meetHead(r)
 	if r.bad != nil {
 		c.stepBad(r, isHead)
@@ -264,6 +284,11 @@ func (c *chain) stepBad(r *reading, isHead bool) {
 	c.begins(from, Fail)
 	s := *r.bad
 	s.bucket, s.key, s.sum, s.end = r.bucket, r.key, r.sum, r.name.Stamp
+	if s.status == Inconclusive {
+		c.f.mu.Lock()
+		c.hold(c.steps, c.newest)
+		c.f.mu.Unlock()
+	}
 	if isHead && c.viaHead {
 		// The next one must follow the head as it was, whatever lies there now.
 		s.sum, s.signature = c.head.SHA256, c.head.Signature
@@ -434,7 +459,7 @@ func (c *chain) other(ctx context.Context, r *reading) (from time.Time) {
 		}
 		return before.digest.End
 	}
-	if !c.Backfill && !strings.EqualFold(c.last.key, p.Key) {
+	if !c.Backfill && c.last.key != p.Key {
 		c.find(Finding{Kind: DigestUnlinked, Status: Fail, Object: object(c.last.bucket, c.last.key), From: from, Until: r.digest.Start,
 			Detail: fmt.Sprintf("it lies between two digests of the chain, and %s names %s as the one before it", r.key, p.Key)})
 	}
@@ -476,6 +501,7 @@ func (c *chain) accept(ctx context.Context, r *reading, again bool) {
 	c.last = &seen{bucket: r.bucket, key: r.key, sum: r.sum, signature: r.link.Signature, end: d.End, status: Valid, told: again}
 	c.until = latest(c.until, d.End)
 	c.result.Last = c.until
+	before, step := c.newest, c.steps
 	c.newest = &r.link
 	c.result.Counts.Bytes += int64(len(r.plain))
 	if !c.keys[r.public.Fingerprint] {
@@ -490,7 +516,7 @@ func (c *chain) accept(ctx context.Context, r *reading, again bool) {
 		want, wanted := q.Wanted[l.Key]
 		wanted = wanted && l.Bucket == c.f.v.store.Name()
 		if wanted {
-			if want != l.SHA256 {
+			if want != "" && want != l.SHA256 {
 				found := Finding{Kind: LogContradiction, Status: Fail, Object: object(l.Bucket, l.Key),
 					Detail: fmt.Sprintf("what was read from it had SHA-256 %s, the digest says %s", want, l.SHA256)}
 				c.f.mu.Lock()
@@ -509,12 +535,12 @@ func (c *chain) accept(ctx context.Context, r *reading, again bool) {
 			c.result.Counts.LogsNotAsked++
 			continue
 		}
-		c.f.v.reading(&c.f.reads, func() { c.check(ctx, l) })
+		c.f.v.reading(&c.f.reads, func() { c.check(ctx, l, step, before) })
 	}
 }
 
-// check verifies one log file.
-func (c *chain) check(ctx context.Context, l LogFile) {
+// check verifies one log file of the digest of a step.
+func (c *chain) check(ctx context.Context, l LogFile, step int, before *Link) {
 	status, kind, detail, n := c.f.v.check(ctx, l)
 	at := object(l.Bucket, l.Key)
 	c.f.v.checked(Checked{c.Chain, at, false, status, kind, detail})
@@ -532,6 +558,7 @@ func (c *chain) check(ctx context.Context, l LogFile) {
 		counts.LogsInvalid++
 	default:
 		counts.LogsUnknown++
+		c.hold(step, before)
 	}
 	found := Finding{Kind: kind, Status: status, Object: at, Detail: detail}
 	c.result.find(found)
@@ -581,6 +608,7 @@ func (c *chain) finish(ctx context.Context) {
 	c.settle()
 	n := &c.result.Counts
 	n.Logs, n.LogsInvalid, n.LogsMissing, n.LogsUnknown, n.Bytes = c.logs.Logs, c.logs.LogsInvalid, c.logs.LogsMissing, c.logs.LogsUnknown, n.Bytes+c.logs.Bytes
+	c.checkAny(ctx)
 	c.checkHead(ctx)
 	c.checkAge()
 	c.breakPath()
@@ -591,16 +619,75 @@ func (c *chain) finish(ctx context.Context) {
 		}
 		c.result.Seals = append(c.result.Seals, s)
 	}
+	c.result.Head = c.nextHead()
+}
+
+// nextHead is where the next validation goes on: at the last digest up to which
+// everything could be found out; nil: at the beginning.
+func (c *chain) nextHead() *Head {
+	q, next := c.f.v.q, c.newest
+	if c.held != nil {
+		next = c.held.before
+	}
+	if !q.Until.IsZero() || q.OnlyWanted || c.f.unsettled() {
+		next = nil // a part was looked at, and the rest is not settled by that
+	}
 	h := Head{Chain: c.Chain, AsOf: c.f.asOf}
 	switch {
-	case c.newest != nil && (c.head == nil || !c.newest.End.Before(c.head.End)):
-		h.Link = *c.newest
+	case next != nil && (c.head == nil || !next.End.Before(c.head.End)):
+		h.Link = *next
 	case c.head != nil:
 		h.Link = c.head.Link // until it is there again, this is a finding each time
 	default:
+		return nil
+	}
+	return &h
+}
+
+// checkAny: a chain that has a head, and no digest in a range before it, has lost
+// them, unless it was born after the range.
+func (c *chain) checkAny(ctx context.Context) {
+	if c.Backfill || c.head == nil || c.viaHead || c.last != nil || c.birth || c.f.unlisted != nil || c.bornLater(ctx) {
 		return
 	}
-	c.result.Head = &h
+	c.absent = true
+	c.find(c.f.noDigests("digest of trail " + c.Trail))
+}
+
+// bornLater says whether the first digest after the range starts the chain. Where
+// that cannot be found out it is said, and nothing is called lost.
+func (c *chain) bornLater(ctx context.Context) bool {
+	until := c.f.v.q.Until
+	if until.IsZero() {
+		return false
+	}
+	at := c.f.place.folder(digestFolder)
+	var first *reading
+	looked := 0
+	_, err := c.f.v.list(ctx, at, at+until.UTC().Format(dayFormat), func(o Object) error {
+		if looked++; looked > maxObjects {
+			return fmt.Errorf("list %s: more than %d digests of other trails", at, maxObjects)
+		}
+		if k, err := ParseDigestKey(o.Key); err == nil && k.chain() == c.Chain && k.Stamp.After(until) {
+			first = &reading{chain: c, bucket: c.f.v.store.Name(), key: o.Key, name: k}
+			return errFound
+		}
+		return nil
+	})
+	const unknown = "whether the chain is younger than the range could not be found out: "
+	if first == nil && err != nil {
+		c.find(Finding{Kind: Unlisted, Status: Inconclusive, Object: c.f.v.object(at), Detail: unknown + err.Error()})
+		return true
+	}
+	if first == nil {
+		return false
+	}
+	first.load(ctx, c.f.v)
+	if b := first.bad; b != nil && b.status == Inconclusive {
+		c.find(Finding{Kind: b.kind, Status: Inconclusive, Object: object(first.bucket, first.key), Detail: unknown + b.detail})
+		return true
+	}
+	return first.bad == nil && first.digest.Previous == nil && c.unborn(ctx, first)
 }
 
 // checkHead looks for the head of the last validation where the walk did not meet it.
@@ -611,6 +698,7 @@ func (c *chain) checkHead(ctx context.Context) {
 	}
 	name, err := ParseDigestKey(h.Key)
 	if err != nil {
+		c.keepHead()
 		c.find(Finding{Kind: HeadUnread, Status: Inconclusive, Object: object(h.Bucket, h.Key), Detail: "the head of the last validation: " + err.Error()})
 		return
 	}
@@ -629,10 +717,18 @@ func (c *chain) checkHead(ctx context.Context) {
 		c.find(Finding{Kind: HeadMissing, Status: Fail, Object: object(h.Bucket, h.Key), From: h.Start, Until: h.End, Detail: detail})
 		c.hole(h.Start, h.End, Fail, "the digest of its time is gone")
 	case r.err != nil:
+		c.keepHead()
 		c.find(Finding{Kind: HeadUnread, Status: Inconclusive, Object: object(h.Bucket, h.Key), Detail: r.err.Error()})
 	default:
 		c.meetHead(r)
 	}
+}
+
+// keepHead has the next validation look for the same head.
+func (c *chain) keepHead() {
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	c.hold(0, nil)
 }
 
 // checkAge: where the digests end, by the store's own clock, more should be.

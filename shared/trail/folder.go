@@ -51,6 +51,7 @@ type listedFile struct {
 	stored int64 // Unix seconds
 	// remembered: pending last time, and not listed this time (yet).
 	remembered bool
+	unread     bool // as PendingFile has it
 }
 
 func nameOf(k Key) (n fileName) {
@@ -86,6 +87,9 @@ func (f *folder) validate(ctx context.Context) {
 	go func() {
 		defer close(parts)
 		day, ok := f.firstDay(ctx)
+		if ok {
+			f.lookBack(ctx, day, parts)
+		}
 		for ok && ctx.Err() == nil {
 			day, ok = f.fetch(ctx, day, parts)
 		}
@@ -127,10 +131,14 @@ func (f *folder) remember() {
 		}
 		if h.Trail == "" {
 			f.memory = &h
+			f.v.walks(h.Chain)
 			continue
 		}
-		if c := f.chain(h.Chain); c != nil && c.ours {
-			c.takeUp(h)
+		if c := f.chain(h.Chain); c != nil {
+			f.v.walks(h.Chain)
+			if c.ours {
+				c.takeUp(h)
+			}
 		}
 	}
 	if f.memory == nil {
@@ -138,7 +146,7 @@ func (f *folder) remember() {
 	}
 	for _, p := range f.memory.Pending {
 		if k, err := ParseKey(p.Key); err == nil && f.holds(k) {
-			f.listed[nameOf(k)] = listedFile{p.Stored.Unix(), true}
+			f.listed[nameOf(k)] = listedFile{p.Stored.Unix(), true, p.Unread}
 		}
 	}
 }
@@ -211,6 +219,29 @@ func (f *folder) nextDay(ctx context.Context, from time.Time) (day time.Time, fo
 	return day, found
 }
 
+// lookBackDays is for how many days before the last validation the log folders are
+// listed for what was stored since: each costs a request and more.
+const lookBackDays = 7
+
+// lookBack lists the log files of the days before the first one of the walk, and
+// hands over those stored since the last validation: nothing but names.
+func (f *folder) lookBack(ctx context.Context, first time.Time, parts chan<- part) {
+	if f.memory == nil || f.memory.AsOf.IsZero() || !f.v.q.Until.IsZero() {
+		return
+	}
+	for day := dayOf(f.memory.AsOf).AddDate(0, 0, -lookBackDays); day.Before(first) && ctx.Err() == nil; day = day.AddDate(0, 0, 1) {
+		logs, asOf, err := f.listLogs(ctx, day, f.memory.AsOf)
+		if err != nil {
+			f.cannotList(f.place.day(day), err)
+			return
+		}
+		if f.asOf.IsZero() {
+			f.asOf = asOf
+		}
+		parts <- part{day: day, first: true, logs: logs}
+	}
+}
+
 // fetch lists one day, reads its digests, some at a time, and returns the next
 // day; false: that was the last.
 func (f *folder) fetch(ctx context.Context, day time.Time, parts chan<- part) (time.Time, bool) {
@@ -220,7 +251,7 @@ func (f *folder) fetch(ctx context.Context, day time.Time, parts chan<- part) (t
 	var asOf, logsAsOf time.Time
 	var err, logsErr error
 	var wg sync.WaitGroup
-	wg.Go(func() { logs, logsAsOf, logsErr = f.listLogs(ctx, day) })
+	wg.Go(func() { logs, logsAsOf, logsErr = f.listLogs(ctx, day, time.Time{}) })
 	asOf, err = f.v.list(ctx, in, "", func(o Object) error {
 		if len(digests) == maxObjects {
 			return fmt.Errorf("list %s: more than %d digests", in, maxObjects)
@@ -260,10 +291,13 @@ func (f *folder) fetch(ctx context.Context, day time.Time, parts chan<- part) (t
 	return next, true
 }
 
-// listLogs lists the log files of one day.
-func (f *folder) listLogs(ctx context.Context, day time.Time) (logs []namedFile, asOf time.Time, err error) {
+// listLogs lists the log files of one day, of those stored since a time.
+func (f *folder) listLogs(ctx context.Context, day, since time.Time) (logs []namedFile, asOf time.Time, err error) {
 	in := f.place.day(day)
 	asOf, err = f.v.list(ctx, in, "", func(o Object) error {
+		if o.LastModified.Before(since) {
+			return nil
+		}
 		k, err := ParseKey(o.Key)
 		if err == nil && !f.holds(k) {
 			err = fmt.Errorf("key %q does not lie in folder %q", o.Key, in)
@@ -288,9 +322,12 @@ func (f *folder) takeLogs(p part) {
 	}
 	f.upTo = p.day
 	for _, l := range p.logs {
+		before, remembered := f.listed[l.fileName]
 		switch {
 		case f.early[l.fileName]:
 			delete(f.early, l.fileName)
+		case remembered: // since when it waits does not change as it is written over
+			f.listed[l.fileName] = listedFile{stored: min(before.stored, l.stored), unread: before.unread}
 		case len(f.listed) >= maxListed:
 			f.overflow++
 		default:
@@ -385,6 +422,10 @@ func (f *folder) cannotList(at string, err error) {
 	defer f.mu.Unlock()
 	f.out.find(Finding{Kind: Unlisted, Status: Inconclusive, Object: f.v.object(at), Detail: err.Error()})
 }
+
+// unsettled: not everything was looked at, so that the next validation has to
+// begin where this one did.
+func (f *folder) unsettled() bool { return f.unlisted != nil || f.crowd > 0 || f.overflow > 0 }
 
 func (f *folder) stray(key string, err error) {
 	f.mu.Lock()
@@ -486,34 +527,49 @@ func (f *folder) unreferenced(ctx context.Context) {
 			continue // the next validation's
 		case resumed && stored.Before(f.memory.AsOf):
 			continue // settled last time
-		case stamp.Before(from):
-			if resumed {
-				f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.key(n)), Detail: fmt.Sprintf(
-					"it was stored at %s under the time of digests that were not read this time: validate from %s on", stored.Format(time.RFC3339), stamp.Format(time.RFC3339))})
-			}
+		case !stamp.Before(from):
+		case f.memory == nil || stored.Before(f.memory.AsOf):
+			continue // before the range
+		case !f.v.q.Until.IsZero():
+			f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.key(n)), Detail: fmt.Sprintf(
+				"it was stored at %s under the time of digests that were not read this time: validate from %s on", stored.Format(time.RFC3339), stamp.Format(time.RFC3339))})
 			continue
 		}
-		f.judge(ctx, n, l, stored, head)
+		f.judge(ctx, n, l, head, stamp.Before(from))
 	}
 	if f.overflow > 0 {
 		f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.place.folder(logFolder)),
 			Detail: fmt.Sprintf("more than %d log files that no digest references: %d more were not looked at", maxListed, f.overflow)})
 	}
-	if f.memory != nil && f.memory.PendingMore > 0 && resumed {
-		f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.place.folder(logFolder)),
-			Detail: fmt.Sprintf("%d log files were pending at %s and could not all be remembered: validate from the day before that on", f.memory.PendingMore+len(f.memory.Pending), f.memory.AsOf.Format(time.RFC3339))})
+	if f.memory != nil && f.memory.PendingMore > 0 {
+		since := f.memory.MoreSince
+		if since.IsZero() {
+			since = f.memory.AsOf.Add(-f.v.q.PendingFor)
+		}
+		unread := f.from().After(since)
+		for _, c := range f.order {
+			if c.viaHead && !c.Backfill { // what is before its head was not read
+				unread, since = true, earliest(since, c.head.Start.Add(-f.v.archive.cfg.Margin))
+			}
+		}
+		if unread {
+			head.PendingMore, head.MoreSince = head.PendingMore+f.memory.PendingMore, since
+			f.out.find(Finding{Kind: LogUnreferenced, Status: Inconclusive, Object: f.v.object(f.place.folder(logFolder)),
+				Detail: fmt.Sprintf("%d log files were pending and could not be remembered: validate from %s on", f.memory.PendingMore, since.Format(time.RFC3339))})
+		}
 	}
 	// What lies beyond a bounded range is not settled.
-	if f.v.q.Until.IsZero() {
+	if f.v.q.Until.IsZero() && !f.unsettled() {
 		f.out.Head = head
 	} else if f.memory != nil {
 		f.out.Head = f.memory
 	}
 }
 
-// judge one log file that no digest references.
-func (f *folder) judge(ctx context.Context, n fileName, l listedFile, stored time.Time, head *Head) {
-	key := f.key(n)
+// judge one log file that no digest references. old: the digests of its time were
+// not read this time.
+func (f *folder) judge(ctx context.Context, n fileName, l listedFile, head *Head, old bool) {
+	key, stored := f.key(n), time.Unix(l.stored, 0).UTC()
 	found := Finding{Kind: LogUnreferenced, Object: f.v.object(key)}
 	if l.remembered {
 		// The file may be of a day that was not listed this time.
@@ -527,24 +583,35 @@ func (f *folder) judge(ctx context.Context, n fileName, l listedFile, stored tim
 	}
 	age := f.asOf.Sub(stored)
 	h, inHole := f.hole(time.Unix(n.minute, 0))
+	if old && l.unread && !inHole {
+		h, inHole = hole{status: Inconclusive, why: fmt.Sprintf("the digest of its time could not be read when it was due: validate from %s on", time.Unix(n.minute, 0).UTC().Format(time.RFC3339))}, true
+	}
+	unread := inHole && h.status == Inconclusive
 	switch {
 	case age <= f.v.q.PendingFor:
 		found.Status = Pending
 		found.Detail = fmt.Sprintf("no digest references it, %s after it was stored; one may until %s", age.Round(time.Second), stored.Add(f.v.q.PendingFor).Format(time.RFC3339))
 		f.out.Counts.Pending++
-		if len(head.Pending) < maxPendingKept {
-			head.Pending = append(head.Pending, PendingFile{key, stored})
-		} else {
-			head.PendingMore++
-		}
 	case inHole:
 		found.Status = h.status
 		found.Detail = fmt.Sprintf("stored at %s; %s", stored.Format(time.RFC3339), h.why)
+		f.out.Counts.Overdue++
+	case old:
+		found.Status = Fail
+		found.Detail = fmt.Sprintf("stored at %s, and no digest since then references it: it was not delivered by a trail that validates its log files, or it was written over since", stored.Format(time.RFC3339))
 		f.out.Counts.Overdue++
 	default:
 		found.Status = Fail
 		found.Detail = fmt.Sprintf("stored at %s, and no digest references it: it was not delivered by a trail that validates its log files", stored.Format(time.RFC3339))
 		f.out.Counts.Overdue++
+	}
+	// What has failed is said once; the rest is asked for until it is known.
+	switch {
+	case found.Status == Fail:
+	case len(head.Pending) < maxPendingKept:
+		head.Pending = append(head.Pending, PendingFile{key, stored, unread})
+	default:
+		head.PendingMore++
 	}
 	f.out.find(found)
 	if _, ok := f.v.q.Wanted[key]; ok {

@@ -44,7 +44,7 @@ func (k DigestKey) chain() Chain {
 }
 
 // Head is what is remembered of a chain from one validation to the next: the last
-// digest that was verified. For the folder as a whole (Trail "") it is how far
+// digest up to which everything could be found out, for good or bad. For the folder as a whole (Trail "") it is how far
 // the log files were looked at; the Link is empty then.
 type Head struct {
 	Chain
@@ -53,14 +53,18 @@ type Head struct {
 	// for those that were pending.
 	AsOf    time.Time     `json:"as_of,omitzero"`
 	Pending []PendingFile `json:"pending,omitempty"`
-	// PendingMore were pending too and are not in Pending.
-	PendingMore int `json:"pending_more,omitempty"`
+	// PendingMore were pending too and are not in Pending; they are asked for by
+	// validating from MoreSince on (zero: from PendingFor before AsOf).
+	PendingMore int       `json:"pending_more,omitempty"`
+	MoreSince   time.Time `json:"more_since,omitzero"`
 }
 
-// PendingFile is a log file that no digest referenced yet.
+// PendingFile is a log file that no digest referenced yet, as far as they could be read.
 type PendingFile struct {
 	Key    string    `json:"key"`
 	Stored time.Time `json:"stored"`
+	// Unread: a digest of its time could not be read.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // Validation is what to validate.
@@ -238,13 +242,19 @@ type Validated struct {
 // Validate walks the chains of digests at each place, in both layouts, from the
 // oldest to the newest, and checks every digest, how it follows the one before it,
 // every log file it references, and whether there are log files that none does.
+// What could not be found out is asked for again by the next validation: the Head
+// stays before the first digest of which something could not be, for as long as
+// that is so. A bounded validation (Until) and one of what is Wanted alone move no Head.
+// Log files stored since the last validation under an earlier time are looked for,
+// by name, under the days from a week before it on, and judged as any others; one put
+// under an older day than that is seen only by a validation From that day on.
 // Results are handed over as places end, one call at a time; memory is bounded by
 // a day of one place's keys and by Concurrency, however long the range is.
 //
 // The error is for a query that makes no sense, for ctx, and for a store in which
 // no place could be listed. Anything less is a Finding.
 func (a *Archive) Validate(ctx context.Context, keys PublicKeys, q Validation, each func(Result)) (Validated, error) {
-	v := &validation{archive: a, store: a.store, q: q, each: each, others: map[string]otherStore{}}
+	v := &validation{archive: a, store: a.store, q: q, each: each, others: map[string]otherStore{}, walked: map[Chain]bool{}}
 	v.q.PendingFor = cmp.Or(q.PendingFor, 24*time.Hour)
 	v.q.Lateness = cmp.Or(q.Lateness, 2*time.Hour)
 	v.q.Concurrency = max(1, cmp.Or(q.Concurrency, ReadsAtOnce))
@@ -290,6 +300,9 @@ func (a *Archive) Validate(ctx context.Context, keys PublicKeys, q Validation, e
 		})
 	}
 	wg.Wait()
+	if ctx.Err() == nil {
+		v.unwalked(targets)
+	}
 
 	out := Validated{AsOf: v.asOf, Lists: int(v.lists.Load()), Gets: int(v.gets.Load()), Keys: int(v.keyAsks.Load()), Bytes: v.bytes.Load()}
 	if err := ctx.Err(); err != nil {
@@ -316,7 +329,8 @@ type validation struct {
 	mu     sync.Mutex // of what follows, and while each is called
 	each   func(Result)
 	asOf   time.Time
-	failed error // the first listing that failed
+	failed error          // the first listing that failed
+	walked map[Chain]bool // of the Heads
 
 	othersMu sync.Mutex
 	others   map[string]otherStore
@@ -339,7 +353,7 @@ func (v *validation) place(ctx context.Context, t canary.Target) {
 	for _, p := range v.archive.places([]canary.Target{t}) {
 		f := newFolder(v, p)
 		f.validate(ctx)
-		digests = digests || slices.ContainsFunc(f.order, func(c *chain) bool { return c.ours && (c.last != nil || c.head != nil) })
+		digests = digests || slices.ContainsFunc(f.order, func(c *chain) bool { return c.ours && !c.Backfill && (c.last != nil || c.absent) })
 		listed = listed && f.unlisted == nil
 		last = f
 	}
@@ -350,15 +364,50 @@ func (v *validation) place(ctx context.Context, t canary.Target) {
 	if v.q.Trail != "" {
 		what = "digest of trail " + v.q.Trail
 	}
-	found := Finding{
-		Kind: NoDigests, Status: Fail, Object: v.object(last.place.folder(digestFolder)), From: v.q.From, Until: v.q.Until,
-		Detail: "there is no " + what + " in the range: they were deleted, or log file validation is off; check the trail's LogFileValidationEnabled and LatestDigestDeliveryTime",
-	}
+	found := last.noDigests(what)
 	if from := last.from(); !from.IsZero() && last.asOf.Sub(from) <= v.q.Lateness {
 		found.Status = Pending
 		found.Detail = fmt.Sprintf("there is no %s yet, and none was due in the time since %s", what, from.Format(time.RFC3339))
 	}
 	v.deliver(Result{Chain: Chain{Account: t.Account, Region: t.Region, Trail: v.q.Trail, HomeRegion: v.q.HomeRegion}, Findings: []Finding{found}})
+}
+
+// noDigests is the finding where there is none in the range.
+func (f *folder) noDigests(what string) Finding {
+	return Finding{
+		Kind: NoDigests, Status: Fail, Object: f.v.object(f.place.folder(digestFolder)), From: f.v.q.From, Until: f.v.q.Until,
+		Detail: "there is no " + what + " in the range: they were deleted, or log file validation is off; check the trail's LogFileValidationEnabled and LatestDigestDeliveryTime",
+	}
+}
+
+// walks notes that the chain of a head, or the folder, is walked.
+func (v *validation) walks(c Chain) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.walked[c] = true
+}
+
+// unwalked says of which heads nobody asked the archive: the trail is looked for by
+// another name or in another layout now.
+func (v *validation) unwalked(targets []canary.Target) {
+	for _, h := range v.q.Heads {
+		at := func(t canary.Target) bool { return t.Account == h.Account && t.Region == h.Region }
+		filtered := h.Trail != "" && (v.q.Trail != "" && v.q.Trail != h.Trail || v.q.HomeRegion != "" && v.q.HomeRegion != h.HomeRegion)
+		if v.walked[h.Chain] || filtered || !slices.ContainsFunc(targets, at) {
+			continue
+		}
+		layout := "without an organisation's id"
+		if h.Organization != "" {
+			layout = "of organisation " + h.Organization
+		}
+		found := Finding{Kind: HeadUnread, Status: Inconclusive, Object: object(h.Bucket, h.Key), From: h.Start, Until: h.End,
+			Detail: "the head of the last validation: no chain of this name was walked (" + h.Chain.String() + ", in the layout " + layout + "); check the archive's prefix and organization_id, and how many trails deliver to it"}
+		if h.Trail == "" {
+			found.Object = "s3://" + v.store.Name()
+			found.Detail = "what the last validation remembered of the log files of " + h.Chain.String() + ": no folder in the layout " + layout + " was walked; check the archive's organization_id"
+		}
+		v.deliver(Result{Chain: h.Chain, Head: &h, Findings: []Finding{found}})
+	}
 }
 
 func (v *validation) deliver(r Result) {

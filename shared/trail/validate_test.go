@@ -390,6 +390,9 @@ func TestAFloodOfObjectsIsBoundedAndNamed(t *testing.T) {
 		if r.Chain.Trail == "" && (r.More[Inconclusive] != maxFindings+1 || r.Counts.Strays != 2*maxFindings) {
 			t.Errorf("%v more, %+v", r.More, r.Counts)
 		}
+		if r.Head != nil {
+			t.Errorf("%s: not everything was looked at, and the head is at %s", r.Chain, r.Head.Key)
+		}
 	}
 	// A key from before CloudTrail, or from no day at all, costs no walk through all the days.
 	v, a, _ = chain01(t)

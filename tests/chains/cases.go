@@ -3,6 +3,7 @@ package chains
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -267,6 +268,14 @@ var Cases = []Case{
 			*w.Chain = before
 			w.Hours(1)
 		}, Want: []string{"between digest-unlinked fail"}},
+	{Name: "digest-passed-over-by-case", What: "digest d4 follows a copy of d3 whose name is written in capitals, and is signed", NotAWS: "it takes the copy for the trail's too",
+		Deliver: func(w *World) {
+			w.Query.Trail = trailName
+			w.Hours(3)
+			w.previous.key = strings.Replace(w.KeyOf("d3"), trailName, strings.ToUpper(trailName), 1)
+			w.Bucket.Objects[w.previous.key] = w.Bucket.Objects[w.KeyOf("d3")]
+			w.Hours(1)
+		}, Want: []string{"d3 digest-unlinked fail"}},
 	{Name: "digest-refused", What: "digest d4 may not be read", NotAWS: notInBucket,
 		Then: func(w *World) { w.Bucket.Refused[w.KeyOf("d4")] = true }, Want: []string{"d4 digest-unread inconclusive"}},
 	{Name: "digest-huge", What: "digest d4 is a gzip bomb of 9 MB", Then: func(w *World) {
@@ -369,6 +378,185 @@ var Cases = []Case{
 			w.Delete("gone")
 			w.Hours(3)
 		}, Want: []string{"gone log-missing fail"}},
+	{Name: "resumed-log-refused", What: "log file l2a could not be read last time; now it can, and it is another one", NotAWS: notAsked,
+		Deliver: func(w *World) { w.Hours(3); refusedOnce(w, w.KeyOf("l2a")); w.Hours(3) },
+		Then:    func(w *World) { w.Change("l2a", Plain(replace("eventID", "eventId"))) }, Want: []string{"l2a log-changed fail"}},
+	{Name: "resumed-log-refused-still", What: "log file l2a could not be read last time and cannot now", NotAWS: notInBucket,
+		Deliver: func(w *World) { w.Hours(3); refusedOnce(w, w.KeyOf("l2a")); w.Hours(3); refusedOnce(w, w.KeyOf("l2a")) },
+		Then:    func(w *World) { w.Bucket.Refused[w.KeyOf("l2a")] = true }, Want: []string{"l2a log-unread inconclusive"}},
+	{Name: "resumed-digest-refused", What: "digest d2 could not be read last time; now it can, and it does not list a log file of its hour, and one that it lists is another one",
+		NotAWS: notAsked, Deliver: func(w *World) {
+			w.Hours(3)
+			key, _ := w.Stray(w.Start.Add(90 * time.Minute))
+			w.Named("forged", key)
+			w.Query.PendingFor = time.Hour
+			refusedOnce(w, w.KeyOf("d2"))
+			w.Hours(3)
+		},
+		Then: func(w *World) { w.Change("l2a", Plain(replace("eventID", "eventId"))) },
+		Want: []string{"forged log-unreferenced fail", "l2a log-changed fail"}},
+	{Name: "resumed-keys-refused", What: "the key of digest d2 could not be had last time; now it can, and log file l2a is another one", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			first := w.Key
+			w.Hours(1)
+			w.Key = w.Second
+			w.Hours(1)
+			w.Key = first
+			w.Hours(1)
+			w.Query.Known, w.KeysErr = []trail.PublicKey{first.Public}, errors.New("AccessDeniedException")
+			w.Query.Heads = w.Heads()
+			w.KeysErr = nil
+			w.Hours(3)
+		},
+		Then: func(w *World) { w.Change("l2a", Plain(replace("eventID", "eventId"))) }, Want: []string{"l2a log-changed fail"}},
+	{Name: "resumed-log-elsewhere", What: "the log files of hour 2 are in another bucket, which was not looked into last time; now it is, and l2a is gone", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(1)
+			w.LogBucket = w.Others[otherName]
+			w.Hours(1)
+			w.LogBucket = nil
+			w.Hours(1)
+			w.Query.Heads = w.Heads()
+			w.Hours(2)
+		},
+		Then: func(w *World) { w.Readable = true; delete(w.Others[otherName].Objects, w.KeyOf("l2a")) }, Want: []string{"l2a log-missing fail"}},
+	{Name: "resumed-list-refused", What: "the log files of the second day could not be listed last time; one of the first day is in no digest", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Time = w.Start.Add(12 * time.Hour)
+			w.Start = w.Time
+			w.Hours(9)
+			key, _ := w.Stray(w.Start.Add(30 * time.Minute))
+			w.Named("forged", key)
+			refusedOnce(w, w.folder("CloudTrail", w.Time))
+			w.Query.PendingFor = time.Hour
+		}, Want: []string{"forged log-unreferenced fail"}},
+	{Name: "resumed-bounded", What: "last time only hours 4 and 5 were validated; log file l2a is another one", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(6)
+			start := w.Start
+			w.Query.From, w.Query.Until = start.Add(3*time.Hour), start.Add(5*time.Hour)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = time.Time{}, time.Time{}
+		},
+		Then: func(w *World) { w.Change("l2a", Plain(replace("eventID", "eventId"))) }, Want: []string{"l2a log-changed fail"}},
+	{Name: "before-head-emptied", What: "a range long before the head of the last validation has lost all that it held", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(40)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
+			for key := range w.Bucket.Objects {
+				if strings.Contains(key, "/2026/03/10/") {
+					delete(w.Bucket.Objects, key)
+				}
+			}
+		}, Want: []string{"CloudTrail-Digest/eu-west-1/ no-digests fail"}},
+	{Name: "before-head-emptied-of-one", What: "the same of one of two trails, of which both have a head", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			alone(w, 40)
+			w.Hours(40)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
+			for key := range w.Bucket.Objects {
+				if strings.Contains(key, "/2026/03/10/") && !strings.Contains(key, "other-trail") {
+					delete(w.Bucket.Objects, key)
+				}
+			}
+		}, Want: []string{"CloudTrail-Digest/eu-west-1/ no-digests fail"}},
+	{Name: "sound-before-birth", What: "one of two trails, of which both have a head, was made long after the range", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			alone(w, 33)
+			w.Time = w.Start.Add(30 * time.Hour)
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
+		}},
+	{Name: "before-head-emptied-unread", What: "the same, and the first digest after the range may not be read", NotAWS: notInBucket,
+		Deliver: func(w *World) {
+			alone(w, 40)
+			w.Hours(40)
+			w.Query.Heads = w.Heads()
+			w.Query.From, w.Query.Until = w.Start, w.Start.Add(6*time.Hour)
+			for key := range w.Bucket.Objects {
+				if strings.Contains(key, "/2026/03/10/") && !strings.Contains(key, "other-trail") {
+					delete(w.Bucket.Objects, key)
+				}
+			}
+		}, Then: func(w *World) { w.Bucket.Refused[w.KeyOf("d18")] = true }, Want: []string{"d18 digest-unread inconclusive"}},
+	{Name: "resumed-second-trail-unread", What: "another trail's digest s1 could not be read in the last validations, and is not in the days of this one: what it may list stays unknown",
+		NotAWS: notAsked, Deliver: func(w *World) {
+			w.Query.Trail, w.Query.PendingFor = trailName, time.Minute
+			w.Hours(4)
+			second(w)
+			refusedOnce(w, w.KeyOf("s1"))
+			w.Hours(24)
+			refusedOnce(w, w.KeyOf("s1"))
+			w.Hours(2)
+		}, Want: []string{"other1 log-unreferenced inconclusive"}},
+	{Name: "resumed-backdated", What: "a log file under the time of the first hour was stored after the last validation, for longer than a digest may take", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			backdated(w, w.Start.Add(30*time.Minute))
+			w.Hours(3)
+			w.Query.PendingFor = time.Hour
+		}, Want: []string{"forged log-unreferenced fail"}},
+	{Name: "resumed-backdated-asked-again", What: "such a file was pending at the last validation, and no digest has referenced it since", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			backdated(w, w.Start.Add(30*time.Minute))
+			w.Hours(1)
+			w.Query.Heads = w.Heads()
+			w.Hours(3)
+			w.Query.PendingFor = 2 * time.Hour
+		}, Want: []string{"forged log-unreferenced fail"}},
+	{Name: "resumed-backdated-written-over", What: "such a file is written over again and again, so that it looks new", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			backdated(w, w.Start.Add(30*time.Minute))
+			w.Hours(1)
+			w.Query.Heads = w.Heads()
+			w.Hours(3)
+			w.storedAt("forged", w.Time)
+			w.Query.PendingFor = 2 * time.Hour
+		}, Want: []string{"forged log-unreferenced fail"}},
+	{Name: "resumed-backdated-days", What: "a log file under the time of two days before was stored after the last validation, for longer than a digest may take", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			backdated(w, w.Start.AddDate(0, 0, -2))
+			w.Hours(3)
+			w.Query.PendingFor = time.Hour
+		}, Want: []string{"forged log-unreferenced fail"}},
+	{Name: "sound-resumed-backdated", What: "a log file came days late, after the last validation, and the digest after that lists it", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			w.Named("late", w.Log(w.Start.AddDate(0, 0, -2)))
+			w.storedAt("late", w.Time.Add(30*time.Minute))
+			w.Hours(3)
+			w.Query.PendingFor = time.Hour
+		}},
+	{Name: "head-of-no-chain", What: "the organisation's id was taken out of the configuration since the last validation: its chain is not walked any more", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Organization = "o-exampleorg"
+			w.Hours(3)
+			w.Query.Heads = w.Heads()
+			w.Organization, w.previous = "", nil
+			w.Hours(3)
+		}, Want: []string{" head-unread inconclusive", "d3 head-unread inconclusive"}},
+	{Name: "sound-head-of-other-trail", What: "the head is of another trail than the one that is asked for", NotAWS: notAsked,
+		Deliver: func(w *World) {
+			w.Query.Trail = "other-trail"
+			w.Hours(4)
+			second(w)
+			w.Query.Heads = w.Heads()
+			w.Query.Trail = trailName
+			w.Query.From = w.Start
+		}},
+	{Name: "sound-wanted-unhashed", What: "log file l3a was read by us and not hashed", NotAWS: notAsked,
+		Then: func(w *World) { w.Query.Wanted = map[string]string{w.KeyOf("l3a"): ""} }},
 	{Name: "head-deleted", What: "the head of the last validation is deleted; newer digests are there", NotAWS: notAsked,
 		Deliver: func(w *World) { w.Hours(3); w.Query.Heads = w.Heads(); w.Hours(3) }, Then: func(w *World) { w.Delete("d3") },
 		Want: []string{"d3 head-missing fail"}},
@@ -413,11 +601,39 @@ var Cases = []Case{
 		}, Want: []string{"b2 digest-invalid fail", "late2 log-unreferenced pending"}},
 	{Name: "backfill-deleted", What: "the first of three backfill digests is deleted, and the log file it listed", NotAWS: newer,
 		Deliver: func(w *World) { w.Hours(6); backfill(w, 3) }, Then: func(w *World) { w.Delete("b1", "late1") }, Want: []string{"b1 digest-missing fail"}},
+	{Name: "backfill-alone", What: "backfill digests are all that is left", NotAWS: newer,
+		Deliver: func(w *World) { w.Hours(6); backfill(w, 2) },
+		Then: func(w *World) {
+			w.Delete("d1", "d2", "d3", "d4", "d5", "d6", "l1a", "l1b", "l2a", "l2b", "l3a", "l3b", "l5a", "l5b", "l6a", "l6b")
+		}, Want: []string{"CloudTrail-Digest/eu-west-1/ no-digests fail"}},
 	{Name: "sound-two-trails", What: "another trail delivers to the same place; its digests are not asked for",
 		Deliver: func(w *World) { w.Query.Trail = trailName; w.Hours(4); second(w) }},
 	{Name: "second-trail-invalid", What: "another trail delivers to the same place, and its first digest was changed; what that may list is not called forged",
 		Deliver: func(w *World) { w.Query.Trail, w.Query.PendingFor = trailName, time.Minute; w.Hours(4); second(w) },
 		Then:    func(w *World) { w.Change("s1", rot) }, Want: []string{"other1 log-unreferenced inconclusive"}},
+}
+
+// alone delivers n digests of another trail, without a log file.
+func alone(w *World, n int) {
+	c := *w.Chain
+	c.Trail, c.previous, c.pending, c.Time = "other-trail", nil, nil, w.Start
+	for i := range n {
+		w.Named(fmt.Sprint("o", i+1), c.Digest(Odd{}))
+	}
+}
+
+// refusedOnce takes the heads of a validation to which a key or a folder was refused.
+func refusedOnce(w *World, key string) {
+	w.Bucket.Refused = map[string]bool{key: true}
+	w.Query.Heads = w.Heads()
+	w.Bucket.Refused = map[string]bool{}
+}
+
+// backdated puts a log file that no digest will list, under a time of the past.
+func backdated(w *World, at time.Time) {
+	key, _ := w.Stray(at)
+	w.Named("forged", key)
+	w.storedAt("forged", w.Time.Add(30*time.Minute))
 }
 
 // backfill delivers n backfill digests, each with a log file of its hour.

@@ -135,6 +135,13 @@ func (w *World) Delete(names ...string) {
 	}
 }
 
+// storedAt says when an object was stored.
+func (w *World) storedAt(name string, at time.Time) {
+	o := w.Bucket.Objects[w.KeyOf(name)]
+	o.Stored = at
+	w.Bucket.Objects[w.KeyOf(name)] = o
+}
+
 // Change an object's body.
 func (w *World) Change(name string, change func([]byte) []byte) {
 	o := w.Bucket.Objects[w.KeyOf(name)]
