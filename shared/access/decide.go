@@ -80,18 +80,25 @@ type Decision struct {
 // is asked whether p may do it on any: first on all of them, then on each part of
 // them that a statement speaks of.
 func (w *World) Decide(p *Principal, action string, r *Resource) Decision {
-	var best Decision
-	for i, form := range r.asked() {
-		d := w.decideForm(p, action, r, form)
-		if i == 0 || d.Outcome > best.Outcome {
-			best = d
+	var best *Decision
+	for _, form := range r.asked() {
+		for _, from := range w.callers(p, action) {
+			d := w.decideForm(p, from, action, r, form)
+			if best == nil || d.Outcome > best.Outcome {
+				best = &d
+			}
 		}
 	}
-	return best
+	return *best
 }
 
-func (w *World) decideForm(p *Principal, action string, r *Resource, whole glob) Decision {
-	best := w.decide(w.ask(p, action, r, whole))
+func (w *World) decideForm(p *Principal, from caller, action string, r *Resource, whole glob) Decision {
+	ask := func(resource glob) Decision {
+		q := w.ask(p, action, r, resource)
+		q.from = from
+		return w.decide(q)
+	}
+	best := ask(whole)
 	if best.Outcome == Allowed || best.Denies != nil || !whole.wild() {
 		return best
 	}
@@ -102,7 +109,7 @@ func (w *World) decideForm(p *Principal, action string, r *Resource, whole glob)
 					if part.glob == nil || !whole.stands(part.glob) {
 						continue
 					}
-					if d := w.decide(w.ask(p, action, r, part.glob)); d.Outcome > best.Outcome {
+					if d := ask(part.glob); d.Outcome > best.Outcome {
 						best, best.On = d, part.text
 					}
 				}
