@@ -51,7 +51,7 @@ type scene struct {
 	rcps        [][]Policy
 	resource    []Policy
 	on          string // aFile unless given
-	owner       string // home unless given
+	owner       string // home unless given; "?" = not known
 	decides     bool
 	noPolicies  bool
 	linked      bool
@@ -101,7 +101,7 @@ func (s scene) decide() Decision {
 		r.ARN = s.on
 	}
 	if s.owner != "" {
-		r.Account = s.owner
+		r.Account = strings.TrimSuffix(s.owner, "?")
 	}
 	action := s.action
 	if action == "" {
@@ -198,6 +198,17 @@ func TestDecisions(t *testing.T) {
 		{"an unread bucket policy", scene{policies: inline(allowAll), resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
 		{"an unread bucket policy alone admits nobody by name", scene{resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Denied, ""},
 
+		{"across accounts an unread policy may admit whom its own account lets", scene{owner: archive, policies: inline(allowAll), resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
+		{"and nobody else", scene{owner: archive, resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Denied, "no identity policy"},
+		{"its root user", scene{owner: archive, kind: Root, resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
+		{"of a service without policies nothing is unread", scene{owner: archive, noPolicies: true, policies: inline(allowAll)}, Denied, "no policy of their own"},
+		{"the owner is not known: it may be this account", scene{owner: "?", policies: inline(allowAll)}, Possible, "may be this one"},
+		{"and its policy is not read", scene{owner: "?", policies: inline(allowAll), resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
+		{"of a service without policies", scene{owner: "?", noPolicies: true, policies: inline(allowAll)}, Possible, "may be this one"},
+		{"its root user may be", scene{owner: "?", kind: Root}, Possible, "root user"},
+		{"who has no right anywhere has none", scene{owner: "?"}, Denied, "no statement allows it"},
+		{"a boundary holds wherever it is", scene{owner: "?", policies: inline(allowAll), boundary: inline(`{"Effect":"Allow","Action":"iam:*","Resource":"*"}`)}, Denied, "boundary"},
+		{"a deny holds whoever owns it", scene{owner: "?", policies: inline(allowAll, denyAll)}, Denied, "statement 2"},
 		{"across accounts both sides must allow: neither", scene{owner: archive}, Denied, ""},
 		{"the identity alone", scene{owner: archive, policies: inline(allowAll)}, Denied, "its policy does not admit"},
 		{"the bucket alone", scene{owner: archive, resource: bucket(to("Allow", aws(home), "s3:*"))}, Denied, "no identity policy"},

@@ -144,7 +144,7 @@ func (w *World) NewReport() (Report, error) {
 // candidates are the principals who may reach a resource at all: those of its
 // account, and everybody where it has policies that admit others.
 func (w *World) candidates(at *Resource, everybody []*Principal) []*Principal {
-	if !at.NoPolicies {
+	if !at.NoPolicies || at.Account == "" {
 		return everybody
 	}
 	var out []*Principal
@@ -340,6 +340,7 @@ func trustOf(role *Principal) trust {
 	if role.Trust == nil {
 		return t
 	}
+	t.anybody = role.Trust.Unread != "" // whom it means is not known
 	for i := range role.Trust.Doc.Statements {
 		s := &role.Trust.Doc.Statements[i]
 		t.anybody = t.anybody || s.NotPrincipals != nil

@@ -157,9 +157,19 @@ func TestFindings(t *testing.T) {
 		{"an account that refused the role", func(w *World) {
 			w.Accounts[home].Unread, w.Accounts[home].Principals = "refused", nil
 		}, "", 2},
-		{"a policy that cannot be read", func(w *World) {
-			w.Resources[0].Policies = []Policy{{Kind: "bucket policy", Unread: "refused"}}
+		{"a policy that cannot be read, and nobody acts who could be let in", func(w *World) {
+			w.Resources[0].Policies, w.Targets = []Policy{{Kind: "bucket policy", Unread: "refused"}}, nil
 		}, "", 2},
+		{"a policy that cannot be read may admit who acts", func(w *World) {
+			w.Resources[0].Policies = []Policy{{Kind: "bucket policy", Unread: "refused"}}
+		}, "acts-and-tampers possible " + deployer, 1},
+		{"a bucket of which nobody knows whose it is", func(w *World) {
+			w.Resources[0].Account, w.Resources[0].Policies = "", []Policy{{Kind: "bucket policy", Unread: "whose it is is not known"}}
+		}, "acts-and-tampers possible " + deployer, 1},
+		{"a trust policy that cannot be read may let in whoever may ask", func(w *World) {
+			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`))
+			w.principal(logsAdmin).Trust = &Policy{Kind: "trust policy", Unread: "cut"}
+		}, "acts-and-tampers possible " + oscar, 1},
 		{"an identity policy that cannot be read: it may be everything", func(w *World) {
 			p := w.principal(deployer)
 			p.Policies = append(p.Policies, Policy{Kind: "inline policy", Name: "broken", Unread: "cut"})

@@ -120,7 +120,8 @@ type Resource struct {
 	// ARN; wildcards in it stand for every resource of that form.
 	ARN string
 	// Forms are the ARNs by which policies speak of it, where it is not that one alone.
-	Forms           []string
+	Forms []string
+	// Account is "" where the owner is not known: then any account may be it.
 	Account, Region string
 	// Delegates are accounts that may act on it like its own (delegated administrators).
 	Delegates []string

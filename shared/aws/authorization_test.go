@@ -281,3 +281,18 @@ func TestAnOrganisationThatNobodyNamedIsUnknown(t *testing.T) {
 		}
 	}
 }
+
+// The archive's own administrators are not denied for want of knowing where it is.
+func TestAuthorizationOfABucketOfAnUnknownAccount(t *testing.T) {
+	w := collect(t, authorizations(t), func(q *AuthorizationQuery) { q.Management, q.Organization, q.BucketAccount = "", "", "" })
+	alice := principalNamed(t, w, "arn:aws:iam::111122223333:user/alice")
+	for _, r := range w.Resources {
+		if r.Kind != "bucket" && r.Kind != "object" {
+			continue
+		}
+		d := w.Decide(alice, map[string]string{"bucket": "s3:DeleteBucket", "object": "s3:DeleteObject"}[r.Kind], r)
+		if d.Outcome != access.Possible || !strings.Contains(d.Path(), "log_stores.role_arn") {
+			t.Errorf("%s: %s %s %s", r.Kind, d.Outcome, d.Reason, d.Path())
+		}
+	}
+}
