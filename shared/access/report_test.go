@@ -3,6 +3,7 @@ package access
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,43 @@ func world() *World {
 				Policies: []Policy{doc("key policy", to("Allow", aws("arn:aws:iam::999999999999:root"), "kms:*"))}},
 			{Kind: "rule", ARN: "arn:aws:events:*:111122223333:rule/*", Account: home, NoPolicies: true},
 		},
+	}
+}
+
+const (
+	provider  = "arn:aws:iam::999999999999:oidc-provider/tokens.example.com"
+	federated = `{"Federated":"` + provider + `"}`
+)
+
+// trusts sets a role's trust policy.
+func trusts(w *World, role string, statements ...string) {
+	p := doc("trust policy", statements...)
+	w.principal(role).Trust = &p
+}
+
+// may lets a principal assume any role whose ARN ends so.
+func may(w *World, who, role string) {
+	p := w.principal(who)
+	p.Policies = append(p.Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::*:`+role+`"}`))
+}
+
+// chain has roles hop1, hop2, ... of an account assume one another, in a circle;
+// the last is an administrator, and the archive's administrator or oscar may be the
+// first.
+func chain(w *World, account string, n int) {
+	arn := func(i int) string { return fmt.Sprintf("arn:aws:iam::%s:role/hop%d", account, i) }
+	for i := 1; i <= n; i++ {
+		before := arn(i - 1)
+		if i == 1 {
+			before = map[string]string{home: logsAdmin, archive: oscar}[account]
+		}
+		trust := doc("trust policy", to("Allow", aws(before), "sts:AssumeRole"), to("Allow", aws(arn(n)), "sts:AssumeRole"))
+		p := &Principal{Kind: Role, ARN: arn(i), Account: account, Trust: &trust}
+		p.Policies = inline(`{"Effect":"Allow","Action":"sts:AssumeRole","Resource":["` + arn(i+1) + `","` + arn(1) + `"]}`)
+		if i == n {
+			p.Policies = inline(allowAll)
+		}
+		w.Accounts[account].Principals = append(w.Accounts[account].Principals, p)
 	}
 }
 
@@ -148,6 +186,43 @@ func TestFindings(t *testing.T) {
 		{"another account may become the archive's administrator", func(w *World) {
 			w.principal(logsAdmin).Trust = &Policy{Kind: "trust policy", Doc: doc("", to("Allow", aws("555555555555"), "sts:AssumeRole", when(`"StringEquals":{"sts:ExternalId":"x"}`))).Doc}
 		}, "outsider possible 555555555555: on " + logsAdmin + ": sts:AssumeRole\n", 1},
+		{"whoever a provider knows may become the archive's administrator", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity"))
+		}, "anybody allowed " + provider + ": on " + logsAdmin + ": sts:AssumeRoleWithWebIdentity\n", 1},
+		{"or has a token for AWS", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringEquals":{"tokens.example.com:aud":"sts.amazonaws.com"}`)))
+		}, "anybody allowed " + provider, 1},
+		{"or is in the company's directory", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", `{"Federated":"arn:aws:iam::999999999999:saml-provider/sso"}`, "sts:AssumeRoleWithSAML"))
+		}, "anybody allowed arn:aws:iam::999999999999:saml-provider/sso: on " + logsAdmin + ": sts:AssumeRoleWithSAML\n", 1},
+		{"only whom a condition names", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringEquals":{"tokens.example.com:aud":"sts.amazonaws.com","tokens.example.com:sub":"repo:logs"}`)))
+		}, "", 0},
+		{"a provider whose people act and tamper", func(w *World) {
+			for _, role := range []string{deployer, logsAdmin} {
+				trusts(w, role, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringLike":{"tokens.example.com:sub":"repo:*"}`)))
+			}
+		}, "acts-and-tampers possible " + provider, 1},
+		{"somebody who tampers and acts as a role that a role can assume", func(w *World) {
+			chain(w, home, 2)
+		}, "acts-and-tampers allowed " + logsAdmin + ": acts in 111122223333", 1},
+		{"after three hops", func(w *World) {
+			chain(w, home, 3)
+		}, "acts-and-tampers allowed " + logsAdmin + ": acts in 111122223333", 1},
+		{"after four, which is beyond what is followed", func(w *World) {
+			chain(w, home, 4)
+		}, "", 0},
+		{"a short way that is only possible does not hide a long one that is allowed", func(w *World) {
+			chain(w, archive, 2)
+			person(w).Policies = append(person(w).Policies, doc("inline policy",
+				`{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+logsAdmin+`"`+when(`"Bool":{"aws:MultiFactorAuthPresent":"true"}`)+`}`,
+				`{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::999999999999:role/hop1"}`))
+		}, "acts-and-tampers allowed " + oscar, 1},
+		{"nor does its own possible act hide what it does as a role", func(w *World) {
+			may(w, oscar, "role/logs-admin")
+			w.Targets = append(w.Targets, "222222222222")
+			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"iam:CreateRole","Resource":"*"`+when(`"Bool":{"aws:MultiFactorAuthPresent":"true"}`)+`}`))
+		}, "acts-and-tampers allowed " + oscar + ": acts in 111122223333", 1},
 		{"a canonical user", func(w *World) {
 			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", `{"CanonicalUser":"79a5"}`, "s3:GetObject")))
 		}, "outsider allowed CanonicalUser 79a5", 1},

@@ -73,7 +73,7 @@ func (s *Statement) applies(q *question, odd []string, byPrincipal func(*Stateme
 	}
 	for i := range s.Conditions {
 		c := &s.Conditions[i]
-		if s.chosen(c) {
+		if s.chosen(c) || q.anyToken(s, c) {
 			continue
 		}
 		if !doubt(q.met(c, s.Effect == "Deny"), "condition "+c.String()) {
@@ -220,6 +220,14 @@ func (s *Statement) chosen(c *Condition) bool {
 		}
 	}
 	return same == 1
+}
+
+// anyToken: sts.amazonaws.com is the audience of whatever token a provider issues
+// for AWS, so that an Allow that asks for it asks nobody who he is.
+func (q *question) anyToken(s *Statement, c *Condition) bool {
+	name := strings.TrimSuffix(strings.ToLower(c.Operator), "ifexists")
+	return s.Effect == "Allow" && q.who.Kind == Federated && strings.Contains(q.who.ARN, ":oidc-provider/") &&
+		(name == "stringequals" || name == "stringlike") && strings.HasSuffix(c.key, ":aud") && slices.Contains(c.Values, "sts.amazonaws.com")
 }
 
 // value is what is known of the context of a request that q's principal makes.
