@@ -81,7 +81,7 @@ type Decision struct {
 // them that a statement speaks of.
 func (w *World) Decide(p *Principal, action string, r *Resource) Decision {
 	var best *Decision
-	for _, form := range r.asked() {
+	for _, form := range r.asked(action) {
 		for _, from := range w.callers(p, action) {
 			d := w.decideForm(p, from, action, r, form)
 			if best == nil || d.Outcome > best.Outcome {

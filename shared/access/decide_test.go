@@ -396,3 +396,26 @@ func TestWhatIsNotKnownIsKept(t *testing.T) {
 		t.Errorf("statement: %q", d.Statements[0].Odd)
 	}
 }
+
+// Filters and lists of addresses have ARNs of their own, below the detector's.
+func TestWhatIsBelowADetectorIsAskedToo(t *testing.T) {
+	const detector = "arn:aws:guardduty:us-east-1:111122223333:detector/d"
+	for _, tc := range []struct {
+		action, statement string
+		want              Outcome
+	}{
+		{"guardduty:UpdateFilter", `{"Effect":"Allow","Action":"guardduty:UpdateFilter","Resource":"` + detector + `/filter/*"}`, Allowed},
+		{"guardduty:UpdateFilter", `{"Effect":"Allow","Action":"guardduty:UpdateFilter","Resource":"` + detector + `/filter/noise"}`, Allowed},
+		{"guardduty:UpdateFilter", `{"Effect":"Allow","Action":"guardduty:UpdateFilter","Resource":"` + detector + `"}`, Allowed},
+		{"guardduty:CreateFilter", `{"Effect":"Allow","Action":"guardduty:*Filter","Resource":"` + detector + `/filter/*"}`, Allowed},
+		{"guardduty:UpdateIPSet", `{"Effect":"Allow","Action":"guardduty:*","Resource":"` + detector + `/ipset/*"}`, Allowed},
+		{"guardduty:UpdateIPSet", `{"Effect":"Allow","Action":"guardduty:*","Resource":"` + detector + `/filter/*"}`, Denied},
+		{"guardduty:UpdateDetector", `{"Effect":"Allow","Action":"guardduty:*","Resource":"` + detector + `/filter/*"}`, Denied},
+	} {
+		p := &Principal{Kind: User, ARN: alice, Account: home, Policies: inline(tc.statement)}
+		w := &World{Accounts: map[string]*Account{home: {ID: home, Principals: []*Principal{p}}}}
+		if d := w.Decide(p, tc.action, &Resource{Kind: "detector", ARN: detector, Account: home, NoPolicies: true}); d.Outcome != tc.want {
+			t.Errorf("%s by %s: %s, want %s", tc.action, tc.statement, d.Outcome, tc.want)
+		}
+	}
+}
