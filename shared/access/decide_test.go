@@ -153,6 +153,8 @@ func TestDecisions(t *testing.T) {
 		{"a variable that is known", scene{on: "arn:aws:s3:::logs/alice/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:username}/*"}`)}, Allowed, ""},
 		{"of another user", scene{on: "arn:aws:s3:::logs/bob/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:username}/*"}`)}, Denied, ""},
 		{"a variable that is not", scene{on: "arn:aws:s3:::logs/bob/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:SourceIdentity}/*"}`)}, Possible, "policy variable"},
+		{"of all services in the organisation the trails' is meant", scene{action: "organizations:DisableAWSServiceAccess", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"*"` + when(`"StringEquals":{"organizations:ServicePrincipal":"cloudtrail.amazonaws.com"}`) + `}`)}, Allowed, ""},
+		{"and no other", scene{action: "organizations:DisableAWSServiceAccess", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"*"` + when(`"StringEquals":{"organizations:ServicePrincipal":"backup.amazonaws.com"}`) + `}`)}, Denied, ""},
 		{"a fallback", scene{on: "arn:aws:s3:::logs/none/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:PrincipalTag/x, 'none'}/*"}`)}, Allowed, ""},
 		{"a star that is one", scene{on: "arn:aws:s3:::logs/x/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${*}/*"}`)}, Denied, ""},
 		{"a wildcard over the colons of an ARN", scene{on: "arn:aws:sns:us-east-1:111122223333:t", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:*:t"}`)}, Possible, "covers a part"},

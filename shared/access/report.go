@@ -23,6 +23,8 @@ type Report struct {
 	Accounts   int `json:"accounts"`
 	// Gaps are what could not be read: the report is not complete.
 	Gaps []Gap `json:"gaps"`
+	// NotShown is how many findings a filter left out.
+	NotShown int `json:"findings_not_shown,omitempty"`
 	// Limits are what this report does not look at.
 	Limits []string `json:"limits"`
 }
@@ -76,8 +78,10 @@ type Finding struct {
 
 // limits are what is known to be left out.
 var limits = []string{
-	"session policies, VPC endpoint policies, KMS grants, S3 access points and access lists, and policies of event buses are not read",
+	"session policies, VPC endpoint policies, KMS grants, S3 access points and access lists, and policies of event buses are not read, nor who can change those (events:PutPermission)",
 	"that a principal could first change its own rights, or another's, and then tamper is not followed; roles that it can assume are, up to 3 hops",
+	"that a principal could give a role with such a right to a program or machine of its own (iam:PassRole with Lambda, EC2 and others) is not followed",
+	"the archive's replica, and the buckets of the evidence and of the ledger, are not asked about",
 	"an Object Lock in COMPLIANCE mode refuses what is allowed here: see the check immutable",
 }
 
@@ -631,7 +635,9 @@ func cites(d Decision) string {
 		out = append(out, c.String())
 	}
 	for _, c := range d.Doubts {
-		out = append(out, "but "+c.String())
+		if said := c.String(); !slices.Contains(out, said) { // an unread policy may allow as well as deny
+			out = append(out, "but "+said)
+		}
 	}
 	return strings.Join(out, " + ")
 }
@@ -646,10 +652,11 @@ func list(names []string, most int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// ExitCode is 0 if nothing is wrong, 1 with findings, 2 if something could not be read.
+// ExitCode is 0 if nothing is wrong, 1 with findings, shown or not, 2 if something
+// could not be read.
 func (r Report) ExitCode() int {
 	switch {
-	case len(r.Findings) > 0:
+	case len(r.Findings)+r.NotShown > 0:
 		return 1
 	case len(r.Gaps) > 0:
 		return 2

@@ -146,7 +146,7 @@ func TestFindings(t *testing.T) {
 		}, "acts-and-tampers allowed " + deployer + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: cloudtrail:DeleteTrail", 1},
 		{"somebody who acts may tamper as a role of the archive", func(w *World) {
 			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`))
-		}, "acts-and-tampers allowed " + oscar + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: kms:DeleteImportedKeyMaterial, kms:ScheduleKeyDeletion, s3:DeleteObject, s3:DeleteObjectVersion and 7 more", 1},
+		}, "acts-and-tampers allowed " + oscar + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: kms:DeleteImportedKeyMaterial, kms:ScheduleKeyDeletion, s3:DeleteObject, s3:DeleteObjectVersion and 8 more", 1},
 		{"only perhaps, if a condition allows it", func(w *World) {
 			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"`+when(`"Bool":{"aws:MultiFactorAuthPresent":"true"}`)+`}`))
 		}, "acts-and-tampers possible " + oscar, 1},
@@ -290,6 +290,31 @@ func TestFilter(t *testing.T) {
 	}
 	if len(only.Assumers) == 0 || len(r.Filter("s3:*", "*/nobody").Abilities) != 0 {
 		t.Error("assumers, or nobody")
+	}
+}
+
+// Whoever asks about one principal alone is not told that nothing is wrong.
+func TestAFilterHidesNoFindingFromTheExitCode(t *testing.T) {
+	w := world()
+	w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", `"*"`, "s3:GetObject")))
+	r := report(t, w).Filter("", "role/nobody")
+	if len(r.Findings) != 0 || r.NotShown != 1 || r.ExitCode() != 1 {
+		t.Errorf("%d findings, %d not shown, exit code %d", len(r.Findings), r.NotShown, r.ExitCode())
+	}
+	var table, csv bytes.Buffer
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteCSV(&csv); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{table.String(), csv.String()} {
+		if !strings.Contains(strings.ToLower(text), "1 findings of other principals are not shown") {
+			t.Errorf("nothing says so:\n%s", text)
+		}
+	}
+	if all := r.Filter("", ""); all.ExitCode() != 1 || report(t, world()).Filter("", "role/nobody").ExitCode() != 0 {
+		t.Error("filtered twice, or nothing to find")
 	}
 }
 

@@ -248,6 +248,8 @@ func (q *question) value(key string) ([]string, bool) {
 		return w.path(q.at.Account)
 	case "aws:requestedregion":
 		return one(q.at.Region)
+	case "organizations:serviceprincipal":
+		return one("cloudtrail.amazonaws.com") // the service that it is asked about
 	}
 	if q.from != itself {
 		switch {

@@ -21,7 +21,8 @@ func plain(s string) string {
 
 // Filter keeps what matches: actions without case ("s3:Delete*"), principals by
 // ARN or by its last part ("role/admin*"). "" matches everything. Findings are
-// drawn from the whole report, and kept by their principal.
+// drawn from the whole report, and shown by their principal; those that are not
+// are counted, so that the exit code is the whole report's.
 func (r Report) Filter(action, principal string) Report {
 	a, p := compile(strings.ToLower(action)), compile(principal)
 	who := func(arn string) bool {
@@ -43,7 +44,9 @@ func (r Report) Filter(action, principal string) Report {
 		}
 	}
 	r.Assumers = shown
+	found := len(r.Findings)
 	r.Findings = keep(r.Findings, func(x Finding) bool { return who(x.Principal) })
+	r.NotShown += found - len(r.Findings)
 	return r
 }
 
@@ -71,7 +74,10 @@ func (r Report) WriteTable(w io.Writer) error {
 			fmt.Fprintf(&b, "    %s\n", plain(step))
 		}
 	}
-	if len(r.Findings) > 0 {
+	if r.NotShown > 0 {
+		fmt.Fprintf(&b, "%d FINDINGS of other principals are not shown\n", r.NotShown)
+	}
+	if len(r.Findings)+r.NotShown > 0 {
 		b.WriteString("\n")
 	}
 	for _, g := range Groups() {
@@ -96,7 +102,7 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&b, "\n%d findings, %d abilities allowed and %d possible: %d actions on %d resources, asked of %d principals of %d accounts and of whom the resources' policies name. %d things could not be read.\n",
-		len(r.Findings), allowed, len(r.Abilities)-allowed, len(r.Actions), len(r.Resources), r.Principals, r.Accounts, len(r.Gaps))
+		len(r.Findings)+r.NotShown, allowed, len(r.Abilities)-allowed, len(r.Actions), len(r.Resources), r.Principals, r.Accounts, len(r.Gaps))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -211,6 +217,9 @@ func (r Report) WriteCSV(w io.Writer) error {
 	}
 	for _, f := range r.Findings {
 		write("finding", f.Kind, "", "", f.Principal, "", "", f.Outcome.String(), "", strings.Join(f.Path, "; "), f.Detail, "")
+	}
+	if r.NotShown > 0 {
+		write("finding", "", "", "", "", "", "", "", "", "", fmt.Sprintf("%d findings of other principals are not shown", r.NotShown), "")
 	}
 	for _, g := range r.Gaps {
 		write("not read", "", "", g.What, "", "", g.Account, "inconclusive", "", "", g.Why, "")

@@ -203,6 +203,7 @@ key arn:aws:kms:us-east-1:999999999999:key/k-1 K
 key arn:aws:kms:us-east-1:999999999999:key/k-2 K
 log-group arn:aws:logs:us-east-1:100000000001:log-group:trail -
 object arn:aws:s3:::logs/* B
+organization arn:aws:organizations::100000000001:organization/o-1 -
 rule arn:aws:events:us-east-1:100000000001:rule/r -
 topic arn:aws:sns:us-east-1:100000000001:alerts T
 trail arn:aws:cloudtrail:us-east-1:100000000001:trail/org - 333333333333`
