@@ -250,6 +250,8 @@ func TestDecisions(t *testing.T) {
 		{"all its paths like ours", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ForAllValues:StringLike":{"aws:PrincipalOrgPaths":"o-ours/*"}`)))}, Allowed, ""},
 		{"any of its paths ours", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"o-ours/*"}`)))}, Denied, ""},
 		{"the account, of whoever has one: the anonymous", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalAccount":"111122223333"}`)))}, Allowed, ""},
+		{"the role, of whoever has one: the anonymous", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ArnLikeIfExists":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/*"}`)))}, Allowed, ""},
+		{"the role, of everybody", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/*"}`)))}, Possible, "PrincipalArn"},
 		{"which KMS does not admit", scene{kind: Anybody, action: "kms:Decrypt", decides: true, resource: bucket(to("Allow", `"*"`, "kms:*", when(`"StringEqualsIfExists":{"kms:CallerAccount":"111122223333"}`)))}, Denied, ""},
 		{"an account has one", scene{kind: Foreigner, resource: bucket(to("Allow", aws("555555555555"), "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalAccount":"111122223333"}`)))}, Denied, ""},
 		{"and may be in no organisation", scene{kind: Foreigner, resource: bucket(to("Allow", aws("555555555555"), "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalOrgID":"o-ours"}`)))}, Allowed, ""},

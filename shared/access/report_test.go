@@ -191,6 +191,12 @@ func TestFindings(t *testing.T) {
 		{"or has a token for AWS", func(w *World) {
 			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringEquals":{"tokens.example.com:aud":"sts.amazonaws.com"}`)))
 		}, "anybody allowed " + provider, 1},
+		{"or any name", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringLike":{"tokens.example.com:aud":"sts.amazonaws.com","tokens.example.com:sub":"*"}`)))
+		}, "anybody allowed " + provider, 1},
+		{"not for another audience", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringEquals":{"tokens.example.com:aud":"logs"}`)))
+		}, "", 0},
 		{"or is in the company's directory", func(w *World) {
 			trusts(w, logsAdmin, to("Allow", `{"Federated":"arn:aws:iam::999999999999:saml-provider/sso"}`, "sts:AssumeRoleWithSAML"))
 		}, "anybody allowed arn:aws:iam::999999999999:saml-provider/sso: on " + logsAdmin + ": sts:AssumeRoleWithSAML\n", 1},

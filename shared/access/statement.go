@@ -223,11 +223,21 @@ func (s *Statement) chosen(c *Condition) bool {
 }
 
 // anyToken: sts.amazonaws.com is the audience of whatever token a provider issues
-// for AWS, so that an Allow that asks for it asks nobody who he is.
+// for AWS, and everybody's name is like *, so that an Allow that asks for the one or
+// the other asks nobody who he is.
 func (q *question) anyToken(s *Statement, c *Condition) bool {
+	if s.Effect != "Allow" || q.who.Kind != Federated || !strings.Contains(q.who.ARN, ":oidc-provider/") {
+		return false
+	}
 	name := strings.TrimSuffix(strings.ToLower(c.Operator), "ifexists")
-	return s.Effect == "Allow" && q.who.Kind == Federated && strings.Contains(q.who.ARN, ":oidc-provider/") &&
-		(name == "stringequals" || name == "stringlike") && strings.HasSuffix(c.key, ":aud") && slices.Contains(c.Values, "sts.amazonaws.com")
+	aud, sub := strings.HasSuffix(c.key, ":aud"), strings.HasSuffix(c.key, ":sub")
+	switch {
+	case name == "stringlike" && (aud || sub) && slices.Contains(c.Values, "*"):
+		return true
+	case name == "stringequals" || name == "stringlike":
+		return aud && slices.Contains(c.Values, "sts.amazonaws.com")
+	}
+	return false
 }
 
 // value is what is known of the context of a request that q's principal makes.

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -87,7 +88,8 @@ func (r Report) WriteTable(w io.Writer) error {
 	if len(r.Gaps) > 0 {
 		b.WriteString("NOT COMPLETE: this could not be read, and whatever hangs on it is unknown or only possible\n")
 		for _, g := range r.Gaps {
-			fmt.Fprintf(&b, "  %s: %s: %s\n", plain(g.Account), plain(g.What), plain(g.Why))
+			account := cmp.Or(g.Account, "an account that is not known")
+			fmt.Fprintf(&b, "  %s: %s: %s\n", plain(account), plain(g.What), plain(g.Why))
 		}
 		b.WriteString("\n")
 	}
