@@ -25,10 +25,12 @@ Whatever hangs on the request itself (an address, MFA, a tag), on an element tha
 not known here or on a policy that could not be read is "possible", never left out.
 
 Findings: a principal that acts in target accounts and can tamper with the archive as
-well; anybody, or an account outside the organisation, that a policy admits. They are
-drawn from all actions, whichever are selected to be shown.
+well; anybody (also whoever an identity provider knows, where nothing asks who it is),
+or an account outside the organisation, that a policy admits. They are drawn from all
+actions, whichever are selected to be shown.
 
-It changes nothing. Exit code: 0 nothing found, 1 findings, 2 something could not be read.`,
+It changes nothing. Exit code: 0 nothing found, 1 findings, 2 something could not be
+read; --action and --principal choose what is shown and do not change it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.json {

@@ -80,18 +80,25 @@ type Decision struct {
 // is asked whether p may do it on any: first on all of them, then on each part of
 // them that a statement speaks of.
 func (w *World) Decide(p *Principal, action string, r *Resource) Decision {
-	var best Decision
-	for i, form := range r.asked() {
-		d := w.decideForm(p, action, r, form)
-		if i == 0 || d.Outcome > best.Outcome {
-			best = d
+	var best *Decision
+	for _, form := range r.asked(action) {
+		for _, from := range w.callers(p, action) {
+			d := w.decideForm(p, from, action, r, form)
+			if best == nil || d.Outcome > best.Outcome {
+				best = &d
+			}
 		}
 	}
-	return best
+	return *best
 }
 
-func (w *World) decideForm(p *Principal, action string, r *Resource, whole glob) Decision {
-	best := w.decide(w.ask(p, action, r, whole))
+func (w *World) decideForm(p *Principal, from caller, action string, r *Resource, whole glob) Decision {
+	ask := func(resource glob) Decision {
+		q := w.ask(p, action, r, resource)
+		q.from = from
+		return w.decide(q)
+	}
+	best := ask(whole)
 	if best.Outcome == Allowed || best.Denies != nil || !whole.wild() {
 		return best
 	}
@@ -102,7 +109,7 @@ func (w *World) decideForm(p *Principal, action string, r *Resource, whole glob)
 					if part.glob == nil || !whole.stands(part.glob) {
 						continue
 					}
-					if d := w.decide(w.ask(p, action, r, part.glob)); d.Outcome > best.Outcome {
+					if d := ask(part.glob); d.Outcome > best.Outcome {
 						best, best.On = d, part.text
 					}
 				}
@@ -177,84 +184,108 @@ func (w *World) decide(q *question) Decision {
 	return d
 }
 
+// sides are what each of those who must allow says, with its statements.
+type sides struct {
+	own, bound, direct, role, account                          truth
+	ownCites, boundCites, directCites, roleCites, accountCites []Citation
+}
+
 // granted combines what the identity's side and the resource's side allow.
 func (q *question) granted(identity, boundary layer) (truth, []Citation, string) {
 	p, r := q.who, q.at
-	own, ownCites := yes, []Citation{{Policy: "root user of the account"}}
+	s := sides{own: yes, bound: yes, ownCites: []Citation{{Policy: "root user of the account"}}}
+	inside := p.Kind == User || p.Kind == Role || p.Kind == Root
 	switch p.Kind {
 	case Root:
 	case User, Role:
-		own, ownCites = q.grant(identity.policies, nil)
+		s.own, s.ownCites = q.grant(identity.policies, nil)
 	default: // what an outsider's own account allows it is its own affair
-		ownCites = nil
+		s.ownCites = nil
 	}
-	bound, boundCites := yes, []Citation(nil)
 	if !boundary.none {
-		bound, boundCites = q.grant(boundary.policies, nil)
+		s.bound, s.boundCites = q.grant(boundary.policies, nil)
 	}
-	if bound == maybe {
-		ownCites = append(ownCites[:len(ownCites):len(ownCites)], boundCites...)
+	if s.bound == maybe {
+		s.ownCites = join(s.ownCites, s.boundCites)
 	}
-	direct, directCites := q.grant(r.Policies, q.namedItself)
-	role, roleCites := q.grant(r.Policies, q.namedAsRole)
-	account, accountCites := q.grant(r.Policies, q.namedByAccount)
-	if i := slices.IndexFunc(r.Policies, func(p Policy) bool { return p.Unread != "" }); r.PolicyDecides && i >= 0 && account == no {
-		// Most such policies leave it to the account; whether this one does is not known.
-		account, accountCites = maybe, []Citation{r.Policies[i].cite(0, "it could not be read: "+r.Policies[i].Unread)}
+	s.direct, s.directCites = q.grant(r.Policies, q.namedItself)
+	s.role, s.roleCites = q.grant(r.Policies, q.namedAsRole)
+	s.account, s.accountCites = q.grant(r.Policies, q.namedByAccount)
+	if i := slices.IndexFunc(r.Policies, func(p Policy) bool { return p.Unread != "" }); i >= 0 && s.account == no {
+		// Whether it admits the account, or leaves it to it, is not known.
+		s.account, s.accountCites = maybe, []Citation{r.Policies[i].cite(0, "it could not be read: "+r.Policies[i].Unread)}
 	}
-
-	if !r.owned(p.Account) || p.Kind != User && p.Kind != Role && p.Kind != Root {
-		if r.NoPolicies {
-			return no, nil, "it is of another account, and " + r.Kind + "s have no policy of their own"
-		}
-		theirs, cites := direct, directCites
-		for _, more := range []struct {
-			t     truth
-			cites []Citation
-		}{{role, roleCites}, {account, accountCites}} {
-			if more.t > theirs {
-				theirs, cites = more.t, more.cites
+	switch {
+	case inside && r.Account == "":
+		// Any account may be the owner, and none need be.
+		t, cites, reason := q.within(s)
+		if t == no {
+			if t, cites, _ = q.across(s); t == no {
+				return no, nil, reason
 			}
 		}
-		switch {
-		case theirs == no:
-			return no, nil, "the " + r.Kind + " is of another account, and its policy does not admit this one"
-		case own == no:
-			return no, nil, "no identity policy allows it"
-		case bound == no:
-			return no, nil, "the permissions boundary does not allow it"
-		}
-		return min(theirs, own, bound), append(ownCites[:len(ownCites):len(ownCites)], cites...), ""
+		return maybe, join(cites, []Citation{{Policy: "the account of the " + r.Kind, Undecided: []string{"it is not known, and may be this one"}}}), ""
+	case inside && r.owned(p.Account):
+		return q.within(s)
 	}
+	return q.across(s)
+}
 
-	// In one account: a grant that names the principal suffices; one that names the
-	// role is held to the role's boundary; otherwise the identity's own policies
-	// allow, where the resource's policy leaves it to them.
-	viaIdentity, cites := min(own, bound), ownCites
-	if r.PolicyDecides {
-		viaIdentity = min(viaIdentity, account)
-		cites = append(cites[:len(cites):len(cites)], accountCites...)
+func join(a, b []Citation) []Citation { return append(a[:len(a):len(a)], b...) }
+
+// across accounts both sides must allow.
+func (q *question) across(s sides) (truth, []Citation, string) {
+	r := q.at
+	if r.NoPolicies {
+		return no, nil, "it is of another account, and " + r.Kind + "s have no policy of their own"
+	}
+	theirs, cites := s.direct, s.directCites
+	if s.role > theirs {
+		theirs, cites = s.role, s.roleCites
+	}
+	if s.account > theirs {
+		theirs, cites = s.account, s.accountCites
+	}
+	switch {
+	case theirs == no:
+		return no, nil, "the " + r.Kind + " is of another account, and its policy does not admit this one"
+	case s.own == no:
+		return no, nil, "no identity policy allows it"
+	case s.bound == no:
+		return no, nil, "the permissions boundary does not allow it"
+	}
+	return min(theirs, s.own, s.bound), join(s.ownCites, cites), ""
+}
+
+// within one account a grant that names the principal suffices; one that names the
+// role is held to the role's boundary; otherwise the identity's own policies allow,
+// where the resource's policy leaves it to them.
+func (q *question) within(s sides) (truth, []Citation, string) {
+	viaIdentity, cites := min(s.own, s.bound), s.ownCites
+	if q.at.PolicyDecides {
+		viaIdentity = min(viaIdentity, s.account)
+		cites = join(cites, s.accountCites)
 	}
 	best, grants := viaIdentity, cites
-	if direct > best {
-		best, grants = direct, directCites
+	if s.direct > best {
+		best, grants = s.direct, s.directCites
 	}
-	if named := min(role, bound); named > best {
-		best, grants = named, roleCites
-		if bound == maybe {
-			grants = append(grants[:len(grants):len(grants)], boundCites...)
+	if named := min(s.role, s.bound); named > best {
+		best, grants = named, s.roleCites
+		if s.bound == maybe {
+			grants = join(grants, s.boundCites)
 		}
 	}
 	if best > no {
 		return best, grants, ""
 	}
 	switch {
-	case own == no && max(role, direct) == no:
+	case s.own == no && max(s.role, s.direct) == no:
 		return no, nil, "no statement allows it"
-	case bound == no:
+	case s.bound == no:
 		return no, nil, "the permissions boundary does not allow it"
 	}
-	return no, nil, "the policy of the " + r.Kind + " neither allows it nor leaves it to its account"
+	return no, nil, "the policy of the " + q.at.Kind + " neither allows it nor leaves it to its account"
 }
 
 // levels are the organisation's layers that bind p and r.

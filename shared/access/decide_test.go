@@ -51,7 +51,7 @@ type scene struct {
 	rcps        [][]Policy
 	resource    []Policy
 	on          string // aFile unless given
-	owner       string // home unless given
+	owner       string // home unless given; "?" = not known
 	decides     bool
 	noPolicies  bool
 	linked      bool
@@ -101,7 +101,7 @@ func (s scene) decide() Decision {
 		r.ARN = s.on
 	}
 	if s.owner != "" {
-		r.Account = s.owner
+		r.Account = strings.TrimSuffix(s.owner, "?")
 	}
 	action := s.action
 	if action == "" {
@@ -153,6 +153,8 @@ func TestDecisions(t *testing.T) {
 		{"a variable that is known", scene{on: "arn:aws:s3:::logs/alice/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:username}/*"}`)}, Allowed, ""},
 		{"of another user", scene{on: "arn:aws:s3:::logs/bob/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:username}/*"}`)}, Denied, ""},
 		{"a variable that is not", scene{on: "arn:aws:s3:::logs/bob/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:SourceIdentity}/*"}`)}, Possible, "policy variable"},
+		{"of all services in the organisation the trails' is meant", scene{action: "organizations:DisableAWSServiceAccess", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"*"` + when(`"StringEquals":{"organizations:ServicePrincipal":"cloudtrail.amazonaws.com"}`) + `}`)}, Allowed, ""},
+		{"and no other", scene{action: "organizations:DisableAWSServiceAccess", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"*"` + when(`"StringEquals":{"organizations:ServicePrincipal":"backup.amazonaws.com"}`) + `}`)}, Denied, ""},
 		{"a fallback", scene{on: "arn:aws:s3:::logs/none/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${aws:PrincipalTag/x, 'none'}/*"}`)}, Allowed, ""},
 		{"a star that is one", scene{on: "arn:aws:s3:::logs/x/1", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::logs/${*}/*"}`)}, Denied, ""},
 		{"a wildcard over the colons of an ARN", scene{on: "arn:aws:sns:us-east-1:111122223333:t", policies: inline(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:*:t"}`)}, Possible, "covers a part"},
@@ -198,6 +200,17 @@ func TestDecisions(t *testing.T) {
 		{"an unread bucket policy", scene{policies: inline(allowAll), resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
 		{"an unread bucket policy alone admits nobody by name", scene{resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Denied, ""},
 
+		{"across accounts an unread policy may admit whom its own account lets", scene{owner: archive, policies: inline(allowAll), resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
+		{"and nobody else", scene{owner: archive, resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Denied, "no identity policy"},
+		{"its root user", scene{owner: archive, kind: Root, resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
+		{"of a service without policies nothing is unread", scene{owner: archive, noPolicies: true, policies: inline(allowAll)}, Denied, "no policy of their own"},
+		{"the owner is not known: it may be this account", scene{owner: "?", policies: inline(allowAll)}, Possible, "may be this one"},
+		{"and its policy is not read", scene{owner: "?", policies: inline(allowAll), resource: []Policy{{Kind: "bucket policy", Unread: "refused"}}}, Possible, "refused"},
+		{"of a service without policies", scene{owner: "?", noPolicies: true, policies: inline(allowAll)}, Possible, "may be this one"},
+		{"its root user may be", scene{owner: "?", kind: Root}, Possible, "root user"},
+		{"who has no right anywhere has none", scene{owner: "?"}, Denied, "no statement allows it"},
+		{"a boundary holds wherever it is", scene{owner: "?", policies: inline(allowAll), boundary: inline(`{"Effect":"Allow","Action":"iam:*","Resource":"*"}`)}, Denied, "boundary"},
+		{"a deny holds whoever owns it", scene{owner: "?", policies: inline(allowAll, denyAll)}, Denied, "statement 2"},
 		{"across accounts both sides must allow: neither", scene{owner: archive}, Denied, ""},
 		{"the identity alone", scene{owner: archive, policies: inline(allowAll)}, Denied, "its policy does not admit"},
 		{"the bucket alone", scene{owner: archive, resource: bucket(to("Allow", aws(home), "s3:*"))}, Denied, "no identity policy"},
@@ -232,6 +245,21 @@ func TestDecisions(t *testing.T) {
 		{"whether it is for everybody inside is not told", scene{resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"AWS:SourceOwner":"111122223333"}`)))}, Possible, "AWS:SourceOwner"},
 		{"one of another account is for somebody from outside", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"AWS:SourceOwner":"555555555555"}`)))}, Possible, ""},
 		{"anybody of an account of the organisation", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEquals":{"aws:PrincipalAccount":["111122223333","999999999999"]}`)))}, Denied, ""},
+		{"the organisation, of whoever has one: those in none, and the anonymous", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalOrgID":"o-ours"}`)))}, Allowed, ""},
+		{"all its paths ours, of whoever has any", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ForAllValues:StringEquals":{"aws:PrincipalOrgPaths":"o-ours/r-1/"}`)))}, Allowed, ""},
+		{"all its paths like ours", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ForAllValues:StringLike":{"aws:PrincipalOrgPaths":"o-ours/*"}`)))}, Allowed, ""},
+		{"any of its paths ours", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"o-ours/*"}`)))}, Denied, ""},
+		{"the account, of whoever has one: the anonymous", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalAccount":"111122223333"}`)))}, Allowed, ""},
+		{"the role, of whoever has one: the anonymous", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ArnLikeIfExists":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/*"}`)))}, Allowed, ""},
+		{"the role, of everybody", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/*"}`)))}, Possible, "PrincipalArn"},
+		{"which KMS does not admit", scene{kind: Anybody, action: "kms:Decrypt", decides: true, resource: bucket(to("Allow", `"*"`, "kms:*", when(`"StringEqualsIfExists":{"kms:CallerAccount":"111122223333"}`)))}, Denied, ""},
+		{"an account has one", scene{kind: Foreigner, resource: bucket(to("Allow", aws("555555555555"), "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalAccount":"111122223333"}`)))}, Denied, ""},
+		{"and may be in no organisation", scene{kind: Foreigner, resource: bucket(to("Allow", aws("555555555555"), "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalOrgID":"o-ours"}`)))}, Allowed, ""},
+		{"a deny of other paths spares those who have none", scene{kind: Anybody, resource: bucket(everybody, to("Deny", `"*"`, "s3:*", when(`"ForAnyValue:StringNotLike":{"aws:PrincipalOrgPaths":"o-ours/*"}`)))}, Allowed, ""},
+		{"a deny of other organisations, of whoever has one, as well", scene{kind: Anybody, resource: bucket(everybody, to("Deny", `"*"`, "s3:*", when(`"StringNotEquals":{"aws:PrincipalOrgID":"o-ours"},"Null":{"aws:PrincipalOrgID":"false"}`)))}, Allowed, ""},
+		{"a deny of whoever is not ours", scene{kind: Anybody, resource: bucket(everybody, to("Deny", `"*"`, "s3:*", when(`"StringNotEquals":{"aws:PrincipalOrgID":"o-ours"}`)))}, Denied, ""},
+		{"two denies, each of which spares somebody, and together nobody", scene{kind: Anybody, resource: bucket(everybody, to("Deny", `"*"`, "s3:*", when(`"Null":{"aws:PrincipalOrgID":"true"}`)), to("Deny", `"*"`, "s3:*", when(`"ForAnyValue:StringNotLike":{"aws:PrincipalOrgPaths":"o-ours/*"}`)))}, Denied, ""},
+		{"one condition met by those who have one, another by those who have none", scene{kind: Anybody, resource: bucket(to("Allow", `"*"`, "s3:*", when(`"StringEqualsIfExists":{"aws:PrincipalOrgID":"o-ours"},"ForAnyValue:StringNotLike":{"aws:PrincipalOrgPaths":"o-ours/*"}`)))}, Denied, ""},
 		{"a session name that the caller chooses", scene{action: "sts:AssumeRole", decides: true, resource: bucket(to("Allow", aws(alice), "sts:AssumeRole", when(`"StringLike":{"sts:RoleSessionName":"x*"}`)))}, Allowed, ""},
 		{"two things asked of it", scene{action: "sts:AssumeRole", decides: true, resource: bucket(to("Allow", aws(alice), "sts:AssumeRole", when(`"StringLike":{"sts:RoleSessionName":"x*"},"StringNotLike":{"sts:RoleSessionName":"x*"}`)))}, Possible, ""},
 		{"a deny of session names", scene{action: "sts:AssumeRole", decides: true, resource: bucket(to("Allow", aws(alice), "sts:AssumeRole"), to("Deny", aws(alice), "sts:AssumeRole", when(`"StringLike":{"sts:RoleSessionName":"x*"}`)))}, Possible, ""},
@@ -370,5 +398,28 @@ func TestWhatIsNotKnownIsKept(t *testing.T) {
 	}
 	if want := []string{`element "When"`, `effect "Permit"`, "both Action and NotAction"}; !slices.Equal(d.Statements[0].Odd, want) {
 		t.Errorf("statement: %q", d.Statements[0].Odd)
+	}
+}
+
+// Filters and lists of addresses have ARNs of their own, below the detector's.
+func TestWhatIsBelowADetectorIsAskedToo(t *testing.T) {
+	const detector = "arn:aws:guardduty:us-east-1:111122223333:detector/d"
+	for _, tc := range []struct {
+		action, statement string
+		want              Outcome
+	}{
+		{"guardduty:UpdateFilter", `{"Effect":"Allow","Action":"guardduty:UpdateFilter","Resource":"` + detector + `/filter/*"}`, Allowed},
+		{"guardduty:UpdateFilter", `{"Effect":"Allow","Action":"guardduty:UpdateFilter","Resource":"` + detector + `/filter/noise"}`, Allowed},
+		{"guardduty:UpdateFilter", `{"Effect":"Allow","Action":"guardduty:UpdateFilter","Resource":"` + detector + `"}`, Allowed},
+		{"guardduty:CreateFilter", `{"Effect":"Allow","Action":"guardduty:*Filter","Resource":"` + detector + `/filter/*"}`, Allowed},
+		{"guardduty:UpdateIPSet", `{"Effect":"Allow","Action":"guardduty:*","Resource":"` + detector + `/ipset/*"}`, Allowed},
+		{"guardduty:UpdateIPSet", `{"Effect":"Allow","Action":"guardduty:*","Resource":"` + detector + `/filter/*"}`, Denied},
+		{"guardduty:UpdateDetector", `{"Effect":"Allow","Action":"guardduty:*","Resource":"` + detector + `/filter/*"}`, Denied},
+	} {
+		p := &Principal{Kind: User, ARN: alice, Account: home, Policies: inline(tc.statement)}
+		w := &World{Accounts: map[string]*Account{home: {ID: home, Principals: []*Principal{p}}}}
+		if d := w.Decide(p, tc.action, &Resource{Kind: "detector", ARN: detector, Account: home, NoPolicies: true}); d.Outcome != tc.want {
+			t.Errorf("%s by %s: %s, want %s", tc.action, tc.statement, d.Outcome, tc.want)
+		}
 	}
 }

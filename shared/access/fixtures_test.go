@@ -227,6 +227,7 @@ func TestWhatManagedPoliciesGive(t *testing.T) {
 		"object": "arn:aws:s3:::logs/AWSLogs/1", "bucket": "arn:aws:s3:::logs", "trail": "arn:aws:cloudtrail:us-east-1:111122223333:trail/t", "key": "arn:aws:kms:us-east-1:111122223333:key/k",
 		"log-group": "arn:aws:logs:us-east-1:111122223333:log-group:g", "rule": "arn:aws:events:us-east-1:111122223333:rule/r", "topic": "arn:aws:sns:us-east-1:111122223333:t",
 		"alarm": "arn:aws:cloudwatch:us-east-1:111122223333:alarm:a", "detector": "arn:aws:guardduty:us-east-1:111122223333:detector/d",
+		"organization": "arn:aws:organizations::111122223333:organization/o-ours",
 	}
 	var out bytes.Buffer
 	for _, file := range files {
@@ -287,7 +288,7 @@ func TestTheActionsAreThoseOfTheServices(t *testing.T) {
 	groups := map[string]int{}
 	for _, tamper := range tampers {
 		groups[tamper.Group]++
-		if strings.HasPrefix(tamper.Action, "cloudwatch:") {
+		if strings.HasPrefix(tamper.Action, "cloudwatch:") || strings.HasPrefix(tamper.Action, "organizations:") {
 			continue // not among those files
 		}
 		on, there := types[tamper.Action]
@@ -295,8 +296,11 @@ func TestTheActionsAreThoseOfTheServices(t *testing.T) {
 			t.Errorf("%s: there is no such action", tamper.Action)
 			continue
 		}
+		if slices.Equal(on, []string{""}) {
+			continue // the service checks no resource
+		}
 		// A log group is also meant by its streams and filters; an account is no resource type.
-		want := map[string][]string{"log-group": {"log-group", "log-stream"}, "rule": {"rule-on-default-event-bus"}, "account": on, "detector": {"detector", "filter"}}[tamper.On]
+		want := map[string][]string{"log-group": {"log-group", "log-stream"}, "rule": {"rule-on-default-event-bus"}, "account": on, "organization": on, "detector": {"detector", "filter", "ipset"}}[tamper.On]
 		if want == nil {
 			want = []string{tamper.On}
 		}
@@ -321,7 +325,7 @@ func TestPolicySentrysExposingActionsAreAmongOurs(t *testing.T) {
 	// Exposes nothing of an archive, or is not of a kind we ask about.
 	elsewhere := []string{
 		"s3:deleteaccesspointpolicy", "s3:putaccesspointpolicy", "s3:putaccountpublicaccessblock", "s3:putobjectacl", "s3:putobjectversionacl", "s3:objectowneroverridetobucketowner",
-		"sns:createtopic", "logs:putresourcepolicy", "logs:deleteresourcepolicy", "logs:putdestinationpolicy", "kms:retiregrant", "kms:revokegrant", "kms:createkey",
+		"sns:createtopic", "logs:putresourcepolicy", "logs:deleteresourcepolicy", "logs:putdestinationpolicy", "kms:retiregrant", "kms:createkey",
 	}
 	for _, file := range []string{"resource-exposure.txt", "resource-policies.txt"} {
 		data, err := os.ReadFile(filepath.Join("testdata", "policy_sentry", file))
@@ -337,6 +341,29 @@ func TestPolicySentrysExposingActionsAreAmongOurs(t *testing.T) {
 			if !slices.ContainsFunc(tampers, func(t Tamper) bool { return strings.EqualFold(t.Action, action) }) {
 				t.Errorf("%s: %s is not in tamper.tsv", file, action)
 			}
+		}
+	}
+}
+
+// Ways by which a record is silenced without touching it.
+func TestTheRoundaboutWaysAreAskedFor(t *testing.T) {
+	tampers, err := Tampers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for action, on := range map[string]string{
+		"logs:PutLogGroupDeletionProtection": "log-group", "logs:PutSubscriptionFilter": "log-group", "logs:AssociateKmsKey": "log-group",
+		"cloudwatch:PutAlarmMuteRule": "alarm", "guardduty:ArchiveFindings": "detector", "guardduty:CreateIPSet": "detector", "guardduty:UpdateIPSet": "detector",
+		"kms:RevokeGrant": "key", "s3:PutBucketNotification": "bucket",
+		"organizations:DisableAWSServiceAccess": "organization", "cloudtrail:DeregisterOrganizationDelegatedAdmin": "organization",
+	} {
+		if !slices.ContainsFunc(tampers, func(t Tamper) bool { return t.Action == action && t.On == on && t.Group != act && t.Group != "read" }) {
+			t.Errorf("%s on a %s is not", action, on)
+		}
+	}
+	for _, left := range []string{"iam:PassRole", "replica", "evidence", "ledger", "events:PutPermission"} {
+		if !strings.Contains(strings.Join(limits, "\n"), left) {
+			t.Errorf("%s is neither asked for nor named as left out", left)
 		}
 	}
 }

@@ -20,8 +20,8 @@ func genStatement(t *rapid.T, label, effect string) string {
 	m[pick("actionKind", "Action", "Action", "NotAction")] = some("actions", "*", "s3:*", "S3:delete*", "s3:GetObject", "kms:*", "s3:DeleteObjectVersio?")
 	m[pick("resourceKind", "Resource", "Resource", "NotResource")] = some("resources", "*", "arn:aws:s3:::logs/*", "arn:aws:s3:::logs/tmp/*", "arn:aws:s3:::other", "arn:aws:s3:::logs/${aws:username}/*", "arn:aws:s3:::l*s/?")
 	if rapid.Bool().Draw(t, label+"conditional") {
-		op := pick("op", "StringEquals", "StringNotEquals", "StringLike", "StringEqualsIfExists", "ForAnyValue:StringLike", "StringSounds")
-		m["Condition"] = map[string]any{op: map[string]any{pick("key", "aws:username", "aws:PrincipalOrgID", "aws:SourceIp", "aws:PrincipalTag/team"): some("values", "alice", "bob", "o-ours", "*")}}
+		op := pick("op", "StringEquals", "StringNotEquals", "StringLike", "StringEqualsIfExists", "ForAnyValue:StringLike", "ForAllValues:StringLike", "StringSounds")
+		m["Condition"] = map[string]any{op: map[string]any{pick("key", "aws:username", "aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalAccount", "aws:SourceIp", "aws:PrincipalTag/team"): some("values", "alice", "bob", "o-ours", "o-ours/*", home, "*")}}
 	}
 	if pick("odd", "", "", "", "", "x") != "" {
 		m["Comment"] = "x"
@@ -58,7 +58,7 @@ func genScene(t *rapid.T) scene {
 		kind:     rapid.SampledFrom([]string{User, Role, Root, Service, Anybody, Foreigner}).Draw(t, "kind"),
 		action:   rapid.SampledFrom([]string{"s3:DeleteObjectVersion", "s3:GetObject", "kms:Decrypt"}).Draw(t, "action"),
 		on:       rapid.SampledFrom([]string{"arn:aws:s3:::logs/a", "arn:aws:s3:::logs/tmp/a", "arn:aws:s3:::logs/*", "arn:aws:s3:::other"}).Draw(t, "on"),
-		owner:    rapid.SampledFrom([]string{home, home, archive}).Draw(t, "owner"),
+		owner:    rapid.SampledFrom([]string{home, home, archive, "?"}).Draw(t, "owner"),
 		decides:  rapid.Bool().Draw(t, "decides"),
 		linked:   rapid.Bool().Draw(t, "linked") && rapid.Bool().Draw(t, "linked too"),
 		policies: genPolicies(t, "identity ", "inline policy", 2),
@@ -164,6 +164,29 @@ func TestWhatIsNotKnownLiesBetween(t *testing.T) {
 			t.Fatalf("%s with an undecided %s", b, effect)
 		}
 	})
+}
+
+// Whose a resource is, and what its policy says, may be unknown: what would be
+// allowed if the one or the other were known is then possible at least.
+func TestWhatIsNotKnownOfAResourceIsNotTakenForADeny(t *testing.T) {
+	open := 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := genScene(t)
+		s.kind = rapid.SampledFrom([]string{User, Role, Root}).Draw(t, "of an account")
+		s.owner = rapid.SampledFrom([]string{home, archive}).Draw(t, "owner")
+		known := s.decide()
+		if known.Outcome == Denied {
+			return
+		}
+		open++
+		s.owner = "?"
+		if d := s.decide(); d.Outcome != Possible {
+			t.Fatalf("%s (%s) of an unknown owner, of a known one %s (%s)", d.Outcome, d.Reason, known.Outcome, known.Path())
+		}
+	})
+	if open == 0 {
+		t.Error("nothing was ever allowed: the cases prove nothing")
+	}
 }
 
 func TestNotActionAndNotResourceAreComplements(t *testing.T) {

@@ -23,6 +23,8 @@ type Report struct {
 	Accounts   int `json:"accounts"`
 	// Gaps are what could not be read: the report is not complete.
 	Gaps []Gap `json:"gaps"`
+	// NotShown is how many findings a filter left out.
+	NotShown int `json:"findings_not_shown,omitempty"`
 	// Limits are what this report does not look at.
 	Limits []string `json:"limits"`
 }
@@ -76,8 +78,10 @@ type Finding struct {
 
 // limits are what is known to be left out.
 var limits = []string{
-	"session policies, VPC endpoint policies, KMS grants, S3 access points and access lists, and policies of event buses are not read",
+	"session policies, VPC endpoint policies, KMS grants, S3 access points and access lists, and policies of event buses are not read, nor who can change those (events:PutPermission)",
 	"that a principal could first change its own rights, or another's, and then tamper is not followed; roles that it can assume are, up to 3 hops",
+	"that a principal could give a role with such a right to a program or machine of its own (iam:PassRole with Lambda, EC2 and others) is not followed",
+	"the archive's replica, and the buckets of the evidence and of the ledger, are not asked about",
 	"an Object Lock in COMPLIANCE mode refuses what is allowed here: see the check immutable",
 }
 
@@ -108,6 +112,7 @@ func (w *World) NewReport() (Report, error) {
 		r.Gaps = append(r.Gaps, a.unread()...)
 	}
 	r.Principals = len(everybody)
+	outsiders := known{}
 	for _, at := range w.Resources {
 		r.Resources = append(r.Resources, Asked{at.Kind, at.ARN, at.Account})
 		for i := range at.Policies {
@@ -123,7 +128,7 @@ func (w *World) NewReport() (Report, error) {
 				r.add(w, t, p, at)
 			}
 			for _, p := range w.outsiders(at, t.Action) {
-				r.add(w, t, p, at)
+				r.add(w, t, outsiders.one(p), at)
 			}
 		}
 	}
@@ -136,15 +141,20 @@ func (w *World) NewReport() (Report, error) {
 	slices.SortStableFunc(r.Abilities, func(a, b Ability) int {
 		return cmp.Or(cmp.Compare(slices.Index(Groups(), a.Group), slices.Index(Groups(), b.Group)), cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Principal, b.Principal))
 	})
-	w.assumers(&r, everybody)
-	w.findings(&r, tampers)
+	b := &becoming{world: w, everybody: everybody, outsiders: outsiders, found: map[*Principal][]Assumer{}}
+	var able []*Principal
+	for _, a := range r.Abilities {
+		able = append(able, a.who)
+	}
+	r.Assumers = append(r.Assumers, b.into(rolesOf(able))...)
+	w.findings(&r, tampers, b)
 	return r, nil
 }
 
 // candidates are the principals who may reach a resource at all: those of its
 // account, and everybody where it has policies that admit others.
 func (w *World) candidates(at *Resource, everybody []*Principal) []*Principal {
-	if !at.NoPolicies {
+	if !at.NoPolicies || at.Account == "" {
 		return everybody
 	}
 	var out []*Principal
@@ -272,22 +282,41 @@ func assumeAction(p *Principal, trust *Policy) string {
 	return "sts:AssumeRoleWithWebIdentity"
 }
 
-// assumers finds who can become the roles that have an ability, and who can
-// become those, up to mostHops.
-func (w *World) assumers(r *Report, everybody []*Principal) {
+// known holds each outsider once, so that what it can do here and there is told of
+// one principal.
+type known map[string]*Principal
+
+func (k known) one(p *Principal) *Principal {
+	name := p.Kind + " " + p.ARN
+	if k[name] == nil {
+		k[name] = p
+	}
+	return k[name]
+}
+
+// becoming finds who can become which role, each role once.
+type becoming struct {
+	world     *World
+	everybody []*Principal
+	outsiders known
+	found     map[*Principal][]Assumer // by role
+}
+
+// into finds who can become these roles, and who can become those, up to mostHops.
+func (b *becoming) into(roles []*Principal) []Assumer {
+	var out []Assumer
 	done := map[*Principal]bool{}
-	var roles []*Principal
-	for _, a := range r.Abilities {
-		if a.Kind == Role && !done[a.who] {
-			done[a.who] = true
-			roles = append(roles, a.who)
-		}
+	for _, role := range roles {
+		done[role] = true
 	}
 	for range mostHops {
 		var next []*Principal
 		for _, role := range roles {
-			for _, as := range w.assumersOf(role, everybody) {
-				r.Assumers = append(r.Assumers, as)
+			if _, there := b.found[role]; !there {
+				b.found[role] = b.assumersOf(role)
+			}
+			out = append(out, b.found[role]...)
+			for _, as := range b.found[role] {
 				if as.who.Kind == Role && !done[as.who] {
 					done[as.who] = true
 					next = append(next, as.who)
@@ -296,14 +325,15 @@ func (w *World) assumers(r *Report, everybody []*Principal) {
 		}
 		roles = next
 	}
-	slices.SortStableFunc(r.Assumers, func(a, b Assumer) int {
+	slices.SortStableFunc(out, func(a, b Assumer) int {
 		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Principal, b.Principal))
 	})
+	return out
 }
 
-func (w *World) assumersOf(role *Principal, everybody []*Principal) []Assumer {
-	at := resourceOf(role)
-	var out []Assumer
+func (b *becoming) assumersOf(role *Principal) []Assumer {
+	w, at := b.world, resourceOf(role)
+	out := []Assumer{}
 	try := func(p *Principal) {
 		if p == role {
 			return
@@ -312,14 +342,14 @@ func (w *World) assumersOf(role *Principal, everybody []*Principal) []Assumer {
 			out = append(out, Assumer{Role: role.ARN, Principal: p.ARN, Kind: p.Kind, Decision: d, who: p, role: role})
 		}
 	}
-	for _, p := range trustOf(role).meant(w, everybody) {
+	for _, p := range trustOf(role).meant(w, b.everybody) {
 		try(p)
 	}
-	seen := map[string]bool{}
+	seen := map[*Principal]bool{}
 	for _, action := range []string{"sts:AssumeRole", "sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity"} {
 		for _, p := range w.outsiders(at, action) {
-			if !seen[p.Kind+p.ARN] {
-				seen[p.Kind+p.ARN] = true
+			if p = b.outsiders.one(p); !seen[p] {
+				seen[p] = true
 				try(p)
 			}
 		}
@@ -327,19 +357,41 @@ func (w *World) assumersOf(role *Principal, everybody []*Principal) []Assumer {
 	return out
 }
 
+// rolesOf are the roles among those who can do something, each once.
+func rolesOf(list []*Principal) []*Principal {
+	var out []*Principal
+	seen := map[*Principal]bool{}
+	for _, p := range list {
+		if p.Kind == Role && !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// from are the assumers by who they are: what each can become.
+func from(list []Assumer) map[*Principal][]Assumer {
+	out := map[*Principal][]Assumer{}
+	for _, as := range list {
+		out[as.who] = append(out[as.who], as)
+	}
+	return out
+}
+
 // trust is a quick look at a role's trust policy: whom it can mean at all.
 type trust struct {
-	role     *Principal
 	anybody  bool
 	accounts map[string]bool
 	ids      map[string]bool
 }
 
 func trustOf(role *Principal) trust {
-	t := trust{role: role, accounts: map[string]bool{}, ids: map[string]bool{}}
+	t := trust{accounts: map[string]bool{}, ids: map[string]bool{}}
 	if role.Trust == nil {
 		return t
 	}
+	t.anybody = role.Trust.Unread != "" // whom it means is not known
 	for i := range role.Trust.Doc.Statements {
 		s := &role.Trust.Doc.Statements[i]
 		t.anybody = t.anybody || s.NotPrincipals != nil
@@ -375,7 +427,7 @@ func (t trust) meant(w *World, everybody []*Principal) []*Principal {
 }
 
 // findings are drawn from the abilities.
-func (w *World) findings(r *Report, tampers []Tamper) {
+func (w *World) findings(r *Report, tampers []Tamper, b *becoming) {
 	type group struct {
 		outcome Outcome
 		actions []string
@@ -388,7 +440,7 @@ func (w *World) findings(r *Report, tampers []Tamper) {
 			continue
 		}
 		switch a.Kind {
-		case Anybody, Foreigner, Unknown, Federated, Service:
+		case Anybody, Foreigner, Unknown, Service:
 			continue
 		}
 		g := can[a.who]
@@ -404,13 +456,6 @@ func (w *World) findings(r *Report, tampers []Tamper) {
 		}
 	}
 	acts := w.actors(tampers)
-	var doors []trust // the roles among them
-	for p := range acts {
-		if p.Kind == Role {
-			doors = append(doors, trustOf(p))
-		}
-	}
-	slices.SortFunc(doors, func(a, b trust) int { return cmp.Compare(a.role.ARN, b.role.ARN) })
 	// A finding for each principal, by the shortest way to tampering and to acting.
 	people := map[*Principal]bool{}
 	for p := range can {
@@ -419,16 +464,15 @@ func (w *World) findings(r *Report, tampers []Tamper) {
 	for _, as := range r.Assumers {
 		people[as.who] = true
 	}
-	into := map[*Principal][]Assumer{} // what a principal can become
-	for _, as := range r.Assumers {
-		into[as.who] = append(into[as.who], as)
-	}
+	intoTamper := from(r.Assumers)
+	actors := slices.SortedFunc(maps.Keys(acts), func(a, b *Principal) int { return cmp.Compare(a.ARN, b.ARN) })
+	var intoAct map[*Principal][]Assumer // asked only if somebody can tamper
 	sorted := slices.SortedFunc(maps.Keys(people), func(a, b *Principal) int { return cmp.Compare(a.ARN, b.ARN) })
 	for _, p := range sorted {
-		if p.Kind != User && p.Kind != Role && p.Kind != Root {
+		if p.Kind != User && p.Kind != Role && p.Kind != Root && p.Kind != Federated {
 			continue
 		}
-		tamper, tamperVia, tamperOutcome := reach(p, into, func(q *Principal) (Outcome, bool) {
+		tamper, tamperVia, tamperOutcome := reach(p, intoTamper, func(q *Principal) (Outcome, bool) {
 			g := can[q]
 			if g == nil {
 				return Denied, false
@@ -438,11 +482,20 @@ func (w *World) findings(r *Report, tampers []Tamper) {
 		if tamper == nil {
 			continue
 		}
-		acting, actVia, actOutcome := w.reachAct(p, acts, doors)
-		if acting == nil {
+		if intoAct == nil {
+			intoAct = from(b.into(rolesOf(actors)))
+		}
+		actor, actVia, actOutcome := reach(p, intoAct, func(q *Principal) (Outcome, bool) {
+			a := acts[q]
+			if a == nil {
+				return Denied, false
+			}
+			return a.Outcome, true
+		})
+		if actor == nil {
 			continue
 		}
-		g := can[tamper]
+		g, acting := can[tamper], acts[actor]
 		if p.Kind == Root && g.first.at.Account == p.Account {
 			continue // every account has one; that it can do everything there is no news
 		}
@@ -477,23 +530,25 @@ func (w *World) outsideFindings(r *Report) {
 			f.Path = append(f.Path, c)
 		}
 	}
-	kindOf := func(p *Principal) string {
+	kindOf := func(p *Principal, d Decision) string {
 		switch {
 		case p.Kind == Anybody:
 			return Public
+		case p.Kind == Federated && d.Outcome == Allowed:
+			return Public // whoever the provider knows: nothing asks who it is
 		case p.Kind == Unknown, p.Kind == Foreigner && w.Accounts[p.Account] == nil:
 			return Outside
 		}
 		return ""
 	}
 	for _, a := range r.Abilities {
-		if kind := kindOf(a.who); kind != "" {
+		if kind := kindOf(a.who, a.Decision); kind != "" {
 			add(kind, a.Principal, a.Resource, a.Action, a.Decision)
 		}
 	}
 	for _, as := range r.Assumers {
-		if kind := kindOf(as.who); kind != "" {
-			add(kind, as.Principal, as.Role, "sts:AssumeRole", as.Decision)
+		if kind := kindOf(as.who, as.Decision); kind != "" {
+			add(kind, as.Principal, as.Role, assumeAction(as.who, as.role.Trust), as.Decision)
 		}
 	}
 }
@@ -536,29 +591,6 @@ func (w *World) actors(tampers []Tamper) map[*Principal]*Ability {
 
 func partitionOf(p *Principal) string { return (&Resource{ARN: p.ARN}).partition() }
 
-// reachAct finds what p can do in a target account, itself or as a role it can
-// assume there.
-func (w *World) reachAct(p *Principal, acts map[*Principal]*Ability, doors []trust) (*Ability, []Assumer, Outcome) {
-	if a := acts[p]; a != nil {
-		return a, nil, a.Outcome
-	}
-	into := map[*Principal][]Assumer{}
-	for _, door := range doors {
-		if role := door.role; door.means(p) {
-			if d := w.Decide(p, "sts:AssumeRole", resourceOf(role)); d.Outcome != Denied {
-				into[p] = append(into[p], Assumer{Role: role.ARN, Principal: p.ARN, Kind: p.Kind, Decision: d, who: p, role: role})
-			}
-		}
-	}
-	found, via, outcome := reach(p, into, func(q *Principal) (Outcome, bool) {
-		if a := acts[q]; a != nil {
-			return a.Outcome, true
-		}
-		return Denied, false
-	})
-	return acts[found], via, outcome
-}
-
 // reach finds the best that p can do, itself or as what it can become, nearest first.
 func reach(p *Principal, into map[*Principal][]Assumer, can func(*Principal) (Outcome, bool)) (*Principal, []Assumer, Outcome) {
 	type step struct {
@@ -566,7 +598,8 @@ func reach(p *Principal, into map[*Principal][]Assumer, can func(*Principal) (Ou
 		via     []Assumer
 		outcome Outcome
 	}
-	seen := map[*Principal]bool{p: true}
+	// What is only possible by the shorter way may be allowed by a longer one.
+	seen := map[*Principal]Outcome{p: Allowed}
 	var best step
 	for edge := []step{{p, nil, Allowed}}; len(edge) > 0; edge = edge[1:] {
 		s := edge[0]
@@ -577,9 +610,10 @@ func reach(p *Principal, into map[*Principal][]Assumer, can func(*Principal) (Ou
 			continue
 		}
 		for _, as := range into[s.at] {
-			if !seen[as.role] {
-				seen[as.role] = true
-				edge = append(edge, step{as.role, append(s.via[:len(s.via):len(s.via)], as), min(s.outcome, as.Outcome)})
+			o := min(s.outcome, as.Outcome)
+			if o > seen[as.role] {
+				seen[as.role] = o
+				edge = append(edge, step{as.role, append(s.via[:len(s.via):len(s.via)], as), o})
 			}
 		}
 	}
@@ -601,7 +635,9 @@ func cites(d Decision) string {
 		out = append(out, c.String())
 	}
 	for _, c := range d.Doubts {
-		out = append(out, "but "+c.String())
+		if said := c.String(); !slices.Contains(out, said) { // an unread policy may allow as well as deny
+			out = append(out, "but "+said)
+		}
 	}
 	return strings.Join(out, " + ")
 }
@@ -616,10 +652,11 @@ func list(names []string, most int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// ExitCode is 0 if nothing is wrong, 1 with findings, 2 if something could not be read.
+// ExitCode is 0 if nothing is wrong, 1 with findings, shown or not, 2 if something
+// could not be read.
 func (r Report) ExitCode() int {
 	switch {
-	case len(r.Findings) > 0:
+	case len(r.Findings)+r.NotShown > 0:
 		return 1
 	case len(r.Gaps) > 0:
 		return 2

@@ -3,6 +3,7 @@ package access
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,42 @@ func world() *World {
 				Policies: []Policy{doc("key policy", to("Allow", aws("arn:aws:iam::999999999999:root"), "kms:*"))}},
 			{Kind: "rule", ARN: "arn:aws:events:*:111122223333:rule/*", Account: home, NoPolicies: true},
 		},
+	}
+}
+
+const (
+	provider  = "arn:aws:iam::999999999999:oidc-provider/tokens.example.com"
+	federated = `{"Federated":"` + provider + `"}`
+)
+
+// trusts sets a role's trust policy.
+func trusts(w *World, role string, statements ...string) {
+	p := doc("trust policy", statements...)
+	w.principal(role).Trust = &p
+}
+
+// may lets a principal assume any role whose ARN ends so.
+func may(w *World, who, role string) {
+	p := w.principal(who)
+	p.Policies = append(p.Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::*:`+role+`"}`))
+}
+
+// chain has roles hop1, hop2, ... of the account that acts assume one another, in a
+// circle, the archive's administrator the first; the last is an administrator.
+func chain(w *World, n int) {
+	arn := func(i int) string { return fmt.Sprintf("arn:aws:iam::%s:role/hop%d", home, i) }
+	for i := 1; i <= n; i++ {
+		p := &Principal{Kind: Role, ARN: arn(i), Account: home}
+		p.Policies = inline(`{"Effect":"Allow","Action":"sts:AssumeRole","Resource":["` + arn(i+1) + `","` + arn(1) + `"]}`)
+		if i == n {
+			p.Policies = inline(allowAll)
+		}
+		w.Accounts[home].Principals = append(w.Accounts[home].Principals, p)
+		before := arn(i - 1)
+		if i == 1 {
+			before = logsAdmin
+		}
+		trusts(w, arn(i), to("Allow", aws(before), "sts:AssumeRole"), to("Allow", aws(arn(n)), "sts:AssumeRole"))
 	}
 }
 
@@ -109,7 +146,7 @@ func TestFindings(t *testing.T) {
 		}, "acts-and-tampers allowed " + deployer + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: cloudtrail:DeleteTrail", 1},
 		{"somebody who acts may tamper as a role of the archive", func(w *World) {
 			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`))
-		}, "acts-and-tampers allowed " + oscar + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: kms:DeleteImportedKeyMaterial, kms:ScheduleKeyDeletion, s3:DeleteObject, s3:DeleteObjectVersion and 7 more", 1},
+		}, "acts-and-tampers allowed " + oscar + ": acts in 111122223333 (iam:AttachRolePolicy) and can tamper with the archive: kms:DeleteImportedKeyMaterial, kms:ScheduleKeyDeletion, s3:DeleteObject, s3:DeleteObjectVersion and 8 more", 1},
 		{"only perhaps, if a condition allows it", func(w *World) {
 			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"`+when(`"Bool":{"aws:MultiFactorAuthPresent":"true"}`)+`}`))
 		}, "acts-and-tampers possible " + oscar, 1},
@@ -148,6 +185,50 @@ func TestFindings(t *testing.T) {
 		{"another account may become the archive's administrator", func(w *World) {
 			w.principal(logsAdmin).Trust = &Policy{Kind: "trust policy", Doc: doc("", to("Allow", aws("555555555555"), "sts:AssumeRole", when(`"StringEquals":{"sts:ExternalId":"x"}`))).Doc}
 		}, "outsider possible 555555555555: on " + logsAdmin + ": sts:AssumeRole\n", 1},
+		{"whoever a provider knows may become the archive's administrator", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity"))
+		}, "anybody allowed " + provider + ": on " + logsAdmin + ": sts:AssumeRoleWithWebIdentity\n", 1},
+		{"or has a token for AWS", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringEquals":{"tokens.example.com:aud":"sts.amazonaws.com"}`)))
+		}, "anybody allowed " + provider, 1},
+		{"or any name", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringLike":{"tokens.example.com:aud":"sts.amazonaws.com","tokens.example.com:sub":"*"}`)))
+		}, "anybody allowed " + provider, 1},
+		{"not for another audience", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringEquals":{"tokens.example.com:aud":"logs"}`)))
+		}, "", 0},
+		{"or is in the company's directory", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", `{"Federated":"arn:aws:iam::999999999999:saml-provider/sso"}`, "sts:AssumeRoleWithSAML"))
+		}, "anybody allowed arn:aws:iam::999999999999:saml-provider/sso: on " + logsAdmin + ": sts:AssumeRoleWithSAML\n", 1},
+		{"only whom a condition names", func(w *World) {
+			trusts(w, logsAdmin, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringEquals":{"tokens.example.com:aud":"sts.amazonaws.com","tokens.example.com:sub":"repo:logs"}`)))
+		}, "", 0},
+		{"a provider whose people act and tamper", func(w *World) {
+			for _, role := range []string{deployer, logsAdmin} {
+				trusts(w, role, to("Allow", federated, "sts:AssumeRoleWithWebIdentity", when(`"StringLike":{"tokens.example.com:sub":"repo:*"}`)))
+			}
+		}, "acts-and-tampers possible " + provider, 1},
+		{"somebody who tampers and acts as a role that a role can assume", func(w *World) {
+			chain(w, 2)
+		}, "acts-and-tampers allowed " + logsAdmin + ": acts in 111122223333", 1},
+		{"after three hops", func(w *World) {
+			chain(w, 3)
+		}, "acts-and-tampers allowed " + logsAdmin + ": acts in 111122223333", 1},
+		{"after four, which is beyond what is followed", func(w *World) {
+			chain(w, 4)
+		}, "", 0},
+		{"a short way that is only possible does not hide a long one that is allowed", func(w *World) {
+			hop := "arn:aws:iam::999999999999:role/hop"
+			w.Accounts[archive].Principals = append(w.Accounts[archive].Principals, &Principal{Kind: Role, ARN: hop, Account: archive})
+			trusts(w, hop, to("Allow", aws(oscar), "sts:AssumeRole"))
+			trusts(w, logsAdmin, to("Allow", aws(oscar), "sts:AssumeRole", when(`"Bool":{"aws:MultiFactorAuthPresent":"true"}`)), to("Allow", aws(hop), "sts:AssumeRole"))
+			may(w, oscar, "role/*")
+		}, "acts-and-tampers allowed " + oscar, 1},
+		{"nor does its own possible act hide what it does as a role", func(w *World) {
+			may(w, oscar, "role/logs-admin")
+			w.Targets = append(w.Targets, "222222222222")
+			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"iam:CreateRole","Resource":"*"`+when(`"Bool":{"aws:MultiFactorAuthPresent":"true"}`)+`}`))
+		}, "acts-and-tampers allowed " + oscar + ": acts in 111122223333", 1},
 		{"a canonical user", func(w *World) {
 			w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", `{"CanonicalUser":"79a5"}`, "s3:GetObject")))
 		}, "outsider allowed CanonicalUser 79a5", 1},
@@ -157,9 +238,19 @@ func TestFindings(t *testing.T) {
 		{"an account that refused the role", func(w *World) {
 			w.Accounts[home].Unread, w.Accounts[home].Principals = "refused", nil
 		}, "", 2},
-		{"a policy that cannot be read", func(w *World) {
-			w.Resources[0].Policies = []Policy{{Kind: "bucket policy", Unread: "refused"}}
+		{"a policy that cannot be read, and nobody acts who could be let in", func(w *World) {
+			w.Resources[0].Policies, w.Targets = []Policy{{Kind: "bucket policy", Unread: "refused"}}, nil
 		}, "", 2},
+		{"a policy that cannot be read may admit who acts", func(w *World) {
+			w.Resources[0].Policies = []Policy{{Kind: "bucket policy", Unread: "refused"}}
+		}, "acts-and-tampers possible " + deployer, 1},
+		{"a bucket of which nobody knows whose it is", func(w *World) {
+			w.Resources[0].Account, w.Resources[0].Policies = "", []Policy{{Kind: "bucket policy", Unread: "whose it is is not known"}}
+		}, "acts-and-tampers possible " + deployer, 1},
+		{"a trust policy that cannot be read may let in whoever may ask", func(w *World) {
+			person(w).Policies = append(person(w).Policies, doc("inline policy", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`))
+			w.principal(logsAdmin).Trust = &Policy{Kind: "trust policy", Unread: "cut"}
+		}, "acts-and-tampers possible " + oscar, 1},
 		{"an identity policy that cannot be read: it may be everything", func(w *World) {
 			p := w.principal(deployer)
 			p.Policies = append(p.Policies, Policy{Kind: "inline policy", Name: "broken", Unread: "cut"})
@@ -205,6 +296,31 @@ func TestFilter(t *testing.T) {
 	}
 	if len(only.Assumers) == 0 || len(r.Filter("s3:*", "*/nobody").Abilities) != 0 {
 		t.Error("assumers, or nobody")
+	}
+}
+
+// Whoever asks about one principal alone is not told that nothing is wrong.
+func TestAFilterHidesNoFindingFromTheExitCode(t *testing.T) {
+	w := world()
+	w.Resources[0].Policies = append(w.Resources[0].Policies, doc("bucket policy", to("Allow", `"*"`, "s3:GetObject")))
+	r := report(t, w).Filter("", "role/nobody")
+	if len(r.Findings) != 0 || r.NotShown != 1 || r.ExitCode() != 1 {
+		t.Errorf("%d findings, %d not shown, exit code %d", len(r.Findings), r.NotShown, r.ExitCode())
+	}
+	var table, csv bytes.Buffer
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteCSV(&csv); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{table.String(), csv.String()} {
+		if !strings.Contains(strings.ToLower(text), "1 findings of other principals are not shown") {
+			t.Errorf("nothing says so:\n%s", text)
+		}
+	}
+	if all := r.Filter("", ""); all.ExitCode() != 1 || report(t, world()).Filter("", "role/nobody").ExitCode() != 0 {
+		t.Error("filtered twice, or nothing to find")
 	}
 }
 

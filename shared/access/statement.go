@@ -14,6 +14,29 @@ type question struct {
 	who      *Principal
 	at       *Resource
 	world    *World
+	from     caller
+}
+
+// caller tells the outsiders apart that one name can stand for. Each is asked
+// alone: what spares one of them may stop another.
+type caller int
+
+const (
+	itself    caller = iota // nobody's else: the principal is of an account here, or no caller of that kind
+	anonymous               // unsigned: of no account, of no organisation
+	alone                   // of an account in no organisation
+	foreign                 // of an account in another organisation
+)
+
+// callers are those whom a principal stands for.
+func (w *World) callers(p *Principal, action string) []caller {
+	switch {
+	case p.Kind != Anybody && p.Kind != Foreigner && p.Kind != Unknown || w.Accounts[p.Account] != nil:
+		return []caller{itself}
+	case p.Kind == Anybody && !strings.HasPrefix(action, "kms:") && !strings.HasPrefix(action, "sts:"): // these take signed requests only
+		return []caller{foreign, alone, anonymous}
+	}
+	return []caller{foreign, alone}
 }
 
 func (w *World) ask(p *Principal, action string, r *Resource, resource glob) *question {
@@ -50,7 +73,7 @@ func (s *Statement) applies(q *question, odd []string, byPrincipal func(*Stateme
 	}
 	for i := range s.Conditions {
 		c := &s.Conditions[i]
-		if s.chosen(c) {
+		if s.chosen(c) || q.anyToken(s, c) {
 			continue
 		}
 		if !doubt(q.met(c, s.Effect == "Deny"), "condition "+c.String()) {
@@ -123,8 +146,8 @@ func (s *Statement) resourceCovers(q *question) (truth, string) {
 // Allow that one of the ways meets, or a Deny that one of them escapes, is not
 // decided against the caller.
 func (q *question) met(c *Condition, deny bool) truth {
-	if q.outsideAsked(c) {
-		return c.holds(func(string) ([]string, bool) { return []string{"o-other/"}, true })
+	if other := q.notOurs(c); other != "" {
+		return c.holds(func(string) ([]string, bool) { return []string{other}, true })
 	}
 	t := c.holds(q.value)
 	if c.key != tls {
@@ -146,25 +169,38 @@ func (q *question) met(c *Condition, deny bool) truth {
 
 const tls = "aws:securetransport"
 
-// outsideAsked: an outsider is asked whether it is of this organisation, or of one
-// of its accounts.
-func (q *question) outsideAsked(c *Condition) bool {
-	p, w := q.who, q.world
-	if !c.known || p.Kind != Anybody && p.Kind != Foreigner && p.Kind != Unknown || w.Accounts[p.Account] != nil {
-		return false
-	}
+// notOurs is the value that an outsider has where it is asked for nothing but
+// whether it is of this organisation, or of one of its accounts; "" where it is
+// asked for something else, or has none.
+func (q *question) notOurs(c *Condition) string {
+	w := q.world
 	var ours func(string) bool
-	switch c.key {
-	case "aws:principalorgid", "aws:principalorgpaths":
+	var other string
+	switch {
+	case q.from == foreign && orgKey(c.key):
+		other = "o-other/"
 		ours = func(v string) bool {
 			return w.Organization != "" && (v == w.Organization || strings.HasPrefix(v, w.Organization+"/"))
 		}
-	case "aws:principalaccount", "kms:calleraccount", "aws:sourceowner":
+	case (q.from == foreign || q.from == alone) && q.who.Account == "" && accountKey(c.key):
+		other = "000000000000"
 		ours = func(v string) bool { return w.Accounts[v] != nil }
 	default:
-		return false
+		return ""
 	}
-	return !slices.ContainsFunc(c.Values, func(v string) bool { return !ours(v) })
+	isNull := c.known && c.op.match == nil // any value will do
+	if !isNull && slices.ContainsFunc(c.Values, func(v string) bool { return !ours(v) }) {
+		return ""
+	}
+	return other
+}
+
+func orgKey(key string) bool {
+	return key == "aws:principalorgid" || key == "aws:principalorgpaths"
+}
+
+func accountKey(key string) bool {
+	return key == "aws:principalaccount" || key == "kms:calleraccount" || key == "aws:sourceowner"
 }
 
 // chosen: the name of a role's session is its caller's to choose, so that an Allow
@@ -186,6 +222,24 @@ func (s *Statement) chosen(c *Condition) bool {
 	return same == 1
 }
 
+// anyToken: sts.amazonaws.com is the audience of whatever token a provider issues
+// for AWS, and everybody's name is like *, so that an Allow that asks for the one or
+// the other asks nobody who he is.
+func (q *question) anyToken(s *Statement, c *Condition) bool {
+	if s.Effect != "Allow" || q.who.Kind != Federated || !strings.Contains(q.who.ARN, ":oidc-provider/") {
+		return false
+	}
+	name := strings.TrimSuffix(strings.ToLower(c.Operator), "ifexists")
+	aud, sub := strings.HasSuffix(c.key, ":aud"), strings.HasSuffix(c.key, ":sub")
+	switch {
+	case name == "stringlike" && (aud || sub) && slices.Contains(c.Values, "*"):
+		return true
+	case name == "stringequals" || name == "stringlike":
+		return aud && slices.Contains(c.Values, "sts.amazonaws.com")
+	}
+	return false
+}
+
 // value is what is known of the context of a request that q's principal makes.
 func (q *question) value(key string) ([]string, bool) {
 	one := func(s string) ([]string, bool) { return []string{s}, s != "" }
@@ -204,6 +258,19 @@ func (q *question) value(key string) ([]string, bool) {
 		return w.path(q.at.Account)
 	case "aws:requestedregion":
 		return one(q.at.Region)
+	case "organizations:serviceprincipal":
+		return one("cloudtrail.amazonaws.com") // the service that it is asked about
+	}
+	if q.from != itself {
+		switch {
+		case orgKey(key) && q.from != foreign:
+			return nil, true
+		case q.from == anonymous && (accountKey(key) || key == "aws:principalarn"):
+			return nil, true
+		case accountKey(key):
+			return one(p.Account)
+		}
+		return nil, false
 	}
 	if p.Kind == Service {
 		switch key {

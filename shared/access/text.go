@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -21,7 +22,8 @@ func plain(s string) string {
 
 // Filter keeps what matches: actions without case ("s3:Delete*"), principals by
 // ARN or by its last part ("role/admin*"). "" matches everything. Findings are
-// drawn from the whole report, and kept by their principal.
+// drawn from the whole report, and shown by their principal; those that are not
+// are counted, so that the exit code is the whole report's.
 func (r Report) Filter(action, principal string) Report {
 	a, p := compile(strings.ToLower(action)), compile(principal)
 	who := func(arn string) bool {
@@ -43,7 +45,9 @@ func (r Report) Filter(action, principal string) Report {
 		}
 	}
 	r.Assumers = shown
+	found := len(r.Findings)
 	r.Findings = keep(r.Findings, func(x Finding) bool { return who(x.Principal) })
+	r.NotShown += found - len(r.Findings)
 	return r
 }
 
@@ -71,7 +75,10 @@ func (r Report) WriteTable(w io.Writer) error {
 			fmt.Fprintf(&b, "    %s\n", plain(step))
 		}
 	}
-	if len(r.Findings) > 0 {
+	if r.NotShown > 0 {
+		fmt.Fprintf(&b, "%d FINDINGS of other principals are not shown\n", r.NotShown)
+	}
+	if len(r.Findings)+r.NotShown > 0 {
 		b.WriteString("\n")
 	}
 	for _, g := range Groups() {
@@ -81,7 +88,8 @@ func (r Report) WriteTable(w io.Writer) error {
 	if len(r.Gaps) > 0 {
 		b.WriteString("NOT COMPLETE: this could not be read, and whatever hangs on it is unknown or only possible\n")
 		for _, g := range r.Gaps {
-			fmt.Fprintf(&b, "  %s: %s: %s\n", plain(g.Account), plain(g.What), plain(g.Why))
+			account := cmp.Or(g.Account, "an account that is not known")
+			fmt.Fprintf(&b, "  %s: %s: %s\n", plain(account), plain(g.What), plain(g.Why))
 		}
 		b.WriteString("\n")
 	}
@@ -96,7 +104,7 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&b, "\n%d findings, %d abilities allowed and %d possible: %d actions on %d resources, asked of %d principals of %d accounts and of whom the resources' policies name. %d things could not be read.\n",
-		len(r.Findings), allowed, len(r.Abilities)-allowed, len(r.Actions), len(r.Resources), r.Principals, r.Accounts, len(r.Gaps))
+		len(r.Findings)+r.NotShown, allowed, len(r.Abilities)-allowed, len(r.Actions), len(r.Resources), r.Principals, r.Accounts, len(r.Gaps))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -216,6 +224,9 @@ func (r Report) WriteCSV(w io.Writer) error {
 	}
 	for _, f := range r.Findings {
 		write("finding", f.Kind, "", "", f.Principal, "", "", f.Outcome.String(), "", strings.Join(f.Path, "; "), f.Detail, "")
+	}
+	if r.NotShown > 0 {
+		write("finding", "", "", "", "", "", "", "", "", "", fmt.Sprintf("%d findings of other principals are not shown", r.NotShown), "")
 	}
 	for _, g := range r.Gaps {
 		write("not read", "", "", g.What, "", "", g.Account, "inconclusive", "", "", g.Why, "")

@@ -120,7 +120,8 @@ type Resource struct {
 	// ARN; wildcards in it stand for every resource of that form.
 	ARN string
 	// Forms are the ARNs by which policies speak of it, where it is not that one alone.
-	Forms           []string
+	Forms []string
+	// Account is "" where the owner is not known: then any account may be it.
 	Account, Region string
 	// Delegates are accounts that may act on it like its own (delegated administrators).
 	Delegates []string
@@ -141,12 +142,19 @@ func (r *Resource) owned(account string) bool {
 	return account == r.Account || slices.Contains(r.Delegates, account)
 }
 
+// below is where under a detector its filters and lists of addresses are: making or changing
+// one is authorised there, not on the detector.
+var below = map[string]string{"guardduty:CreateFilter": "/filter/*", "guardduty:UpdateFilter": "/filter/*", "guardduty:UpdateIPSet": "/ipset/*"}
+
 // asked is what the question is asked of: names of S3 objects may have colons,
 // others have none.
-func (r *Resource) asked() []glob {
+func (r *Resource) asked(action string) []glob {
 	forms := r.Forms
 	if forms == nil {
 		forms = []string{r.ARN}
+	}
+	if under := below[action]; under != "" && r.Kind == "detector" {
+		forms = append(forms[:len(forms):len(forms)], r.ARN+under)
 	}
 	var out []glob
 	for _, f := range forms {

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -390,6 +391,10 @@ func (r *authReader) trail(t trailtypes.Trail) {
 	}
 	if !r.add(at) {
 		return
+	}
+	if aws.ToBool(t.IsOrganizationTrail) { // it is of the management account
+		id := cmp.Or(r.q.Organization, "*")
+		r.add(&access.Resource{Kind: "organization", ARN: "arn:" + r.i.o.Partition + ":organizations::" + account + ":organization/" + id, Account: account, Archive: true, NoPolicies: true})
 	}
 	if key := aws.ToString(t.KmsKeyId); key != "" {
 		r.start(func() { r.key(key, account, aws.ToString(t.HomeRegion)) })

@@ -203,6 +203,7 @@ key arn:aws:kms:us-east-1:999999999999:key/k-1 K
 key arn:aws:kms:us-east-1:999999999999:key/k-2 K
 log-group arn:aws:logs:us-east-1:100000000001:log-group:trail -
 object arn:aws:s3:::logs/* B
+organization arn:aws:organizations::100000000001:organization/o-1 -
 rule arn:aws:events:us-east-1:100000000001:rule/r -
 topic arn:aws:sns:us-east-1:100000000001:alerts T
 trail arn:aws:cloudtrail:us-east-1:100000000001:trail/org - 333333333333`
@@ -278,6 +279,21 @@ func TestAnOrganisationThatNobodyNamedIsUnknown(t *testing.T) {
 	for _, r := range w.Resources {
 		if r.Kind == "bucket" && !strings.Contains(r.Policies[0].Unread, "log_stores.role_arn") {
 			t.Errorf("a bucket of an unknown account: %+v", r)
+		}
+	}
+}
+
+// The archive's own administrators are not denied for want of knowing where it is.
+func TestAuthorizationOfABucketOfAnUnknownAccount(t *testing.T) {
+	w := collect(t, authorizations(t), func(q *AuthorizationQuery) { q.Management, q.Organization, q.BucketAccount = "", "", "" })
+	alice := principalNamed(t, w, "arn:aws:iam::111122223333:user/alice")
+	for _, r := range w.Resources {
+		if r.Kind != "bucket" && r.Kind != "object" {
+			continue
+		}
+		d := w.Decide(alice, map[string]string{"bucket": "s3:DeleteBucket", "object": "s3:DeleteObject"}[r.Kind], r)
+		if d.Outcome != access.Possible || !strings.Contains(d.Path(), "log_stores.role_arn") {
+			t.Errorf("%s: %s %s %s", r.Kind, d.Outcome, d.Reason, d.Path())
 		}
 	}
 }
