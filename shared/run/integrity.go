@@ -132,14 +132,19 @@ func validatedOf(c trail.Result, begun time.Time) Validated {
 func (v *Validated) keepHead(head trail.Head) {
 	pending := head.Pending
 	head.Pending = nil
+	open := head.PendingMore > 0 && head.MoreSince.IsZero() // from long ago on
 	for {
 		if packed := pack(pending); len(packed) <= maxPending {
 			v.Pending, v.Head = packed, &head
 			return
 		}
-		cut := len(pending) / 4
-		head.PendingMore += cut
-		pending = pending[:len(pending)-cut]
+		keep := len(pending) - len(pending)/4
+		for _, lost := range pending[keep:] {
+			if head.PendingMore++; !open && (head.MoreSince.IsZero() || lost.Stored.Before(head.MoreSince)) {
+				head.MoreSince = lost.Stored
+			}
+		}
+		pending = pending[:keep]
 	}
 }
 
