@@ -42,6 +42,7 @@ const BadVerdict = "verdict"
 type explainer struct {
 	id      string
 	all     bool
+	period  Period
 	compile func([]string) ([]canary.Rule, error)
 
 	state  *run.State
@@ -66,8 +67,8 @@ type takenEntry struct {
 // maxTaken bounds the entries of one canary.
 const maxTaken = 10_000
 
-func newExplainer(o VerifyOptions, slo canary.SLO) *explainer {
-	return &explainer{slo: slo, id: o.Explain, all: o.Rejudge, compile: o.Compile, state: run.NewState(), begun: map[string][]byte{}}
+func newExplainer(o VerifyOptions, m Manifest) *explainer {
+	return &explainer{slo: m.SLO, period: m.Period, id: o.Explain, all: o.Rejudge, compile: o.Compile, state: run.NewState(), begun: map[string][]byte{}}
 }
 
 func (x *explainer) take(leaf int64, data []byte, e entry) error {
@@ -76,6 +77,9 @@ func (x *explainer) take(leaf int64, data []byte, e entry) error {
 	}
 	if e.Type == "planned" && e.Planned == nil || e.Type == "listed" && e.Listed == nil {
 		return nil // the fold has no use for it either
+	}
+	if e.Type == "planned" && !x.period.holds(e.At) {
+		return nil // of another packet
 	}
 	mine := x.id != "" && (e.Canary == x.id || e.Type == "listed" && len(x.taken) > 0 && e.Listed.Target == x.target)
 	switch {

@@ -197,6 +197,7 @@ const (
 // state folds a slice, in the order of the ledger. What it keeps of a canary is
 // small and of a fixed number of strings: a packet may have hundreds of thousands.
 type state struct {
+	period    Period
 	runs      map[string]*runFold
 	scenarios map[[2]string]*ScenarioLine // by id and hash
 	places    map[canary.Target]*place
@@ -221,6 +222,7 @@ type runFold struct {
 	RunLine
 	hashes  map[string]string // scenario -> hash
 	several bool
+	others  int // canaries that were planned outside of the period
 }
 
 type place struct {
@@ -266,10 +268,12 @@ func recordKey(canaryID, step, eventUID, requestID string, at canary.Location) k
 		strconv.FormatInt(at.Offset, 10), strconv.FormatInt(at.Length, 10), at.ObjectSHA256)
 }
 
-// newState begins a fold; problem is told of what contradicts itself.
-func newState(problem func(name string, leaf int64, format string, args ...any)) *state {
+// newState begins a fold of the canaries of a period; problem is told of what
+// contradicts itself.
+func newState(period Period, problem func(name string, leaf int64, format string, args ...any)) *state {
 	return &state{
-		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
+		period: period,
+		runs:   map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
 		shared: map[string]string{}, unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
 	}
@@ -278,6 +282,9 @@ func newState(problem func(name string, leaf int64, format string, args ...any))
 // apply folds one entry in.
 func (s *state) apply(leaf int64, e entry) {
 	s.entries[e.Type]++
+	if s.foreign(e) {
+		return
+	}
 	switch {
 	case e.Type == "begun" && e.Begun != nil:
 		r := s.run(e.Run)
@@ -337,6 +344,15 @@ func (s *state) apply(leaf int64, e entry) {
 	}
 }
 
+// foreign reports whether an entry is of another period, and of none of the canaries
+// of this one. Runs and what verifies custody may be of any time.
+func (s *state) foreign(e entry) bool {
+	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob"}, e.Type) {
+		return false
+	}
+	return s.byID[e.Canary] == nil
+}
+
 func (s *state) run(id string) *runFold {
 	r := s.runs[id]
 	if r == nil {
@@ -355,6 +371,16 @@ func (s *state) plan(leaf int64, e entry) {
 		s.problem(BadEntry, leaf, "canary %q is planned a second time", e.Canary)
 		return
 	}
+	r := s.run(e.Run)
+	if h, ok := r.hashes[p.Scenario.ID]; ok && h != p.Scenario.Hash {
+		r.several = true
+	}
+	r.hashes[p.Scenario.ID] = p.Scenario.Hash
+	if !s.period.holds(e.At) {
+		r.others++
+		return
+	}
+	r.Planned++
 	at := [2]string{p.Scenario.ID, p.Scenario.Hash}
 	sc := s.scenarios[at]
 	if sc == nil {
@@ -362,12 +388,6 @@ func (s *state) plan(leaf int64, e entry) {
 		s.scenarios[at] = sc
 	}
 	sc.Canaries++
-	r := s.run(e.Run)
-	r.Planned++
-	if h, ok := r.hashes[sc.ID]; ok && h != sc.Hash {
-		r.several = true
-	}
-	r.hashes[sc.ID] = sc.Hash
 	pl := s.places[p.Canary.Target]
 	if pl == nil {
 		t := p.Canary.Target
@@ -500,7 +520,9 @@ func (s *state) population() Population {
 		}
 	}
 	for _, r := range s.runs {
-		p.Runs = append(p.Runs, r.RunLine)
+		if r.Planned > 0 || s.period.holds(r.At) {
+			p.Runs = append(p.Runs, r.RunLine)
+		}
 	}
 	slices.SortFunc(p.Runs, func(a, b RunLine) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) })
 	for _, sc := range s.scenarios {
@@ -623,11 +645,11 @@ func (s *state) incomplete(filtered bool) (all []string) {
 	for _, id := range slices.Sorted(maps.Keys(s.runs)) {
 		r := s.runs[id]
 		switch {
-		case r.At.IsZero():
+		case r.At.IsZero() && r.Planned > 0:
 			all = append(all, fmt.Sprintf("run %s has canaries in the packet, and its beginning is not there", id))
 		case filtered || r.Planned == 0:
-		case r.Planned != r.Announced:
-			all = append(all, fmt.Sprintf("run %s announced %d canaries, the packet has %d", id, r.Announced, r.Planned))
+		case r.Planned+r.others != r.Announced:
+			all = append(all, fmt.Sprintf("run %s announced %d canaries, the packet has %d", id, r.Announced, r.Planned+r.others))
 		case r.several || catalogueHash(r.hashes) != r.CatalogueHash:
 			all = append(all, fmt.Sprintf("the scenarios of run %s are not those of the catalogue that it announced (%s)", id, r.CatalogueHash))
 		}
