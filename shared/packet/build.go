@@ -401,7 +401,9 @@ func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection, p
 				return fmt.Errorf("leaf %d: %w", leaf.Index, err)
 			}
 			hasCustody = hasCustody || e.Kept != nil && e.Kept.Digest != nil
-			st.apply(leaf.Index, e)
+			if err := st.take(leaf.Index, e); err != nil {
+				return err
+			}
 			if _, err := w.Write(append(leaf.Data, '\n')); err != nil {
 				return err
 			}
@@ -438,6 +440,9 @@ func (b *builder) finish(ctx context.Context, m *Manifest, o Options) error {
 	manifest, err := encodeJSON(m)
 	if err != nil {
 		return err
+	}
+	if len(manifest) > maxManifest {
+		return fmt.Errorf("the manifest has %d bytes, at most %d: fewer attachments", len(manifest), maxManifest)
 	}
 	envelope, err := signManifest(ctx, manifest, Predicate{Ledger: m.Ledger, Timestamped: o.Stamp != nil}, o.Signer)
 	if err != nil {

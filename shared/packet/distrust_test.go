@@ -1,13 +1,19 @@
 package packet
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // What somebody looks for who distrusts the builder of a packet.
@@ -138,5 +144,169 @@ func TestTheWorstProblemIsTheStatus(t *testing.T) {
 	f = f.with(verdictsFile, append([]byte("X"), f.get(verdictsFile)[1:]...))
 	if r := verifyBytes(t, f.pack(t), Trust{Keys: []string{b.vkey}}, VerifyOptions{}); r.Status != Broken || r.More == 0 {
 		t.Errorf("%s with %d problems and %d more, want broken", r.Status, len(r.Problems), r.More)
+	}
+}
+
+// grown is a packet of a whole ledger to which one more entry was written, by a
+// builder who does not care what Build would refuse.
+func grown(t *testing.T, b *book, o Options, e run.Entry) []byte {
+	t.Helper()
+	good := unpack(t, mustBuild(t, b, o))
+	b.append(t, e)
+	cp, err := b.log.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaves := good.get(leavesFile)
+	for leaf, err := range b.log.Entries(t.Context(), cp.Size-1, cp.Size) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(append(slices.Clone(leaves), leaf.Data...), '\n')
+	}
+	whole := func(m *Manifest) {
+		m.Ledger.Tree = treeOf(cp)
+		m.Slice.End, m.Slice.Leaves = cp.Size, cp.Size
+	}
+	return good.with(leavesFile, leaves).with(proofFile, fmt.Appendf(nil, "%s\nleaves 0 %d\n", proofMagic, cp.Size)).with(checkpointFile, cp.Signed).
+		without(t, b, o.Signer, func(int64) bool { return false }).resigned(t, o.Signer, whole).pack(t)
+}
+
+// TestWhatIsNoNameIsRefused: ids and places are read in terminals and spreadsheets,
+// and everything that is kept of an entry has its limit.
+func TestWhatIsNoNameIsRefused(t *testing.T) {
+	long := strings.Repeat("x", maxText+1)
+	plan := func(change func(*run.Plan)) run.Entry {
+		p := run.Plan{Canary: canary.Canary{ID: "extra", Run: "extra", Scenario: testScenario.ID, ScenarioHash: testScenario.Hash, Target: testPlaces[0]}, Scenario: testScenario}
+		change(&p)
+		return run.Entry{Type: "planned", Run: "extra", Canary: "extra", Planned: &p}
+	}
+	for _, tc := range []struct {
+		name  string
+		entry run.Entry
+		want  string
+	}{
+		{"a run with a line break", run.Entry{Type: "begun", Run: "a\nverified everything", Begun: &run.Begun{}}, BadEntry},
+		{"a canary with an escape", run.Entry{Type: "verdict", Run: "a", Canary: "\x1b[2J", Verdict: &canary.Verdict{}}, BadEntry},
+		{"an account with an escape", plan(func(p *run.Plan) { p.Canary.Target.Account = "\x1b]0;x\a" }), BadEntry},
+		{"a region that is a formula", plan(func(p *run.Plan) { p.Canary.Target.Region = "=cmd" }), BadEntry},
+		{"a scenario with a space", plan(func(p *run.Plan) { p.Canary.Scenario, p.Scenario.ID = "a b", "a b" }), BadEntry},
+		{"a place that was listed", run.Entry{Type: "listed", Run: "a", Listed: &run.Listed{Target: canary.Target{Region: "a\rb"}}}, BadEntry},
+		{"a long run", run.Entry{Type: "begun", Run: long, Begun: &run.Begun{}}, TooMuch},
+		{"a long version", run.Entry{Type: "begun", Run: "a", Begun: &run.Begun{Version: long}}, TooMuch},
+		{"a long category", plan(func(p *run.Plan) { p.Scenario.Category = long }), TooMuch},
+		{"many controls", plan(func(p *run.Plan) { p.Scenario.Controls = make([]string, maxControls+1) }), TooMuch},
+		{"a long title", plan(func(p *run.Plan) { p.Scenario.Title = strings.Repeat("x", maxTitle+1) }), TooMuch},
+		{"a large key", run.Entry{Type: "public_key", PublicKey: &trail.PublicKey{DER: make([]byte, maxPublicKey+1)}}, TooMuch},
+		{"a long chain", run.Entry{Type: "validated", Validated: &run.Validated{Chain: trail.Chain{Trail: long}}}, TooMuch},
+		{"a long hash", run.Entry{Type: "blob", Blob: &run.Blob{SHA256: long}}, TooMuch},
+	} {
+		b := newMemoryBook(t)
+		b.addRun(t, 1, true, testScenario)
+		o := b.options(t)
+		r := verifyBytes(t, grown(t, b, o, tc.entry), Trust{Keys: []string{b.vkey}}, VerifyOptions{})
+		mustSay(t, tc.name, r, Broken, tc.want)
+		if len(r.Problems) != 1 || r.Problems[0].Leaf == nil || r.Population != nil {
+			t.Errorf("%s: went on: %+v", tc.name, r.Problems)
+		}
+		if _, err := Build(t.Context(), io.Discard, b.log, o); err == nil {
+			t.Errorf("%s: a packet is built that nobody can verify", tc.name)
+		}
+	}
+	// What is no id may be anything, and is made harmless where it is a cell.
+	b := newMemoryBook(t)
+	b.addRun(t, 1, true, testScenario)
+	s := testScenario
+	s.Hash = otherScenario.Hash
+	s.Category = "=cmd|' /C calc'!A0\r\n"
+	b.addRun(t, 1, true, s)
+	packet := mustBuild(t, b, b.options(t))
+	if text := string(unpack(t, packet).get(verdictsFile)); !strings.Contains(text, `,'=cmd|' /C calc'!A0,`) {
+		t.Errorf("a cell is a formula: %s", text)
+	}
+	if err := verifyBytes(t, packet, Trust{Keys: []string{b.vkey}}, VerifyOptions{}).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestThereIsALimitToEverythingThatIsCounted sets each limit to none.
+func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
+	b := newMemoryBook(t)
+	b.lie = func(e *run.Entry) {
+		if e.Injected != nil {
+			*e = run.Entry{V: 1, Type: "validated", Validated: &run.Validated{Chain: trail.Chain{Account: "1"}}}
+		}
+	}
+	b.addRun(t, 1, true, testScenario)
+	cp, err := b.log.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range reflect.TypeFor[limits]().NumField() {
+		field := reflect.TypeFor[limits]().Field(i).Name
+		for _, least := range []bool{false, true} {
+			st := newState(Period{}, func(string, int64, string, ...any) {})
+			st.custody = newCustody()
+			if least {
+				st.limits = without(st.limits, field)
+			}
+			var err error
+			for leaf, readErr := range b.log.Entries(t.Context(), 0, cp.Size) {
+				if readErr != nil {
+					t.Fatal(readErr)
+				}
+				e, readErr := readEntry(leaf.Data)
+				if readErr != nil {
+					t.Fatal(readErr)
+				}
+				if err = st.take(leaf.Index, e); err != nil {
+					break
+				}
+			}
+			var f *Fault
+			if least != (errors.As(err, &f) && f.Name == TooMuch && errors.Is(err, ledger.ErrBroken)) {
+				t.Errorf("%s, none allowed %t: %v", field, least, err)
+			}
+		}
+	}
+}
+
+// without allows none of one kind.
+func without(l limits, field string) limits {
+	for name, n := range map[string]*int{
+		"runs": &l.runs, "scenarios": &l.scenarios, "places": &l.places, "canaries": &l.canaries, "chains": &l.chains, "blobs": &l.blobs, "keys": &l.keys,
+		"pairs": &l.pairs, "names": &l.names, "lines": &l.lines, "evidence": &l.evidence, "checked": &l.checked,
+	} {
+		if name == field {
+			*n = 0
+		}
+	}
+	return l
+}
+
+// TestNothingIsReadOfAStranger: whoever's key is not trusted cannot have us read his
+// entries, and so not use our memory.
+func TestNothingIsReadOfAStranger(t *testing.T) {
+	b := newMemoryBook(t)
+	id := b.addRun(t, 2, true, testScenario)
+	packet := mustBuild(t, b, b.options(t))
+	other, _, err := ledger.GenerateKey("somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := ledger.VerifierKey(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, trust := range map[string]Trust{"no key": {}, "another key": {Keys: []string{vkey}}} {
+		asked := false
+		r := verifyBytes(t, packet, trust, VerifyOptions{Rejudge: true, Explain: id + "-01", Compile: func([]string) ([]canary.Rule, error) { asked = true; return nil, nil }})
+		mustSay(t, name, r, Untrusted, UntrustedKey)
+		if r.Population != nil || r.Explained != nil || asked || strings.Contains(strings.Join(r.Verified, "\n"), "entries in the packet") {
+			t.Errorf("%s: the entries were read: %q", name, r.Verified)
+		}
+		if said := strings.Join(r.NotVerified, "\n"); !strings.Contains(said, "Anything that the entries say") {
+			t.Errorf("%s: does not say that they were not:\n%s", name, said)
+		}
 	}
 }

@@ -53,8 +53,10 @@ type explainer struct {
 	// checks not.
 	again   int
 	skipped int
-	wrong   []*Fault
-	slo     canary.SLO
+	// bytes of what is taken, and how many listings.
+	bytes, listings int
+	wrong           []*Fault
+	slo             canary.SLO
 }
 
 type takenEntry struct {
@@ -64,8 +66,15 @@ type takenEntry struct {
 	same []canary.Check
 }
 
-// maxTaken bounds the entries of one canary.
-const maxTaken = 10_000
+const (
+	// maxTaken bounds the entries of one canary, maxTakenBytes what they weigh, and
+	// maxListings those among them that list its place.
+	maxTaken      = 10_000
+	maxTakenBytes = 64 << 20
+	maxListings   = 100
+	// maxBegun bounds the beginning of a run, in bytes.
+	maxBegun = 4096
+)
 
 func newExplainer(o VerifyOptions, m Manifest) *explainer {
 	return &explainer{slo: m.SLO, period: m.Period, id: o.Explain, all: o.Rejudge, compile: o.Compile, state: run.NewState(), begun: map[string][]byte{}}
@@ -84,6 +93,9 @@ func (x *explainer) take(leaf int64, data []byte, e entry) error {
 	mine := x.id != "" && (e.Canary == x.id || e.Type == "listed" && len(x.taken) > 0 && e.Listed.Target == x.target)
 	switch {
 	case e.Type == "begun" && !x.all:
+		if len(data) > maxBegun {
+			return &Fault{Name: TooMuch, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf("the beginning of a run has %d bytes, at most %d", len(data), maxBegun)}
+		}
 		x.begun[e.Run] = slices.Clone(data)
 		return nil
 	case e.Type == "planned" && mine:
@@ -108,7 +120,14 @@ func (x *explainer) take(leaf int64, data []byte, e entry) error {
 			return refuse(BadEntry, leavesFile, "leaf %d: %w", leaf, err)
 		}
 	}
-	if mine && len(x.taken) < maxTaken {
+	if mine && e.Type == "listed" {
+		x.listings++
+		mine = x.listings <= maxListings
+	}
+	if mine {
+		if x.bytes += len(data); len(x.taken) >= maxTaken || x.bytes > maxTakenBytes {
+			return &Fault{Name: TooMuch, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf("canary %s has more than %d entries, or than %d bytes of them", x.id, maxTaken, maxTakenBytes)}
+		}
 		if err := json.Unmarshal(data, &t.entry); err != nil {
 			return refuse(BadEntry, leavesFile, "leaf %d: %w", leaf, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
@@ -192,6 +193,8 @@ type Gap struct {
 const (
 	maxLooked = 20  // sentences a place
 	maxGaps   = 200 // reasons; what is beyond is counted together
+
+	otherReasons = "(other reasons)"
 )
 
 // state folds a slice, in the order of the ledger. What it keeps of a canary is
@@ -209,6 +212,10 @@ type state struct {
 	entries   map[string]int
 	forged    int
 	shared    map[string]string
+	// names are strings that many share; pairs, lines and objects are counts.
+	names, reasons        map[string]string
+	pairs, lines, objects int
+	limits                limits
 	// evidence knows, by their hashes, what receipts and records the slice has.
 	evidence map[key]bool
 	problem  func(name string, leaf int64, format string, args ...any)
@@ -275,7 +282,7 @@ func newState(period Period, problem func(name string, leaf int64, format string
 		period: period,
 		runs:   map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
+		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
 	}
 }
 
@@ -321,7 +328,7 @@ func (s *state) apply(leaf int64, e entry) {
 	}
 	switch {
 	case e.Type == "blocked" && e.Blocked != nil:
-		c.reason = "not begun: " + e.Blocked.Reason
+		c.reason = s.reason("not begun: " + e.Blocked.Reason)
 	case e.Type == "receipt" && e.Receipt != nil:
 		c.done = c.done || e.Receipt.Phase == canary.PhaseDo && len(e.Receipt.RequestIDs) > 0
 		if e.Receipt.Phase == canary.PhaseDo {
@@ -372,10 +379,12 @@ func (s *state) plan(leaf int64, e entry) {
 		return
 	}
 	r := s.run(e.Run)
-	if h, ok := r.hashes[p.Scenario.ID]; ok && h != p.Scenario.Hash {
+	if h, ok := r.hashes[p.Scenario.ID]; !ok {
+		s.pairs++
+	} else if h != p.Scenario.Hash {
 		r.several = true
 	}
-	r.hashes[p.Scenario.ID] = p.Scenario.Hash
+	r.hashes[s.name(p.Scenario.ID)] = s.name(p.Scenario.Hash)
 	if !s.period.holds(e.At) {
 		r.others++
 		return
@@ -394,7 +403,11 @@ func (s *state) plan(leaf int64, e entry) {
 		pl = &place{PlaceLine: PlaceLine{Provider: t.Provider, Account: t.Account, Region: t.Region}, categories: map[string]*CategoryLine{}, objects: map[key]bool{}}
 		s.places[t] = pl
 	}
-	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: p.NotRun, notRun: p.NotRun != ""}
+	if pl.categories[sc.Category] == nil {
+		pl.categories[sc.Category] = &CategoryLine{Category: sc.Category}
+		s.lines++
+	}
+	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: s.reason(p.NotRun), notRun: p.NotRun != ""}
 	s.canaries = append(s.canaries, c)
 	s.byID[e.Canary] = c
 }
@@ -415,11 +428,19 @@ func (s *state) validate(v run.Validated) {
 		c.Last = v.Last
 	}
 	for _, f := range v.Findings {
-		c.Findings[f.Status]++
+		c.find(f.Status, 1)
 	}
 	for status, n := range v.More {
-		c.Findings[status] += n
+		c.find(status, n)
 	}
+}
+
+// find counts a finding; kinds that nobody knows are counted together.
+func (c *ChainLine) find(status trail.Status, n int) {
+	if _, known := c.Findings[status]; !known && len(c.Findings) >= maxStatuses {
+		status = "(others)"
+	}
+	c.Findings[status] += n
 }
 
 // sight takes a record in, and holds the raw bytes against what is said of them.
@@ -474,12 +495,15 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 		if seal := sealKey(e.Canary, rec.Step, rec.At); s.custody != nil && v.Checks[canary.Sealed].Status == canary.Pass && !s.custody.sealed[seal] && !s.unheld[seal] {
 			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is sealed, and no digest in the packet before it proves that", e.Canary, rec.Step)
 		}
-		c.place.objects[keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID)] = true
+		if object := keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID); !c.place.objects[object] {
+			c.place.objects[object] = true
+			s.objects++
+		}
 	}
 	for _, check := range canary.Checks() {
 		for _, clue := range v.Checks[check].Evidence {
-			if clue.Source == canary.FromStore && clue.Object == "" && !slices.Contains(c.place.Looked, clue.Found) {
-				c.place.Looked = append([]string{clue.Found}, c.place.Looked[:min(len(c.place.Looked), maxLooked-1)]...)
+			if clue.Source == canary.FromStore && clue.Object == "" && !slices.Contains(c.place.Looked, cut(clue.Found)) {
+				c.place.Looked = append([]string{strings.Clone(cut(clue.Found))}, c.place.Looked[:min(len(c.place.Looked), maxLooked-1)]...)
 			}
 		}
 	}
@@ -509,10 +533,6 @@ func (s *state) population() Population {
 	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
 	for _, c := range s.canaries {
 		line := c.place.categories[c.scenario.Category]
-		if line == nil {
-			line = &CategoryLine{Category: c.scenario.Category}
-			c.place.categories[c.scenario.Category] = line
-		}
 		c.count(line)
 		c.place.Records += c.records
 		if reason := c.gap(); reason != "" {
@@ -552,9 +572,26 @@ func (s *state) population() Population {
 	return p
 }
 
+// reason is one that many canaries have; what is beyond the known ones is told
+// together.
+func (s *state) reason(text string) string {
+	if text = cut(text); text == "" {
+		return ""
+	}
+	if _, known := s.reasons[text]; !known && len(s.reasons) >= maxGaps {
+		return otherReasons
+	}
+	if have, ok := s.reasons[text]; ok {
+		return have
+	}
+	text = strings.Clone(text)
+	s.reasons[text] = text
+	return text
+}
+
 func (s *state) gap(reason string) {
 	if _, known := s.gaps[reason]; !known && len(s.gaps) >= maxGaps {
-		reason = "(other reasons)"
+		reason = otherReasons
 	}
 	s.gaps[reason]++
 }
@@ -631,12 +668,33 @@ func (s *state) writeVerdicts(w io.Writer) error {
 			line = append(append(line, "open"), make([]string, len(canary.Checks()))...)
 			line = append(line, "0", "0", "")
 		}
+		for i := range line {
+			line[i] = inert(line[i])
+		}
 		if err := out.Write(line); err != nil {
 			return err
 		}
 	}
 	out.Flush()
 	return out.Error()
+}
+
+// inert keeps a spreadsheet from taking text for a formula, and a line in its line.
+func inert(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+	s = strings.TrimSpace(s)
+	if strings.IndexAny(s, "=+-@|%＝＋－＠") == 0 {
+		return "'" + s
+	}
+	return s
 }
 
 // incomplete lists runs of which something is missing, in a slice that should have

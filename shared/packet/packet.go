@@ -173,6 +173,7 @@ const (
 	BadDerived        = "derived"
 	IncompleteSlice   = "slice-incomplete"
 	ClocksWentBack    = "clocks-went-back"
+	TooMuch           = "too-much"
 	BadTimestamp      = "timestamp"
 	UnverifiedCustody = "custody-unverified"
 )

@@ -166,6 +166,7 @@ type verifier struct {
 	cp        ledger.Checkpoint
 	unfit     map[string]bool // files whose bytes are not what was signed
 	goesOn    bool            // from the checkpoint enclosed, as the proof shows
+	untrusted bool            // a key is not one of those given
 	worst     Status          // of all problems, also of those that are not listed
 }
 
@@ -177,6 +178,7 @@ func (v *verifier) status() Status {
 var worse = []Status{Untrusted, Incomplete, Broken, Newer}
 
 func (v *verifier) fault(f *Fault) {
+	v.untrusted = v.untrusted || kindOf(f.Kind) == Untrusted
 	if kind := kindOf(f.Kind); slices.Index(worse, kind) > slices.Index(worse, v.worst) {
 		v.worst = kind
 	}
@@ -234,7 +236,10 @@ func (v *verifier) verify(ctx context.Context, r io.ReaderAt, size int64) (err e
 	if err := v.pin(); err != nil {
 		return err
 	}
-	if err := v.slice(ctx); err != nil {
+	if v.untrusted {
+		// What anybody may have made is not worth reading, and could ask for much memory.
+		v.unsaid("Anything that the entries say: they are read when the key is trusted.")
+	} else if err := v.slice(ctx); err != nil {
 		return err
 	}
 	v.timestamp()
@@ -267,7 +272,7 @@ func (v *verifier) openManifest() (err error) {
 		return refuse(BadSignature, envelopeFile, "%w", err)
 	}
 	v.statement, v.keyID = o.statement, o.keyID
-	data, err := v.small(manifestFile, maxSmall)
+	data, err := v.small(manifestFile, maxManifest)
 	if err != nil {
 		return err
 	}
@@ -433,8 +438,8 @@ func (v *verifier) files(ctx context.Context) error {
 			return err
 		}
 	}
-	if sums, err := v.small(sumsFile, maxSmall); err == nil {
-		manifest, err := v.small(manifestFile, maxSmall)
+	if sums, err := v.small(sumsFile, 2*maxManifest); err == nil {
+		manifest, err := v.small(manifestFile, maxManifest)
 		if err != nil {
 			return err
 		}
@@ -877,7 +882,9 @@ func (r *sliceReader) leaf(i int64, leaf []byte) error {
 	if m.Control == "" && m.Period.holds(e.At) && (i < m.Slice.First || i >= m.Slice.End) {
 		r.state.problem(BadDerived, i, "it is of the period, and lies outside of the leaves that the manifest says are")
 	}
-	r.state.apply(i, e)
+	if err := r.state.take(i, e); err != nil {
+		return err
+	}
 	return r.explain.take(i, leaf, e)
 }
 
