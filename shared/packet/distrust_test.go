@@ -310,3 +310,93 @@ func TestNothingIsReadOfAStranger(t *testing.T) {
 		}
 	}
 }
+
+// stepsOf explains a canary: for each kind of step whether it is verified, and why.
+func stepsOf(r Report, kind string) (verified bool, why string) {
+	if r.Explained == nil {
+		return false, "not explained"
+	}
+	for _, s := range r.Explained.Steps {
+		if strings.HasPrefix(s.Text, kind) {
+			return s.Verified, s.Why
+		}
+	}
+	return false, "no such step"
+}
+
+// TestAStepWithAFaultIsNotVerified: neither by the tree that it is in nor by a
+// signature over something else.
+func TestAStepWithAFaultIsNotVerified(t *testing.T) {
+	for _, tc := range []struct {
+		name, step string
+		lie        func(*run.Entry)
+		verified   bool
+		why        string
+	}{
+		{"all as it must be", "kept", func(*run.Entry) {}, true, "RSA signature"},
+		{"a record that is another than is said", "found", func(e *run.Entry) {
+			if e.Sighted != nil {
+				e.Sighted.EventUID = "another"
+			}
+		}, false, "there is something wrong with it: the raw record is of event"},
+		{"a plan of another canary", "planned", func(e *run.Entry) {
+			if e.Planned != nil {
+				e.Planned.Scenario.ID = "aws/another"
+			}
+		}, false, "there is something wrong with it: the plan of canary"},
+		{"kept, and found elsewhere in the file", "kept", func(e *run.Entry) {
+			if e.Kept != nil {
+				e.Kept.At.Offset++
+			}
+		}, false, "no record that was found before it stands at that place"},
+		{"a verdict on a record that is not there", "verdict", func(e *run.Entry) {
+			if e.Verdict != nil {
+				e.Verdict.Records[0].EventUID = "another"
+			}
+		}, false, "there is something wrong with it: the verdict of"},
+	} {
+		b := newMemoryBook(t)
+		b.lie = tc.lie
+		id := b.addRun(t, 1, true, testScenario)
+		r := verifyBytes(t, mustBuild(t, b, b.options(t)), Trust{Keys: []string{b.vkey}}, VerifyOptions{Explain: id + "-01"})
+		if verified, why := stepsOf(r, tc.step); verified != tc.verified || !strings.Contains(why, tc.why) {
+			t.Errorf("%s: verified %t, %s; want %t, %s", tc.name, verified, why, tc.verified, tc.why)
+		}
+		// And nothing is said to be there that is not.
+		complete := strings.Contains(strings.Join(r.Verified, "\n"), "records and receipts that each verdict")
+		if missing := slices.Contains(names(r), MissingEvidence) || slices.Contains(names(r), BadRecord); complete == missing {
+			t.Errorf("%s: says that all evidence is there: %t, and it is missing: %t", tc.name, complete, missing)
+		}
+	}
+}
+
+// TestItGoesOnOnlyByProof: that a packet names the pinned checkpoint proves nothing.
+func TestItGoesOnOnlyByProof(t *testing.T) {
+	b := newMemoryBook(t)
+	b.addRun(t, 2, true, testScenario)
+	o := b.options(t)
+	o.Previous = checkpointOf(t, mustBuild(t, b, o))
+	b.addRun(t, 2, true, testScenario)
+	good := unpack(t, mustBuild(t, b, o))
+	trust := Trust{Keys: []string{b.vkey}, Pin: o.Previous}
+	const onward = "It goes on from the pinned checkpoint"
+	r := verifyBytes(t, good.pack(t), trust, VerifyOptions{Rejudge: true})
+	said := strings.Join(r.Verified, "\n")
+	if !strings.Contains(said, onward) || !strings.Contains(said, "The ledger goes on from the checkpoint enclosed (20 entries)") {
+		t.Errorf("does not say that it goes on:\n%s", said)
+	}
+	if !strings.Contains(said, "by the SLO in the manifest: pass within 15m0s, late within 1h0m0s") {
+		t.Errorf("does not say by which SLO it judged:\n%s", said)
+	}
+	proof := string(good.get(consistencyFile))
+	for name, bad := range map[string][]byte{
+		"swapped": []byte(proof[len(proof)/45*45-45:] + proof[:len(proof)/45*45-45]),
+		"empty":   {},
+	} {
+		r := verifyBytes(t, good.with(consistencyFile, bad).resigned(t, o.Signer, nil).pack(t), trust, VerifyOptions{})
+		mustSay(t, name, r, Broken, BadConsistency)
+		if strings.Contains(strings.Join(r.Verified, "\n"), onward) || !strings.Contains(strings.Join(r.NotVerified, "\n"), "goes on from the pinned checkpoint") {
+			t.Errorf("%s: says that it goes on: %q", name, r.Verified)
+		}
+	}
+}

@@ -215,6 +215,7 @@ type state struct {
 	// names are strings that many share; pairs, lines and objects are counts.
 	names, reasons        map[string]string
 	pairs, lines, objects int
+	large                 int // records whose bytes are not in the ledger
 	limits                limits
 	// evidence knows, by their hashes, what receipts and records the slice has.
 	evidence map[key]bool
@@ -448,6 +449,7 @@ func (s *state) sight(leaf int64, e entry) {
 	si := e.Sighted
 	s.evidence[recordKey(e.Canary, si.Step, si.EventUID, si.RequestID, si.At)] = true
 	if len(si.Raw) == 0 {
+		s.large++
 		return // too large for an entry: location and hashes are all there is
 	}
 	if int64(len(si.Raw)) != si.At.Length {

@@ -59,7 +59,7 @@ const (
 	Newer      Status = "newer"      // of a format that this program does not know
 	Broken     Status = "broken"     // something is not what was signed
 	Incomplete Status = "incomplete" // something that belongs to it is not there
-	Untrusted  Status = "untrusted"  // all is well, but for the key
+	Untrusted  Status = "untrusted"  // all is well, but for the key; the entries were not read
 )
 
 // Report is what Verify found.
@@ -643,10 +643,14 @@ func (v *verifier) slice(ctx context.Context) error {
 	lm, _ := v.zip.find(leavesFile)
 	pm, _ := v.zip.find(proofFile)
 	leaves, proof := newHashing(v.zip.open(lm)), newHashing(v.zip.open(pm))
+	var r *sliceReader
 	var later []*Fault // said only of leaves that are proven to be in the ledger
-	r := &sliceReader{
-		v: v, proof: &proofReader{in: bufio.NewReader(proof)}, lines: bufio.NewReaderSize(leaves, 128<<10),
+	r = &sliceReader{
+		faultAt: -1,
+		v:       v, proof: &proofReader{in: bufio.NewReader(proof)}, lines: bufio.NewReaderSize(leaves, 128<<10),
 		state: newState(v.manifest.Period, func(name string, leaf int64, format string, args ...any) {
+			r.faultAt, r.fault = leaf, fmt.Sprintf(format, args...)
+			r.unproven = r.unproven || name == MissingEvidence || name == BadRecord
 			if len(later) <= maxProblems {
 				later = append(later, &Fault{Name: name, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf(format, args...)})
 			} else {
@@ -683,7 +687,7 @@ func (v *verifier) slice(ctx context.Context) error {
 	}
 	v.say("All %d entries in the packet are in the signed tree, each at its place.", r.leaves)
 	v.completeness(r)
-	v.derived(r.state)
+	v.derived(r)
 	v.custodySaid(r.state)
 	v.judged(r)
 	return nil
@@ -729,7 +733,8 @@ func (v *verifier) completeness(r *sliceReader) {
 }
 
 // derived computes population and verdicts anew.
-func (v *verifier) derived(s *state) {
+func (v *verifier) derived(r *sliceReader) {
+	s := r.state
 	p := s.population()
 	v.report.Population = &p
 	same := func(name string, write func(io.Writer) error) bool {
@@ -749,7 +754,15 @@ func (v *verifier) derived(s *state) {
 		return
 	}
 	if same(populationFile, write(population)) && same(verdictsFile, s.writeVerdicts) {
-		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; the records and receipts that each verdict rests on are in the packet.", len(s.canaries), len(p.Runs))
+		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; of each canary the last verdict in this packet counts.", len(s.canaries), len(p.Runs))
+	}
+	if r.unproven {
+		v.unsaid("That the records and receipts that each verdict rests on are in the packet: some are not, or are not what is said of them.")
+	} else {
+		v.say("The records and receipts that each verdict of these canaries rests on are in the packet.")
+	}
+	if s.large > 0 {
+		v.unsaid("What %d records say: they are too large for the ledger, and only their places and hashes are in the packet.", s.large)
 	}
 	v.unsaid("That what the entries say is true: the ledger shows that it was written then and not changed since, not that whoever ran the canaries did not lie.")
 }
@@ -787,6 +800,9 @@ type sliceReader struct {
 	leaves   int64
 	within   int64     // of the period
 	before   bool      // the leaf before it is there, and is of another time
+	faultAt  int64     // the last leaf that something is wrong with, -1 for none
+	fault    string    // what
+	unproven bool      // a receipt or record is missing, or not what is said of it
 	latest   time.Time // that an entry was written, so far
 	wentBack *Fault    // the first entry that is much earlier than one before it
 }
@@ -885,7 +901,11 @@ func (r *sliceReader) leaf(i int64, leaf []byte) error {
 	if err := r.state.take(i, e); err != nil {
 		return err
 	}
-	return r.explain.take(i, leaf, e)
+	fault := ""
+	if r.faultAt == i {
+		fault = r.fault
+	}
+	return r.explain.take(i, leaf, e, fault)
 }
 
 // timestamp checks it if there must be one.
