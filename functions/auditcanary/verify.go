@@ -24,6 +24,7 @@ func verifyCommand(o *options) *cobra.Command {
 		Short: "Verify an evidence packet, offline and without a configuration",
 		Long: `Checks a packet with nothing but what is in it and the key you trust its ledger by,
 and says in sentences what was verified and what was not. It calls nobody.
+Without a key that you trust, or an earlier packet (--pin), its entries are not read.
 
 Exit codes: 0 verified, 1 broken (something is not what was signed), 2 it could not
 be read, 3 incomplete, 4 all is well but for the key, 5 of a newer format.`,
@@ -67,7 +68,7 @@ be read, 3 incomplete, 4 all is well but for the key, 5 of a newer format.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "verifier key of the ledger, or a PEM public key where packets are signed with another; what is neither is a file that holds one; may be repeated")
-	cmd.Flags().StringVar(&pin, "pin", "", "an earlier packet that was verified, or its checkpoint: this one must go on from it")
+	cmd.Flags().StringVar(&pin, "pin", "", "an earlier packet that was verified, or its checkpoint: this one must go on from it; where a key service signs packets, both keys are needed too (--key)")
 	cmd.Flags().StringVar(&tsaCA, "tsa-ca", "", "PEM file with the root certificates of the time-stamping authority")
 	cmd.Flags().StringVar(&opt.Explain, "explain", "", "tell the whole custody of this canary")
 	cmd.Flags().BoolVar(&opt.Rejudge, "rejudge", false, "judge every canary anew from what is in the packet (needs memory for all of it)")
