@@ -24,6 +24,7 @@ func verifyCommand(o *options) *cobra.Command {
 		Short: "Verify an evidence packet, offline and without a configuration",
 		Long: `Checks a packet with nothing but what is in it and the key you trust its ledger by,
 and says in sentences what was verified and what was not. It calls nobody.
+Without a key that you trust, or an earlier packet (--pin), its entries are not read.
 
 Exit codes: 0 verified, 1 broken (something is not what was signed), 2 it could not
 be read, 3 incomplete, 4 all is well but for the key, 5 of a newer format.`,
@@ -66,8 +67,8 @@ be read, 3 incomplete, 4 all is well but for the key, 5 of a newer format.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringSliceVar(&keys, "key", nil, "verifier key of the ledger, or a file that holds it; a PEM public key where packets are signed with another; may be repeated")
-	cmd.Flags().StringVar(&pin, "pin", "", "an earlier packet that was verified, or its checkpoint: this one must go on from it")
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "verifier key of the ledger, or a PEM public key where packets are signed with another; what is neither is a file that holds one; may be repeated")
+	cmd.Flags().StringVar(&pin, "pin", "", "an earlier packet that was verified, or its checkpoint: this one must go on from it; where a key service signs packets, both keys are needed too (--key)")
 	cmd.Flags().StringVar(&tsaCA, "tsa-ca", "", "PEM file with the root certificates of the time-stamping authority")
 	cmd.Flags().StringVar(&opt.Explain, "explain", "", "tell the whole custody of this canary")
 	cmd.Flags().BoolVar(&opt.Rejudge, "rejudge", false, "judge every canary anew from what is in the packet (needs memory for all of it)")
@@ -77,10 +78,16 @@ be read, 3 incomplete, 4 all is well but for the key, 5 of a newer format.`,
 func trustOf(keys []string, pin, tsaCA string) (packet.Trust, error) {
 	var t packet.Trust
 	for _, k := range keys {
-		if data, err := os.ReadFile(k); err == nil {
+		// What is a key is the key: a file of that name must not take its place.
+		if _, _, err := packet.ParsePublicKey(k); err != nil {
+			data, readErr := os.ReadFile(k)
+			if readErr != nil {
+				return t, fmt.Errorf("--key: neither a key nor a file that holds one: %w", errors.Join(err, readErr))
+			}
 			k = strings.TrimSpace(string(data))
-		} else if !strings.Contains(k, "+") {
-			return t, fmt.Errorf("--key: %w", err)
+			if _, _, err := packet.ParsePublicKey(k); err != nil {
+				return t, fmt.Errorf("--key: the file holds no key: %w", err)
+			}
 		}
 		t.Keys = append(t.Keys, k)
 	}
@@ -119,7 +126,8 @@ func compileExpect(expect []string) ([]canary.Rule, error) {
 }
 
 func printReport(w io.Writer, file string, r packet.Report) {
-	say := func(mark, text string) { fmt.Fprintf(w, "%-14s %s\n", mark, printable(text)) }
+	file = oneLine(file)
+	say := func(mark, text string) { fmt.Fprintf(w, "%-14s %s\n", mark, oneLine(text)) }
 	for _, s := range r.Verified {
 		say("verified", s)
 	}
@@ -149,20 +157,30 @@ func printReport(w io.Writer, file string, r packet.Report) {
 				t.Planned, t.Proven, t.Failed = t.Planned+c.Planned, t.Proven+c.Proven, t.Failed+c.Failed+c.Late
 			}
 		}
-		fmt.Fprintf(w, "\n%s: %d of %d canaries proven, %d failed or late, %d not known, at %d places, %s.\n",
-			file, t.Proven, t.Planned, t.Failed, t.Planned-t.Proven-t.Failed, len(p.Places), r.Packet.Period)
+		control := ""
+		if c := r.Packet.Control; c != "" {
+			control = " of control " + oneLine(c)
+		}
+		fmt.Fprintf(w, "\n%s: by the last verdicts in this packet %d of %d canaries%s proven, %d failed or late, %d not known, at %d places, %s.\n",
+			file, t.Proven, t.Planned, control, t.Failed, t.Planned-t.Proven-t.Failed, len(p.Places), oneLine(r.Packet.Period.String()))
 	}
 	fmt.Fprintf(w, "%s is %s.\n", file, strings.ToUpper(string(r.Status)))
 }
 
+// oneLine is printable, and cannot look like a line of ours: what a packet says is
+// its maker's.
+func oneLine(s string) string {
+	return strings.ReplaceAll(printable(s), "\n", " ")
+}
+
 func printExplanation(w io.Writer, e packet.Explanation) {
-	fmt.Fprintf(w, "\nCanary %s: %s at %s/%s, run %s\n", printable(e.Canary), printable(e.Scenario), e.Target.Account, e.Target.Region, e.Run)
+	fmt.Fprintf(w, "\nCanary %s: %s at %s/%s, run %s\n", oneLine(e.Canary), oneLine(e.Scenario), oneLine(e.Target.Account), oneLine(e.Target.Region), oneLine(e.Run))
 	for i, s := range e.Steps {
 		mark := "NOT VERIFIABLE"
 		if s.Verified {
 			mark = "verified"
 		}
-		fmt.Fprintf(w, "%3d. %s  %s\n     %s: %s\n", i+1, s.At.UTC().Format("2006-01-02 15:04:05"), printable(s.Text), mark, printable(s.Why))
+		fmt.Fprintf(w, "%3d. %s  %s\n     %s: %s\n", i+1, s.At.UTC().Format("2006-01-02 15:04:05"), oneLine(s.Text), mark, oneLine(s.Why))
 	}
 	fmt.Fprintln(w)
 }

@@ -100,7 +100,7 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 	if err := b.text(readmeFile, readme); err != nil {
 		return m, err
 	}
-	st, hasCustody, err := b.leaves(ctx, log, sel)
+	st, hasCustody, err := b.leaves(ctx, log, sel, o.Period)
 	if err != nil {
 		return m, err
 	}
@@ -220,8 +220,8 @@ func checkConsistency(proof tlog.TreeProof, size int64, root tlog.Hash, cp ledge
 
 // selection says which leaves of a ledger go into a packet.
 type selection struct {
-	first, end      int64 // of the period
-	all             bool  // every leaf of it
+	first, end      int64 // as in Slice
+	all             bool  // every leaf between them
 	want, drop      bitmap
 	omittedCanaries int
 	size            int64
@@ -251,9 +251,10 @@ func (s *selection) ranges() (all []span) {
 }
 
 // choose reads the ledger and decides. A packet has the canaries that were planned
-// in the period: every entry of theirs, also those that came after it; every other
-// entry of the period, unless it is of a canary whose controls do not match; the
-// beginnings of their runs, the listings of their places, the digests that their
+// in the period, and every entry from its beginning to the end of the ledger, so that
+// no later verdict can be left out. Where a control limits it, it has every entry of
+// those canaries, also those that came after the period, and every other entry of the
+// period that is of no canary. Besides, it has the beginnings of their runs, the listings of their places, the digests that their
 // records' custody names, and all public keys.
 func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Options) (*selection, error) {
 	words := (cp.Size + 63) / 64
@@ -317,12 +318,10 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 		s.first, s.end = 0, 0
 	}
 	if s.all {
-		// The leaves beside the period show that it begins and ends there.
+		s.end = s.size
+		// The leaf before shows that the period begins there.
 		if s.first > 0 {
 			s.want.set(s.first - 1)
-		}
-		if s.end < s.size {
-			s.want.set(s.end)
 		}
 	}
 	s.omittedCanaries = len(out)
@@ -384,9 +383,9 @@ func (b *builder) file(name string, content func(io.Writer) error) error {
 }
 
 // leaves writes the selected leaves, and folds them as the verifier will.
-func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection) (st *state, hasCustody bool, err error) {
+func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection, period Period) (st *state, hasCustody bool, err error) {
 	// What contradicts itself is evidence too: Verify will say so.
-	st = newState(func(string, int64, string, ...any) {})
+	st = newState(period, func(string, int64, string, ...any) {})
 	err = b.file(leavesFile, func(w io.Writer) error {
 		for leaf, err := range log.Entries(ctx, 0, sel.size) {
 			switch {
@@ -402,7 +401,9 @@ func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection) (
 				return fmt.Errorf("leaf %d: %w", leaf.Index, err)
 			}
 			hasCustody = hasCustody || e.Kept != nil && e.Kept.Digest != nil
-			st.apply(leaf.Index, e)
+			if err := st.take(leaf.Index, e); err != nil {
+				return err
+			}
 			if _, err := w.Write(append(leaf.Data, '\n')); err != nil {
 				return err
 			}
@@ -439,6 +440,9 @@ func (b *builder) finish(ctx context.Context, m *Manifest, o Options) error {
 	manifest, err := encodeJSON(m)
 	if err != nil {
 		return err
+	}
+	if len(manifest) > maxManifest {
+		return fmt.Errorf("the manifest has %d bytes, at most %d: fewer attachments", len(manifest), maxManifest)
 	}
 	envelope, err := signManifest(ctx, manifest, Predicate{Ledger: m.Ledger, Timestamped: o.Stamp != nil}, o.Signer)
 	if err != nil {

@@ -42,7 +42,11 @@ func TestAPacketMayBeSignedWithAnotherKey(t *testing.T) {
 	}
 	mustSay(t, "without the packet's key", verifyBytes(t, packet, Trust{Keys: []string{b.vkey}}, VerifyOptions{}), Untrusted, UntrustedKey)
 	mustSay(t, "without the ledger's key", verifyBytes(t, packet, Trust{Keys: []string{pem}}, VerifyOptions{}), Untrusted, UntrustedKey)
-	mustSay(t, "by a pin alone", verifyBytes(t, packet, Trust{Pin: checkpointOf(t, packet)}, VerifyOptions{}), Untrusted, UntrustedKey)
+	alone := verifyBytes(t, packet, Trust{Pin: checkpointOf(t, packet)}, VerifyOptions{})
+	mustSay(t, "by a pin alone", alone, Untrusted, UntrustedKey)
+	if said := alone.Problems[0].Detail; !strings.Contains(said, "give both keys") {
+		t.Errorf("does not say which keys are needed: %s", said)
+	}
 	for _, bad := range []string{"", "nonsense", "a+b+c", pem + pem, strings.Replace(pem, "PUBLIC", "PRIVATE", 2)} {
 		if _, err := Verify(t.Context(), strings.NewReader("x"), 1, Trust{Keys: []string{bad}}, VerifyOptions{}); err == nil {
 			t.Errorf("key %.40q is taken for one", bad)

@@ -42,6 +42,7 @@ const BadVerdict = "verdict"
 type explainer struct {
 	id      string
 	all     bool
+	period  Period
 	compile func([]string) ([]canary.Rule, error)
 
 	state  *run.State
@@ -52,8 +53,10 @@ type explainer struct {
 	// checks not.
 	again   int
 	skipped int
-	wrong   []*Fault
-	slo     canary.SLO
+	// bytes of what is taken, and how many listings.
+	bytes, listings int
+	wrong           []*Fault
+	slo             canary.SLO
 }
 
 type takenEntry struct {
@@ -61,25 +64,40 @@ type takenEntry struct {
 	entry run.Entry
 	// same are the checks of a verdict that judging anew gives too.
 	same []canary.Check
+	// fault is what is wrong with the entry, if something is.
+	fault string
 }
 
-// maxTaken bounds the entries of one canary.
-const maxTaken = 10_000
+const (
+	// maxTaken bounds the entries of one canary, maxTakenBytes what they weigh, and
+	// maxListings those among them that list its place.
+	maxTaken      = 10_000
+	maxTakenBytes = 64 << 20
+	maxListings   = 100
+	// maxBegun bounds the beginning of a run, in bytes.
+	maxBegun = 4096
+)
 
-func newExplainer(o VerifyOptions, slo canary.SLO) *explainer {
-	return &explainer{slo: slo, id: o.Explain, all: o.Rejudge, compile: o.Compile, state: run.NewState(), begun: map[string][]byte{}}
+func newExplainer(o VerifyOptions, m Manifest) *explainer {
+	return &explainer{slo: m.SLO, period: m.Period, id: o.Explain, all: o.Rejudge, compile: o.Compile, state: run.NewState(), begun: map[string][]byte{}}
 }
 
-func (x *explainer) take(leaf int64, data []byte, e entry) error {
+func (x *explainer) take(leaf int64, data []byte, e entry, fault string) error {
 	if x.id == "" && !x.all {
 		return nil
 	}
 	if e.Type == "planned" && e.Planned == nil || e.Type == "listed" && e.Listed == nil {
 		return nil // the fold has no use for it either
 	}
+	if e.Type == "planned" && !x.period.holds(e.At) {
+		return nil // of another packet
+	}
 	mine := x.id != "" && (e.Canary == x.id || e.Type == "listed" && len(x.taken) > 0 && e.Listed.Target == x.target)
 	switch {
 	case e.Type == "begun" && !x.all:
+		if len(data) > maxBegun {
+			return &Fault{Name: TooMuch, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf("the beginning of a run has %d bytes, at most %d", len(data), maxBegun)}
+		}
 		x.begun[e.Run] = slices.Clone(data)
 		return nil
 	case e.Type == "planned" && mine:
@@ -95,16 +113,26 @@ func (x *explainer) take(leaf int64, data []byte, e entry) error {
 	case e.Canary != "" && e.Type != "planned" && x.state.Canary(e.Canary) == nil:
 		return nil // of an earlier packet
 	}
-	t := takenEntry{leaf: leaf}
+	t := takenEntry{leaf: leaf, fault: fault}
 	if e.Type == "verdict" {
-		t.same = x.judge(leaf, e)
+		wrong := len(x.wrong)
+		if t.same = x.judge(leaf, e); len(x.wrong) > wrong && fault == "" {
+			t.fault = x.wrong[wrong].Err.Error()
+		}
 	}
 	if !slices.Contains([]string{"blob", "public_key", "validated", "own", "sweeping", "swept", "forged", "injected"}, e.Type) {
 		if err := x.state.Apply(data); err != nil {
 			return refuse(BadEntry, leavesFile, "leaf %d: %w", leaf, err)
 		}
 	}
-	if mine && len(x.taken) < maxTaken {
+	if mine && e.Type == "listed" {
+		x.listings++
+		mine = x.listings <= maxListings
+	}
+	if mine {
+		if x.bytes += len(data); len(x.taken) >= maxTaken || x.bytes > maxTakenBytes {
+			return &Fault{Name: TooMuch, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf("canary %s has more than %d entries, or than %d bytes of them", x.id, maxTaken, maxTakenBytes)}
+		}
 		if err := json.Unmarshal(data, &t.entry); err != nil {
 			return refuse(BadEntry, leavesFile, "leaf %d: %w", leaf, err)
 		}
@@ -178,7 +206,8 @@ func (v *verifier) judged(r *sliceReader) {
 	}
 	switch {
 	case x.all:
-		v.say("%d verdicts, judged anew from the receipts and records in the packet, pass what they passed.", x.again)
+		v.say("%d verdicts, judged anew from the receipts and records in the packet, pass what they passed; by the SLO in the manifest: pass within %s, late within %s, amendments within %s, clocks apart by %s.",
+			x.again, x.slo.Pass, x.slo.Late, x.slo.Amend, x.slo.Clock)
 		if x.skipped > 0 {
 			v.unsaid("%d verdicts could not be judged anew: a record is too large to be in the ledger, or an expectation of the scenario was not compiled.", x.skipped)
 		}
@@ -198,12 +227,25 @@ func (v *verifier) judged(r *sliceReader) {
 func (v *verifier) explanation(x *explainer, s *state) *Explanation {
 	c := x.state.Canary(x.id).Plan.Canary
 	ex := &Explanation{Canary: c.ID, Run: c.Run, Scenario: c.Scenario, Target: c.Target}
-	for _, t := range x.taken {
+	for i, t := range x.taken {
 		if text, verified, why := v.step(t, s); text != "" {
+			switch {
+			case v.untrusted:
+				verified, why = false, "the key is not one that you trust"
+			case t.fault != "":
+				verified, why = false, "there is something wrong with it: "+t.fault
+			case verified && t.entry.Kept != nil && !foundAt(x.taken[:i], t.entry.Kept.At):
+				verified, why = false, "no record that was found before it stands at that place"
+			}
 			ex.Steps = append(ex.Steps, Step{Leaf: t.leaf, At: t.entry.At, Text: text, Verified: verified, Why: why})
 		}
 	}
 	return ex
+}
+
+// foundAt reports whether a record was found at that very place.
+func foundAt(entries []takenEntry, at canary.Location) bool {
+	return slices.ContainsFunc(entries, func(t takenEntry) bool { return t.entry.Sighted != nil && t.entry.Sighted.At == at })
 }
 
 const inTree = "entry %d of the signed tree"

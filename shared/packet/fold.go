@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
@@ -192,11 +193,14 @@ type Gap struct {
 const (
 	maxLooked = 20  // sentences a place
 	maxGaps   = 200 // reasons; what is beyond is counted together
+
+	otherReasons = "(other reasons)"
 )
 
 // state folds a slice, in the order of the ledger. What it keeps of a canary is
 // small and of a fixed number of strings: a packet may have hundreds of thousands.
 type state struct {
+	period    Period
 	runs      map[string]*runFold
 	scenarios map[[2]string]*ScenarioLine // by id and hash
 	places    map[canary.Target]*place
@@ -208,6 +212,11 @@ type state struct {
 	entries   map[string]int
 	forged    int
 	shared    map[string]string
+	// names are strings that many share; pairs, lines and objects are counts.
+	names, reasons        map[string]string
+	pairs, lines, objects int
+	large                 int // records whose bytes are not in the ledger
+	limits                limits
 	// evidence knows, by their hashes, what receipts and records the slice has.
 	evidence map[key]bool
 	problem  func(name string, leaf int64, format string, args ...any)
@@ -221,6 +230,7 @@ type runFold struct {
 	RunLine
 	hashes  map[string]string // scenario -> hash
 	several bool
+	others  int // canaries that were planned outside of the period
 }
 
 type place struct {
@@ -266,18 +276,23 @@ func recordKey(canaryID, step, eventUID, requestID string, at canary.Location) k
 		strconv.FormatInt(at.Offset, 10), strconv.FormatInt(at.Length, 10), at.ObjectSHA256)
 }
 
-// newState begins a fold; problem is told of what contradicts itself.
-func newState(problem func(name string, leaf int64, format string, args ...any)) *state {
+// newState begins a fold of the canaries of a period; problem is told of what
+// contradicts itself.
+func newState(period Period, problem func(name string, leaf int64, format string, args ...any)) *state {
 	return &state{
-		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
+		period: period,
+		runs:   map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
+		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
 	}
 }
 
 // apply folds one entry in.
 func (s *state) apply(leaf int64, e entry) {
 	s.entries[e.Type]++
+	if s.foreign(e) {
+		return
+	}
 	switch {
 	case e.Type == "begun" && e.Begun != nil:
 		r := s.run(e.Run)
@@ -314,7 +329,7 @@ func (s *state) apply(leaf int64, e entry) {
 	}
 	switch {
 	case e.Type == "blocked" && e.Blocked != nil:
-		c.reason = "not begun: " + e.Blocked.Reason
+		c.reason = s.reason("not begun: " + e.Blocked.Reason)
 	case e.Type == "receipt" && e.Receipt != nil:
 		c.done = c.done || e.Receipt.Phase == canary.PhaseDo && len(e.Receipt.RequestIDs) > 0
 		if e.Receipt.Phase == canary.PhaseDo {
@@ -337,6 +352,15 @@ func (s *state) apply(leaf int64, e entry) {
 	}
 }
 
+// foreign reports whether an entry is of another period, and of none of the canaries
+// of this one. Runs and what verifies custody may be of any time.
+func (s *state) foreign(e entry) bool {
+	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob"}, e.Type) {
+		return false
+	}
+	return s.byID[e.Canary] == nil
+}
+
 func (s *state) run(id string) *runFold {
 	r := s.runs[id]
 	if r == nil {
@@ -355,6 +379,18 @@ func (s *state) plan(leaf int64, e entry) {
 		s.problem(BadEntry, leaf, "canary %q is planned a second time", e.Canary)
 		return
 	}
+	r := s.run(e.Run)
+	if h, ok := r.hashes[p.Scenario.ID]; !ok {
+		s.pairs++
+	} else if h != p.Scenario.Hash {
+		r.several = true
+	}
+	r.hashes[s.name(p.Scenario.ID)] = s.name(p.Scenario.Hash)
+	if !s.period.holds(e.At) {
+		r.others++
+		return
+	}
+	r.Planned++
 	at := [2]string{p.Scenario.ID, p.Scenario.Hash}
 	sc := s.scenarios[at]
 	if sc == nil {
@@ -362,19 +398,17 @@ func (s *state) plan(leaf int64, e entry) {
 		s.scenarios[at] = sc
 	}
 	sc.Canaries++
-	r := s.run(e.Run)
-	r.Planned++
-	if h, ok := r.hashes[sc.ID]; ok && h != sc.Hash {
-		r.several = true
-	}
-	r.hashes[sc.ID] = sc.Hash
 	pl := s.places[p.Canary.Target]
 	if pl == nil {
 		t := p.Canary.Target
 		pl = &place{PlaceLine: PlaceLine{Provider: t.Provider, Account: t.Account, Region: t.Region}, categories: map[string]*CategoryLine{}, objects: map[key]bool{}}
 		s.places[t] = pl
 	}
-	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: p.NotRun, notRun: p.NotRun != ""}
+	if pl.categories[sc.Category] == nil {
+		pl.categories[sc.Category] = &CategoryLine{Category: sc.Category}
+		s.lines++
+	}
+	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: s.reason(p.NotRun), notRun: p.NotRun != ""}
 	s.canaries = append(s.canaries, c)
 	s.byID[e.Canary] = c
 }
@@ -395,11 +429,19 @@ func (s *state) validate(v run.Validated) {
 		c.Last = v.Last
 	}
 	for _, f := range v.Findings {
-		c.Findings[f.Status]++
+		c.find(f.Status, 1)
 	}
 	for status, n := range v.More {
-		c.Findings[status] += n
+		c.find(status, n)
 	}
+}
+
+// find counts a finding; kinds that nobody knows are counted together.
+func (c *ChainLine) find(status trail.Status, n int) {
+	if _, known := c.Findings[status]; !known && len(c.Findings) >= maxStatuses {
+		status = "(others)"
+	}
+	c.Findings[status] += n
 }
 
 // sight takes a record in, and holds the raw bytes against what is said of them.
@@ -407,6 +449,7 @@ func (s *state) sight(leaf int64, e entry) {
 	si := e.Sighted
 	s.evidence[recordKey(e.Canary, si.Step, si.EventUID, si.RequestID, si.At)] = true
 	if len(si.Raw) == 0 {
+		s.large++
 		return // too large for an entry: location and hashes are all there is
 	}
 	if int64(len(si.Raw)) != si.At.Length {
@@ -454,12 +497,15 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 		if seal := sealKey(e.Canary, rec.Step, rec.At); s.custody != nil && v.Checks[canary.Sealed].Status == canary.Pass && !s.custody.sealed[seal] && !s.unheld[seal] {
 			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is sealed, and no digest in the packet before it proves that", e.Canary, rec.Step)
 		}
-		c.place.objects[keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID)] = true
+		if object := keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID); !c.place.objects[object] {
+			c.place.objects[object] = true
+			s.objects++
+		}
 	}
 	for _, check := range canary.Checks() {
 		for _, clue := range v.Checks[check].Evidence {
-			if clue.Source == canary.FromStore && clue.Object == "" && !slices.Contains(c.place.Looked, clue.Found) {
-				c.place.Looked = append([]string{clue.Found}, c.place.Looked[:min(len(c.place.Looked), maxLooked-1)]...)
+			if clue.Source == canary.FromStore && clue.Object == "" && !slices.Contains(c.place.Looked, cut(clue.Found)) {
+				c.place.Looked = append([]string{strings.Clone(cut(clue.Found))}, c.place.Looked[:min(len(c.place.Looked), maxLooked-1)]...)
 			}
 		}
 	}
@@ -489,10 +535,6 @@ func (s *state) population() Population {
 	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
 	for _, c := range s.canaries {
 		line := c.place.categories[c.scenario.Category]
-		if line == nil {
-			line = &CategoryLine{Category: c.scenario.Category}
-			c.place.categories[c.scenario.Category] = line
-		}
 		c.count(line)
 		c.place.Records += c.records
 		if reason := c.gap(); reason != "" {
@@ -500,7 +542,9 @@ func (s *state) population() Population {
 		}
 	}
 	for _, r := range s.runs {
-		p.Runs = append(p.Runs, r.RunLine)
+		if r.Planned > 0 || s.period.holds(r.At) {
+			p.Runs = append(p.Runs, r.RunLine)
+		}
 	}
 	slices.SortFunc(p.Runs, func(a, b RunLine) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) })
 	for _, sc := range s.scenarios {
@@ -530,9 +574,26 @@ func (s *state) population() Population {
 	return p
 }
 
+// reason is one that many canaries have; what is beyond the known ones is told
+// together.
+func (s *state) reason(text string) string {
+	if text = cut(text); text == "" {
+		return ""
+	}
+	if _, known := s.reasons[text]; !known && len(s.reasons) >= maxGaps {
+		return otherReasons
+	}
+	if have, ok := s.reasons[text]; ok {
+		return have
+	}
+	text = strings.Clone(text)
+	s.reasons[text] = text
+	return text
+}
+
 func (s *state) gap(reason string) {
 	if _, known := s.gaps[reason]; !known && len(s.gaps) >= maxGaps {
-		reason = "(other reasons)"
+		reason = otherReasons
 	}
 	s.gaps[reason]++
 }
@@ -609,6 +670,9 @@ func (s *state) writeVerdicts(w io.Writer) error {
 			line = append(append(line, "open"), make([]string, len(canary.Checks()))...)
 			line = append(line, "0", "0", "")
 		}
+		for i := range line {
+			line[i] = inert(line[i])
+		}
 		if err := out.Write(line); err != nil {
 			return err
 		}
@@ -617,17 +681,35 @@ func (s *state) writeVerdicts(w io.Writer) error {
 	return out.Error()
 }
 
+// inert keeps a spreadsheet from taking text for a formula, and a line in its line.
+func inert(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+	s = strings.TrimSpace(s)
+	if strings.IndexAny(s, "=+-@|%＝＋－＠") == 0 {
+		return "'" + s
+	}
+	return s
+}
+
 // incomplete lists runs of which something is missing, in a slice that should have
 // all of each run that it has the beginning of.
 func (s *state) incomplete(filtered bool) (all []string) {
 	for _, id := range slices.Sorted(maps.Keys(s.runs)) {
 		r := s.runs[id]
 		switch {
-		case r.At.IsZero():
+		case r.At.IsZero() && r.Planned > 0:
 			all = append(all, fmt.Sprintf("run %s has canaries in the packet, and its beginning is not there", id))
 		case filtered || r.Planned == 0:
-		case r.Planned != r.Announced:
-			all = append(all, fmt.Sprintf("run %s announced %d canaries, the packet has %d", id, r.Announced, r.Planned))
+		case r.Planned+r.others != r.Announced:
+			all = append(all, fmt.Sprintf("run %s announced %d canaries, the packet has %d", id, r.Announced, r.Planned+r.others))
 		case r.several || catalogueHash(r.hashes) != r.CatalogueHash:
 			all = append(all, fmt.Sprintf("the scenarios of run %s are not those of the catalogue that it announced (%s)", id, r.CatalogueHash))
 		}

@@ -13,7 +13,7 @@
 //	ledger/consistency.txt   the proof that the tree goes on from that one
 //	keys/...                 the public keys; they prove nothing by themselves
 //	population.json          what was in scope, planned, done, found, left out
-//	verdicts.csv             the last verdict of each canary
+//	verdicts.csv             the last verdict in this packet of each canary
 //	attachments/...          whatever else was put in; signed, not understood
 //	manifest.json            what the packet is, and each file's size and SHA-256
 //	SHA256SUMS               the same for sha256sum
@@ -122,13 +122,16 @@ func (p Period) String() string {
 
 // Slice says which leaves a packet has.
 type Slice struct {
-	// First and End bound the leaves of the period, by index; End is exclusive.
+	// First is the first leaf of the period, by the clock of whoever wrote it. End
+	// (exclusive) is the size of the tree: what was found out about the canaries
+	// after the period is in the packet too. Where a control limits the packet, it is
+	// the end of the period: completeness is not proven then anyway.
 	First int64 `json:"first"`
 	End   int64 `json:"end"`
-	// Leaves in the packet: those of the period, and those before and after it that
-	// belong to its canaries.
+	// Leaves in the packet: those from First to End, and those before and after them
+	// that belong to its canaries.
 	Leaves int64 `json:"leaves"`
-	// Omitted leaves within the period, of canaries whose controls did not match.
+	// Omitted leaves between First and End, of canaries whose controls did not match.
 	Omitted         int64 `json:"omitted"`
 	OmittedCanaries int   `json:"omitted_canaries"`
 }
@@ -169,6 +172,8 @@ const (
 	BadCustody        = "custody"
 	BadDerived        = "derived"
 	IncompleteSlice   = "slice-incomplete"
+	ClocksWentBack    = "clocks-went-back"
+	TooMuch           = "too-much"
 	BadTimestamp      = "timestamp"
 	UnverifiedCustody = "custody-unverified"
 )

@@ -129,7 +129,11 @@ func (f files) without(t testing.TB, b *book, signer Signer, drop func(leaf int6
 	proof := &proofReader{in: bufio.NewReader(bytes.NewReader(f.get(proofFile)))}
 	var kept bytes.Buffer
 	var ranges []span
-	st := newState(func(string, int64, string, ...any) {})
+	var m Manifest
+	if err := json.Unmarshal(f.get(manifestFile), &m); err != nil {
+		t.Fatal(err)
+	}
+	st := newState(m.Period, func(string, int64, string, ...any) {})
 	dropped := int64(0)
 	for {
 		s, err := proof.read()
@@ -649,8 +653,13 @@ func TestAPeriodIsWhole(t *testing.T) {
 	if err := r.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if said := strings.Join(r.NotVerified, "\n"); !strings.Contains(said, "1 canaries that were planned before") {
+	later := o
+	later.Period.From = day.Add(10 * time.Minute) // the first run has been done by then, and not been judged
+	if said := strings.Join(verifyBytes(t, mustBuild(t, b, later), trust, VerifyOptions{}).NotVerified, "\n"); !strings.Contains(said, "4 canaries that were planned before") {
 		t.Errorf("does not say whose evidence is elsewhere:\n%s", said)
+	}
+	if len(r.Population.Runs) != 1 || r.Population.Carried != 0 {
+		t.Errorf("runs of other periods are counted: %+v", r.Population)
 	}
 	if said := strings.Join(r.Verified, "\n"); !strings.Contains(said, "Nothing of the period from "+from.Format(time.RFC3339)) || !strings.Contains(said, "6 canaries") {
 		t.Errorf("does not say that the period is whole:\n%s", said)
@@ -659,7 +668,7 @@ func TestAPeriodIsWhole(t *testing.T) {
 	moved := unpack(t, packet).resigned(t, signer, func(m *Manifest) { m.Period.From = day.Add(-time.Hour) })
 	mustSay(t, "a period that begins earlier", verifyBytes(t, moved.pack(t), trust, VerifyOptions{}), Broken, IncompleteSlice)
 	moved = unpack(t, packet).resigned(t, signer, func(m *Manifest) { m.Period.To = to.Add(48 * time.Hour) })
-	mustSay(t, "a period that ends later", verifyBytes(t, moved.pack(t), trust, VerifyOptions{}), Broken, IncompleteSlice)
+	mustSay(t, "a period that ends later", verifyBytes(t, moved.pack(t), trust, VerifyOptions{}), Broken, BadDerived)
 
 	// A leaf left out, with all that follows from it made anew.
 	for i, why := range map[int64]string{r.Packet.Slice.First: IncompleteSlice, r.Packet.Slice.First + 3: IncompleteSlice, r.Packet.Slice.End - 1: IncompleteSlice} {

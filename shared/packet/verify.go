@@ -3,6 +3,7 @@ package packet
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -58,7 +59,7 @@ const (
 	Newer      Status = "newer"      // of a format that this program does not know
 	Broken     Status = "broken"     // something is not what was signed
 	Incomplete Status = "incomplete" // something that belongs to it is not there
-	Untrusted  Status = "untrusted"  // all is well, but for the key
+	Untrusted  Status = "untrusted"  // all is well, but for the key; the entries were not read
 )
 
 // Report is what Verify found.
@@ -97,6 +98,9 @@ const (
 	maxProblems = 100
 	// maxSmall bounds files that are read as a whole, in bytes.
 	maxSmall = 16 << 20
+	// maxBack is how much earlier than an entry before it one may be: several
+	// machines write at once, and an append takes up to a minute.
+	maxBack = 5 * time.Minute
 )
 
 // Verify checks a packet with nothing but what is in it and the trust given. It
@@ -161,19 +165,23 @@ type verifier struct {
 	envelope  []byte
 	cp        ledger.Checkpoint
 	unfit     map[string]bool // files whose bytes are not what was signed
+	goesOn    bool            // from the checkpoint enclosed, as the proof shows
+	untrusted bool            // a key is not one of those given
+	worst     Status          // of all problems, also of those that are not listed
 }
 
 func (v *verifier) status() Status {
-	worst := Verified
-	for _, s := range []Status{Untrusted, Incomplete, Broken, Newer} {
-		if slices.ContainsFunc(v.report.Problems, func(p Problem) bool { return p.Kind == s }) {
-			worst = s
-		}
-	}
-	return worst
+	return cmp.Or(v.worst, Verified)
 }
 
+// worse are the kinds of problems, the worst last.
+var worse = []Status{Untrusted, Incomplete, Broken, Newer}
+
 func (v *verifier) fault(f *Fault) {
+	v.untrusted = v.untrusted || kindOf(f.Kind) == Untrusted
+	if kind := kindOf(f.Kind); slices.Index(worse, kind) > slices.Index(worse, v.worst) {
+		v.worst = kind
+	}
 	if len(v.report.Problems) >= maxProblems {
 		v.report.More++
 		return
@@ -228,7 +236,10 @@ func (v *verifier) verify(ctx context.Context, r io.ReaderAt, size int64) (err e
 	if err := v.pin(); err != nil {
 		return err
 	}
-	if err := v.slice(ctx); err != nil {
+	if v.untrusted {
+		// What anybody may have made is not worth reading, and could ask for much memory.
+		v.unsaid("Anything that the entries say: they are read when the key is trusted.")
+	} else if err := v.slice(ctx); err != nil {
 		return err
 	}
 	v.timestamp()
@@ -261,7 +272,7 @@ func (v *verifier) openManifest() (err error) {
 		return refuse(BadSignature, envelopeFile, "%w", err)
 	}
 	v.statement, v.keyID = o.statement, o.keyID
-	data, err := v.small(manifestFile, maxSmall)
+	data, err := v.small(manifestFile, maxManifest)
 	if err != nil {
 		return err
 	}
@@ -376,7 +387,7 @@ func (v *verifier) trustPin(packetKey crypto.PublicKey) error {
 	}
 	v.keys, v.ledgers = append(v.keys, key), append(v.ledgers, key)
 	if !equalKeys(packetKey, key) {
-		v.problem(UntrustedKey, ledger.ErrUntrusted, envelopeFile, "it is not signed by the ledger's key; give the key that signs packets (--key)")
+		v.problem(UntrustedKey, ledger.ErrUntrusted, envelopeFile, "it is not signed by the ledger's key, which is all that a pin names; give both keys: the ledger's (--key) and the one that signs packets (--key)")
 		return nil
 	}
 	v.say("The manifest is signed by the key that signed the pinned checkpoint.")
@@ -427,8 +438,8 @@ func (v *verifier) files(ctx context.Context) error {
 			return err
 		}
 	}
-	if sums, err := v.small(sumsFile, maxSmall); err == nil {
-		manifest, err := v.small(manifestFile, maxSmall)
+	if sums, err := v.small(sumsFile, 2*maxManifest); err == nil {
+		manifest, err := v.small(manifestFile, maxManifest)
 		if err != nil {
 			return err
 		}
@@ -587,7 +598,8 @@ func (v *verifier) previous() {
 		v.problem(BadConsistency, ledger.ErrBroken, consistencyFile, "the ledger does not go on from the previous packet's %d entries: %w", old.Size, err)
 		return
 	}
-	v.say("The ledger goes on from the previous packet's: its first %d entries are the same.", old.Size)
+	v.say("The ledger goes on from the checkpoint enclosed (%[1]d entries): its first %[1]d entries are the same.", old.Size)
+	v.goesOn = true
 }
 
 // pin holds the packet against a checkpoint that the verifier kept.
@@ -611,6 +623,10 @@ func (v *verifier) pin() error {
 	case pinned.Size == v.cp.Size:
 		v.problem(BadConsistency, ledger.ErrBroken, checkpointFile, "another tree of %d entries than the pinned one: there are two ledgers", pinned.Size)
 	case v.manifest.Previous != nil && *v.manifest.Previous == treeOf(pinned):
+		if !v.goesOn {
+			v.unsaid("That it goes on from the pinned checkpoint of %d entries: the proof of it does not hold.", pinned.Size)
+			break
+		}
 		v.say("It goes on from the pinned checkpoint of %d entries.", pinned.Size)
 	default:
 		v.problem(IncompleteSlice, ledger.ErrIncomplete, consistencyFile, "it has no proof that it goes on from the pinned checkpoint of %d entries: have it built with --previous", pinned.Size)
@@ -627,17 +643,21 @@ func (v *verifier) slice(ctx context.Context) error {
 	lm, _ := v.zip.find(leavesFile)
 	pm, _ := v.zip.find(proofFile)
 	leaves, proof := newHashing(v.zip.open(lm)), newHashing(v.zip.open(pm))
+	var r *sliceReader
 	var later []*Fault // said only of leaves that are proven to be in the ledger
-	r := &sliceReader{
-		v: v, proof: &proofReader{in: bufio.NewReader(proof)}, lines: bufio.NewReaderSize(leaves, 128<<10),
-		state: newState(func(name string, leaf int64, format string, args ...any) {
+	r = &sliceReader{
+		faultAt: -1,
+		v:       v, proof: &proofReader{in: bufio.NewReader(proof)}, lines: bufio.NewReaderSize(leaves, 128<<10),
+		state: newState(v.manifest.Period, func(name string, leaf int64, format string, args ...any) {
+			r.faultAt, r.fault = leaf, fmt.Sprintf(format, args...)
+			r.unproven = r.unproven || name == MissingEvidence || name == BadRecord
 			if len(later) <= maxProblems {
 				later = append(later, &Fault{Name: name, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf(format, args...)})
 			} else {
 				v.report.More++
 			}
 		}),
-		explain: newExplainer(v.o, v.manifest.SLO),
+		explain: newExplainer(v.o, v.manifest),
 	}
 	r.state.custody = newCustody()
 	err := r.read(ctx)
@@ -667,7 +687,7 @@ func (v *verifier) slice(ctx context.Context) error {
 	}
 	v.say("All %d entries in the packet are in the signed tree, each at its place.", r.leaves)
 	v.completeness(r)
-	v.derived(r.state)
+	v.derived(r)
 	v.custodySaid(r.state)
 	v.judged(r)
 	return nil
@@ -682,18 +702,30 @@ func (v *verifier) completeness(r *sliceReader) {
 	}
 	filtered := m.Control != ""
 	if filtered {
+		v.unsaid("That every entry about the canaries of control %s is here: later or other entries about them may have been left out, verdicts too; what counts here is the last verdict in this packet.", m.Control)
 		v.unsaid("That no canary of control %s was left out: %d entries of the period are, of %d canaries of other controls as the packet's builder says.", m.Control, m.Slice.Omitted, m.Slice.OmittedCanaries)
 	} else {
 		switch {
 		case want.Omitted != 0:
 			v.problem(IncompleteSlice, ledger.ErrIncomplete, leavesFile, "%d entries of the period are not in the packet", want.Omitted)
-		case m.Slice.First > 0 && !r.before, m.Slice.End < v.cp.Size && !r.after:
-			v.problem(IncompleteSlice, ledger.ErrIncomplete, leavesFile, "the entries beside the period are not in the packet, or are of it: it may have begun earlier or ended later")
-		case m.Slice.First == 0 && m.Slice.End == v.cp.Size:
+		case m.Slice.End != v.cp.Size:
+			v.problem(IncompleteSlice, ledger.ErrIncomplete, leavesFile, "it ends at entry %d, and the ledger has %d: later entries about these canaries, verdicts too, may have been left out", m.Slice.End, v.cp.Size)
+		case m.Slice.First > 0 && !r.before:
+			v.problem(IncompleteSlice, ledger.ErrIncomplete, leavesFile, "the entry before the period is not in the packet, or is of it: it may have begun earlier")
+		case r.wentBack != nil: // is said below
+		case m.Slice.First == 0:
 			v.say("Nothing is left out: the packet has the whole ledger.")
 		default:
-			v.say("Nothing of the period %s is left out: all entries from %d to %d are there, and the ones beside them are of another time.", m.Period, m.Slice.First, m.Slice.End-1)
+			v.say("Nothing of the period %s is left out after entry %d: all entries from there to the end of the ledger (%d) are in the packet, and the one before is of another time.", m.Period, m.Slice.First, v.cp.Size-1)
 		}
+	}
+	if m.Slice.First > 0 {
+		v.unsaid("That no entry before entry %d is of the period: where it begins rests on the clocks of whoever ran the canaries.", m.Slice.First)
+	} else if !m.Period.From.IsZero() || !m.Period.To.IsZero() {
+		v.unsaid("That each canary was planned in the period that it is counted in: that rests on the clocks of whoever ran the canaries.")
+	}
+	if r.wentBack != nil {
+		v.fault(r.wentBack)
 	}
 	for _, text := range r.state.incomplete(filtered) {
 		v.problem(IncompleteSlice, ledger.ErrIncomplete, leavesFile, "%s", text)
@@ -701,7 +733,8 @@ func (v *verifier) completeness(r *sliceReader) {
 }
 
 // derived computes population and verdicts anew.
-func (v *verifier) derived(s *state) {
+func (v *verifier) derived(r *sliceReader) {
+	s := r.state
 	p := s.population()
 	v.report.Population = &p
 	same := func(name string, write func(io.Writer) error) bool {
@@ -721,7 +754,15 @@ func (v *verifier) derived(s *state) {
 		return
 	}
 	if same(populationFile, write(population)) && same(verdictsFile, s.writeVerdicts) {
-		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; the records and receipts that each verdict rests on are in the packet.", len(s.canaries), len(p.Runs))
+		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; of each canary the last verdict in this packet counts.", len(s.canaries), len(p.Runs))
+	}
+	if r.unproven {
+		v.unsaid("That the records and receipts that each verdict rests on are in the packet: some are not, or are not what is said of them.")
+	} else {
+		v.say("The records and receipts that each verdict of these canaries rests on are in the packet.")
+	}
+	if s.large > 0 {
+		v.unsaid("What %d records say: they are too large for the ledger, and only their places and hashes are in the packet.", s.large)
 	}
 	v.unsaid("That what the entries say is true: the ledger shows that it was written then and not changed since, not that whoever ran the canaries did not lie.")
 }
@@ -751,14 +792,19 @@ func (v *verifier) custodySaid(s *state) {
 
 // sliceReader reads leaves along their proof.
 type sliceReader struct {
-	v             *verifier
-	proof         *proofReader
-	lines         *bufio.Reader
-	state         *state
-	explain       *explainer
-	leaves        int64
-	within        int64 // of the period
-	before, after bool  // the leaves beside it are there, and are of another time
+	v        *verifier
+	proof    *proofReader
+	lines    *bufio.Reader
+	state    *state
+	explain  *explainer
+	leaves   int64
+	within   int64     // of the period
+	before   bool      // the leaf before it is there, and is of another time
+	faultAt  int64     // the last leaf that something is wrong with, -1 for none
+	fault    string    // what
+	unproven bool      // a receipt or record is missing, or not what is said of it
+	latest   time.Time // that an entry was written, so far
+	wentBack *Fault    // the first entry that is much earlier than one before it
 }
 
 func (r *sliceReader) read(ctx context.Context) error {
@@ -842,12 +888,24 @@ func (r *sliceReader) leaf(i int64, leaf []byte) error {
 		return &Fault{Name: BadEntry, Kind: ledger.ErrBroken, File: leavesFile, Leaf: i, Err: err}
 	}
 	r.before = r.before || i == m.Slice.First-1 && !m.Period.holds(e.At)
-	r.after = r.after || i == m.Slice.End && !m.Period.holds(e.At)
+	if e.At.Before(r.latest.Add(-maxBack)) && r.wentBack == nil {
+		r.wentBack = &Fault{Name: ClocksWentBack, Kind: ledger.ErrIncomplete, File: leavesFile, Leaf: i, Err: fmt.Errorf(
+			"clocks went back: it was written at %s, and an entry before it at %s; what is of the period cannot be told by such clocks", e.At.UTC().Format(time.RFC3339), r.latest.UTC().Format(time.RFC3339))}
+	}
+	if e.At.After(r.latest) {
+		r.latest = e.At
+	}
 	if m.Control == "" && m.Period.holds(e.At) && (i < m.Slice.First || i >= m.Slice.End) {
 		r.state.problem(BadDerived, i, "it is of the period, and lies outside of the leaves that the manifest says are")
 	}
-	r.state.apply(i, e)
-	return r.explain.take(i, leaf, e)
+	if err := r.state.take(i, e); err != nil {
+		return err
+	}
+	fault := ""
+	if r.faultAt == i {
+		fault = r.fault
+	}
+	return r.explain.take(i, leaf, e, fault)
 }
 
 // timestamp checks it if there must be one.
