@@ -167,12 +167,6 @@ func printReport(w io.Writer, file string, r packet.Report) {
 	fmt.Fprintf(w, "%s is %s.\n", file, strings.ToUpper(string(r.Status)))
 }
 
-// oneLine is printable, and cannot look like a line of ours: what a packet says is
-// its maker's.
-func oneLine(s string) string {
-	return strings.ReplaceAll(printable(s), "\n", " ")
-}
-
 func printExplanation(w io.Writer, e packet.Explanation) {
 	fmt.Fprintf(w, "\nCanary %s: %s at %s/%s, run %s\n", oneLine(e.Canary), oneLine(e.Scenario), oneLine(e.Target.Account), oneLine(e.Target.Region), oneLine(e.Run))
 	for i, s := range e.Steps {
