@@ -74,12 +74,9 @@ func (i *integrityOptions) run(cmd *cobra.Command, o *options) error {
 		flag, text string
 		to         *time.Time
 	}{{"--start-time", i.start, &opt.From}, {"--end-time", i.end, &opt.Until}} {
-		if t.text == "" {
-			continue
-		}
 		var err error
-		if *t.to, err = wire.ParseTime(t.text); err != nil {
-			return fmt.Errorf("%s: %w", t.flag, err)
+		if *t.to, err = timeOf(t.flag, t.text); err != nil {
+			return err
 		}
 	}
 	if i.verbose {

@@ -124,7 +124,7 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 		return 2, fmt.Errorf("the report could not be written (exit %d): %w", reported, err)
 	}
 	packet, key := filepath.Join(out, "packet.zip"), filepath.Join(out, "signing.key.pub")
-	for _, args := range [][]string{{"packet", "-o", packet}, {"verify", packet, "--key", key}} {
+	for _, args := range [][]string{{"packet", "-o", packet, "--attach", filepath.Join(out, "report.html")}, {"verify", packet, "--key", key}} {
 		fmt.Printf("\n$ auditcanary %s\n", strings.ReplaceAll(strings.Join(args, " "), out+string(filepath.Separator), ""))
 		if done, err := cli(os.Stdout, args...); err != nil || done != 0 {
 			return 2, fmt.Errorf("%s (exit %d): %w", args[0], done, err)
