@@ -27,6 +27,7 @@ var floors = [][]room{
 	{
 		{"shared/event", "one normalised privileged event, a reader per log format"},
 		{"shared/ledger", "the append-only signed log; it knows leaves, not what is in them"},
+		{"shared/inert", "anybody's text, harmless to show"},
 		{"shared/host", "one main, three faces; it knows the platforms, not the work"},
 	},
 	{

@@ -7,18 +7,9 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode"
-)
 
-// plain keeps what came from outside on its line and from steering a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
-}
+	"github.com/auditcanary/auditcanary/shared/inert"
+)
 
 // Filter keeps what matches: actions without case ("s3:Delete*"), principals by
 // ARN or by its last part ("role/admin*"). "" matches everything. Findings are
@@ -70,9 +61,9 @@ var questions = map[string]string{
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "FINDING %s (%s): %s %s\n", f.Kind, f.Outcome, plain(f.Principal), plain(f.Detail))
+		fmt.Fprintf(&b, "FINDING %s (%s): %s %s\n", f.Kind, f.Outcome, inert.Line(f.Principal), inert.Line(f.Detail))
 		for _, step := range f.Path {
-			fmt.Fprintf(&b, "    %s\n", plain(step))
+			fmt.Fprintf(&b, "    %s\n", inert.Line(step))
 		}
 	}
 	if r.NotShown > 0 {
@@ -89,7 +80,7 @@ func (r Report) WriteTable(w io.Writer) error {
 		b.WriteString("NOT COMPLETE: this could not be read, and whatever hangs on it is unknown or only possible\n")
 		for _, g := range r.Gaps {
 			account := cmp.Or(g.Account, "an account that is not known")
-			fmt.Fprintf(&b, "  %s: %s: %s\n", plain(account), plain(g.What), plain(g.Why))
+			fmt.Fprintf(&b, "  %s: %s: %s\n", inert.Line(account), inert.Line(g.What), inert.Line(g.Why))
 		}
 		b.WriteString("\n")
 	}
@@ -157,9 +148,9 @@ func (r Report) writeGroup(b *strings.Builder, group string) {
 			fmt.Fprintf(b, "%s\n", questions[group])
 		}
 		if i == 0 || lines[i-1].Resource != x.Resource {
-			fmt.Fprintf(b, "  %s %s\n", x.On, plain(x.Resource))
+			fmt.Fprintf(b, "  %s %s\n", x.On, inert.Line(x.Resource))
 		}
-		fmt.Fprintf(b, "    %-8s  %s  %s\n              %s\n", x.Outcome, x.Who, strings.Join(x.Actions, ", "), plain(x.Path))
+		fmt.Fprintf(b, "    %-8s  %s  %s\n              %s\n", x.Outcome, x.Who, strings.Join(x.Actions, ", "), inert.Line(x.Path))
 	}
 	if len(lines) > 0 {
 		b.WriteString("\n")
@@ -169,15 +160,15 @@ func (r Report) writeGroup(b *strings.Builder, group string) {
 func who(kind, arn, account string) string {
 	switch kind {
 	case User, Role, Root:
-		return plain(arn)
+		return inert.Line(arn)
 	case Anybody:
 		return "ANYBODY"
 	case Service:
-		return "service " + plain(arn)
+		return "service " + inert.Line(arn)
 	case Foreigner:
-		return plain(strings.TrimSpace("other account " + account + " " + strings.TrimPrefix(arn, account)))
+		return inert.Line(strings.TrimSpace("other account " + account + " " + strings.TrimPrefix(arn, account)))
 	}
-	return plain(kind + " " + arn)
+	return inert.Line(kind + " " + arn)
 }
 
 // Who can become the role, in words.
@@ -192,9 +183,9 @@ func (r Report) writeAssumers(b *strings.Builder) {
 	for _, a := range r.Assumers {
 		if a.Role != role {
 			role = a.Role
-			fmt.Fprintf(b, "  %s\n", plain(role))
+			fmt.Fprintf(b, "  %s\n", inert.Line(role))
 		}
-		fmt.Fprintf(b, "    %-8s  %s\n              %s\n", a.Outcome, a.Who(), plain(a.Path()))
+		fmt.Fprintf(b, "    %-8s  %s\n              %s\n", a.Outcome, a.Who(), inert.Line(a.Path()))
 	}
 	b.WriteString("\n")
 }
@@ -206,7 +197,7 @@ func (r Report) WriteCSV(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	write := func(line ...string) {
 		for i := range line {
-			line[i] = inert(line[i])
+			line[i] = inert.Cell(line[i])
 		}
 		_ = cw.Write(line) // an error stays until Flush
 	}
@@ -241,13 +232,4 @@ func citations(cs []Citation) string {
 		out = append(out, c.String())
 	}
 	return strings.Join(out, "; ")
-}
-
-// inert keeps a spreadsheet from taking text for a formula.
-func inert(s string) string {
-	s = plain(s)
-	if strings.IndexAny(s, "=+-@|＝＋－＠") == 0 {
-		return "'" + s
-	}
-	return s
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/auditcanary/auditcanary/shared/inert"
 )
 
 // WriteMarkdown writes the scope document as GitHub-flavoured Markdown.
@@ -127,4 +129,4 @@ var mdEscapes = strings.NewReplacer(
 	"://", `:\/\/`, "@", `\@`, "www.", `www\.`,
 )
 
-func md(s string) string { return plain(mdEscapes.Replace(s)) }
+func md(s string) string { return inert.Line(mdEscapes.Replace(s)) }

@@ -9,18 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-)
 
-// plain keeps what came from outside on its line and from steering a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
-}
+	"github.com/auditcanary/auditcanary/shared/inert"
+)
 
 // cut makes s fit into n columns.
 func cut(s string, n int) string {
@@ -60,7 +51,7 @@ func (r Report) WriteBrief(w io.Writer) error {
 func (r Report) firstGaps(columns int) string {
 	line, sep := "", "  "
 	for _, g := range r.Gaps {
-		next := line + sep + fmt.Sprintf("%s (%d)", cut(plain(g.Operation), 42), g.RuleSets)
+		next := line + sep + fmt.Sprintf("%s (%d)", cut(inert.Line(g.Operation), 42), g.RuleSets)
 		if len([]rune(next)) > columns {
 			break
 		}
@@ -95,7 +86,7 @@ func (r Report) WriteTable(w io.Writer, gaps int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Coverage as of %s; a proof counts for %s.\n", r.At.Format(time.RFC3339), age(r.MaxAgeSeconds))
 	if l := r.Ledger; l != nil {
-		fmt.Fprintf(&b, "%s\n", cut(fmt.Sprintf("Ledger %s, %s, root %s.", plain(l.Origin), entries(l.Size), plain(l.Root)), 100))
+		fmt.Fprintf(&b, "%s\n", cut(fmt.Sprintf("Ledger %s, %s, root %s.", inert.Line(l.Origin), entries(l.Size), inert.Line(l.Root)), 100))
 	} else {
 		b.WriteString("The ledger has not begun: nothing was ever tested.\n")
 	}
@@ -141,7 +132,7 @@ func rows(b *strings.Builder, name string, rs []Row) {
 	fmt.Fprintf(b, "%-26s %-20s %7s %6s %6s %6s %7s %8s\n", name, "", "PROVEN", "OF", "", "BAD", "SAMPLED", "UNTESTED")
 	for _, r := range rs {
 		s := r.Statuses
-		fmt.Fprintf(b, "%-26s %-20s %7d %6d %6s %6d %7d %8d\n", cut(plain(r.ID), 26), r.bar(20),
+		fmt.Fprintf(b, "%-26s %-20s %7d %6d %6s %6d %7d %8d\n", cut(inert.Line(r.ID), 26), r.bar(20),
 			s[Proven], r.Provable(), r.percent(), s[Failed]+s[Inconclusive]+s[Stale], s[ByCategory], s[NeverTested]+s[Excepted])
 	}
 	if all > len(rs) {
@@ -177,7 +168,7 @@ func (r Report) adequacy(b *strings.Builder) {
 	for _, a := range r.Adequacy {
 		said := "nobody has decided whether it suffices"
 		if d := a.Decision; d != nil {
-			said = fmt.Sprintf("%s, review by %s (%s, %s)", d.Decision, day(d.ReviewBy), day(d.On), plain(d.By))
+			said = fmt.Sprintf("%s, review by %s (%s, %s)", d.Decision, day(d.ReviewBy), day(d.On), inert.Line(d.By))
 		}
 		state := string(a.State)
 		if a.State != Decided {
@@ -204,7 +195,7 @@ func (r Report) gaps(b *strings.Builder, n int) {
 		} else if len(g.UndoneBy) > 0 {
 			would = "undo only"
 		}
-		fmt.Fprintf(b, "%5d  %-40s %-23s %s\n", g.RuleSets, cut(plain(g.Operation), 40), cut(found(g.Statuses), 23), cut(plain(would), 28))
+		fmt.Fprintf(b, "%5d  %-40s %-23s %s\n", g.RuleSets, cut(inert.Line(g.Operation), 40), cut(found(g.Statuses), 23), cut(inert.Line(would), 28))
 	}
 }
 
@@ -239,7 +230,7 @@ func (r Report) beyond(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nBEYOND THE UNIVERSE: %s of scenarios that none of the rule sets names; they count nowhere.\n", several(len(r.Beyond), "operation"))
 	for _, x := range r.Beyond {
-		fmt.Fprintf(b, "       %-40s %-23s %s\n", cut(plain(x.Operation), 40), cut(found(x.Statuses), 23), cut(plain(strings.Join(x.Scenarios, ", ")), 28))
+		fmt.Fprintf(b, "       %-40s %-23s %s\n", cut(inert.Line(x.Operation), 40), cut(found(x.Statuses), 23), cut(inert.Line(strings.Join(x.Scenarios, ", ")), 28))
 	}
 }
 
@@ -255,19 +246,10 @@ func (r Report) WriteCSV(w io.Writer) error {
 		}
 		line := []string{c.Operation, c.Category, c.Account, c.Region, string(c.Status), strconv.Itoa(c.RuleSets), t.Scenario, string(t.Kind), t.Run, t.Canary, at, c.Reason}
 		for i := range line {
-			line[i] = inert(line[i])
+			line[i] = inert.Cell(line[i])
 		}
 		_ = cw.Write(line) // an error stays until Flush
 	}
 	cw.Flush()
 	return cw.Error()
-}
-
-// inert keeps a spreadsheet from taking text for a formula.
-func inert(s string) string {
-	s = plain(s)
-	if strings.IndexAny(s, "=+-@|＝＋－＠") == 0 {
-		return "'" + s
-	}
-	return s
 }

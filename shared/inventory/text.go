@@ -8,17 +8,17 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/coverage"
+	"github.com/auditcanary/auditcanary/shared/inert"
 )
 
 // WriteTable writes the report for a person.
 func (r Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Sources of logs as of %s: %s x %s; everything must arrive in %s.\n\n",
-		stamp(r.At), several(len(r.Accounts), "account"), several(len(r.Regions), "region"), plain(r.Archive))
+		stamp(r.At), several(len(r.Accounts), "account"), several(len(r.Regions), "region"), inert.Line(r.Archive))
 	r.sources(&b)
 	r.proven(&b)
 	r.findings(&b)
@@ -102,7 +102,7 @@ func (r Report) sources(b *strings.Builder) {
 	var unjudged []string
 	for _, g := range r.Lines() {
 		if len(g.Places) == 0 {
-			unjudged = append(unjudged, plain(g.Class)+owned(g.Owner))
+			unjudged = append(unjudged, inert.Line(g.Class)+owned(g.Owner))
 			continue
 		}
 		places := fmt.Sprintf("%d of %d", len(g.Places), g.Of)
@@ -120,7 +120,7 @@ func (r Report) sources(b *strings.Builder) {
 				delivered = stamp(g.Delivered)
 			}
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(g.Class), plain(places), word(g.Status), plain(owner), plain(by), delivered, note(g.Row))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", inert.Line(g.Class), inert.Line(places), word(g.Status), inert.Line(owner), inert.Line(by), delivered, note(g.Row))
 	}
 	_ = tw.Flush() // a Builder takes everything
 	fmt.Fprintf(b, "No setting tells of these (see adequacy, `auditcanary coverage`): %s.\n", strings.Join(unjudged, ", "))
@@ -135,14 +135,14 @@ func note(r Row) string {
 		}
 		return strings.Join(kinds, ", ")
 	}
-	return cut(plain(r.Detail), 60)
+	return cut(inert.Line(r.Detail), 60)
 }
 
 func owned(owner string) string {
 	if owner == "" {
 		return ""
 	}
-	return " (" + plain(owner) + ")"
+	return " (" + inert.Line(owner) + ")"
 }
 
 func word(s canary.Status) string {
@@ -216,7 +216,7 @@ func (r Report) proven(b *strings.Builder) {
 		if !c.Last.At.IsZero() {
 			last = fmt.Sprintf("%s at %s/%s, canary %s", stamp(c.Last.At), c.Last.Account, c.Last.Region, c.Last.Canary)
 		}
-		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%s\n", plain(c.Category), len(c.Places[Proven]), len(c.Places[Unproven]), len(c.Places[Missing]), plain(last))
+		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%s\n", inert.Line(c.Category), len(c.Places[Proven]), len(c.Places[Unproven]), len(c.Places[Missing]), inert.Line(last))
 	}
 	_ = tw.Flush()
 }
@@ -229,21 +229,21 @@ func (r Report) findings(b *strings.Builder) {
 		if i == 0 {
 			b.WriteString("\nFINDINGS\n")
 		}
-		fmt.Fprintf(b, "%s %s: %s%s\n", word(f.Status), f.Kind, plain(f.Subject), owned(f.Owner))
+		fmt.Fprintf(b, "%s %s: %s%s\n", word(f.Status), f.Kind, inert.Line(f.Subject), owned(f.Owner))
 		var places []string
 		for _, p := range f.Places[:min(len(f.Places), maxPlaces)] {
-			places = append(places, plain(p.String()))
+			places = append(places, inert.Line(p.String()))
 		}
 		more := ""
 		if n := len(f.Places) - maxPlaces; n > 0 {
 			more = fmt.Sprintf(", %d more", n)
 		}
 		fmt.Fprintf(b, "  in        %s%s\n", strings.Join(places, ", "), more)
-		fmt.Fprintf(b, "  found     %s\n", cut(plain(f.Found), 600))
+		fmt.Fprintf(b, "  found     %s\n", cut(inert.Line(f.Found), 600))
 		if f.Expected != "" {
-			fmt.Fprintf(b, "  expected  %s\n", cut(plain(f.Expected), 600))
+			fmt.Fprintf(b, "  expected  %s\n", cut(inert.Line(f.Expected), 600))
 		}
-		fmt.Fprintf(b, "  do        %s\n", plain(f.Next))
+		fmt.Fprintf(b, "  do        %s\n", inert.Line(f.Next))
 	}
 }
 
@@ -254,7 +254,7 @@ func (r Report) WriteCSV(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	put := func(line ...string) {
 		for i := range line {
-			line[i] = inert(line[i])
+			line[i] = inert.Cell(line[i])
 		}
 		_ = cw.Write(line) // an error stays until Flush
 	}
@@ -287,25 +287,6 @@ func when(t time.Time) string {
 		return ""
 	}
 	return stamp(t)
-}
-
-// inert keeps a spreadsheet from taking text for a formula.
-func inert(s string) string {
-	s = plain(s)
-	if strings.IndexAny(s, "=+-@|＝＋－＠") == 0 {
-		return "'" + s
-	}
-	return s
-}
-
-// plain keeps what came from outside on its line and from steering a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
 }
 
 // cut makes s fit into n columns.

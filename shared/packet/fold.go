@@ -15,9 +15,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/inert"
 	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/trail"
 )
@@ -661,6 +661,7 @@ func (s *state) writeVerdicts(w io.Writer) error {
 	if err := out.Write(append(head, "records", "verdicts", "leaf")); err != nil {
 		return err
 	}
+	oneLine := strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")
 	for _, c := range s.canaries {
 		line := []string{c.id, c.run.ID, c.scenario.ID, c.scenario.Category, c.place.Account, c.place.Region}
 		if c.judged {
@@ -671,7 +672,7 @@ func (s *state) writeVerdicts(w io.Writer) error {
 			line = append(line, "0", "0", "")
 		}
 		for i := range line {
-			line[i] = inert(line[i])
+			line[i] = inert.Cell(strings.TrimSpace(oneLine.Replace(line[i])))
 		}
 		if err := out.Write(line); err != nil {
 			return err
@@ -679,24 +680,6 @@ func (s *state) writeVerdicts(w io.Writer) error {
 	}
 	out.Flush()
 	return out.Error()
-}
-
-// inert keeps a spreadsheet from taking text for a formula, and a line in its line.
-func inert(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case unicode.IsPrint(r):
-			return r
-		}
-		return '\uFFFD'
-	}, s)
-	s = strings.TrimSpace(s)
-	if strings.IndexAny(s, "=+-@|%＝＋－＠") == 0 {
-		return "'" + s
-	}
-	return s
 }
 
 // incomplete lists runs of which something is missing, in a slice that should have

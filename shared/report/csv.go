@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/auditcanary/auditcanary/shared/inert"
 )
 
 // WriteCSV writes one line for each check of each canary. No field is a formula to
@@ -15,7 +17,7 @@ func WriteCSV(w io.Writer, r Report) error {
 	cw := csv.NewWriter(w)
 	write := func(fields ...string) {
 		for i := range fields {
-			fields[i] = inert(fields[i])
+			fields[i] = inert.Quote(line(fields[i], maxCell))
 		}
 		_ = cw.Write(fields) // an error stays until Flush
 	}
@@ -50,12 +52,3 @@ func WriteCSV(w io.Writer, r Report) error {
 
 // maxCell is the most characters that a spreadsheet takes of a cell.
 const maxCell = 32_000
-
-// inert keeps a spreadsheet from taking text for a formula.
-func inert(s string) string {
-	s = line(s, maxCell)
-	if strings.IndexAny(s, "=+-@|%＝＋－＠") == 0 {
-		return "'" + s
-	}
-	return s
-}
