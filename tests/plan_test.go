@@ -37,6 +37,7 @@ var floors = [][]room{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},
 		{"shared/access", "who may tamper with the logs, by which statement; arithmetic over policies"},
 		{"scenarios", "canaries as data"},
+		{"shared/exception", "approved exceptions that end; arithmetic over a register"},
 		{"shared/coverage", "what is proven of what is privileged; arithmetic over verdicts"},
 	},
 	{
@@ -46,6 +47,7 @@ var floors = [][]room{
 	{
 		{"shared/report", "a period as plain data, with a renderer per format"},
 		{"shared/packet", "evidence that verifies alone; understands a run's entries, and no driver"},
+		{"shared/ticket", "a ticket for each thing that fails until it is fixed; declares the desk and the chat"},
 	},
 	{
 		{"shared/aws", "the driver for AWS; implements the ports"},

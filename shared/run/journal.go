@@ -12,6 +12,7 @@ import (
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/trail"
 )
@@ -43,6 +44,12 @@ type Entry struct {
 	Validated *Validated         `json:"validated,omitempty"`
 	PublicKey *trail.PublicKey   `json:"public_key,omitempty"`
 	Inspected *canary.Inspection `json:"inspected,omitempty"`
+
+	Rang     *canary.Rang        `json:"rang,omitempty"`
+	Ticket   *Ticket             `json:"ticket,omitempty"`
+	Post     *Post               `json:"post,omitempty"`
+	Asked    *Asked              `json:"asked,omitempty"`
+	Register *exception.Register `json:"register,omitempty"`
 }
 
 // Begun opens a run.
@@ -231,6 +238,14 @@ type State struct {
 	keys     map[string]trail.PublicKey // by fingerprint
 	blobs    map[string]bool            // by SHA-256
 	Size     int64                      // entries folded
+	// Alerts that rang, in the order in which they came into the ledger.
+	Alerts []canary.Rang
+	// Tickets and Posts are acts, in order, the pending ones among them.
+	Tickets []Ticket
+	Posts   []Post
+	Asked   []Asked
+	// Register of exceptions as it was last written down.
+	Register *exception.Register
 }
 
 // RunState is one run.
@@ -374,6 +389,21 @@ func (s *State) Apply(leaf []byte) error {
 		return nil
 	case e.Type == "listed" && e.Listed != nil:
 		s.applyListed(e)
+		return nil
+	case e.Type == "rang" && e.Rang != nil:
+		s.Alerts = append(s.Alerts, *e.Rang)
+		return nil
+	case e.Type == "ticket" && e.Ticket != nil:
+		s.Tickets = append(s.Tickets, *e.Ticket)
+		return nil
+	case e.Type == "post" && e.Post != nil:
+		s.Posts = append(s.Posts, *e.Post)
+		return nil
+	case e.Type == "asked" && e.Asked != nil:
+		s.Asked = append(s.Asked, *e.Asked)
+		return nil
+	case e.Type == "register" && e.Register != nil:
+		s.Register = e.Register
 		return nil
 	}
 	rs := s.byRun[e.Run]

@@ -248,6 +248,7 @@ func (c *Cloud) deliver(account, region string, rec Record) {
 		c.history.add(c.opts.Clock.Now(), account, region, kept)
 		c.mu.Unlock()
 	}
+	c.hear(account, region, kept)
 	if !logging {
 		return // the organisation trail is stopped: nothing is delivered, now or later
 	}

@@ -1,0 +1,50 @@
+package canary
+
+import "time"
+
+// Promise is an alert that a scenario promises: what it does must ring there.
+type Promise struct {
+	// Alert is its name; the configuration says where an alert of that name arrives.
+	Alert string `json:"alert"`
+	// On which outcome it is promised: rules that look at success are blind to denials.
+	On PromisedOn `json:"on"`
+	// Step that sets it off; "" = any of them.
+	Step string `json:"step,omitempty"`
+}
+
+// PromisedOn is the outcome of a call for which an alert is promised.
+type PromisedOn string
+
+const (
+	OnAllowed PromisedOn = "allowed"
+	OnDenied  PromisedOn = "denied"
+)
+
+// Rang is one alert as it arrived.
+type Rang struct {
+	// Alert is its name in the configuration.
+	Alert string `json:"alert"`
+	// ID at the place where it arrived (message id, finding id, alarm and time). The
+	// same id once more is the same alert, updated.
+	ID string `json:"id"`
+	// At is when it rang (was sent, or last updated), by the provider's clock.
+	At time.Time `json:"at"`
+	// Count is how many occurrences are folded into it; 0 counts as 1.
+	Count int `json:"count,omitempty"`
+	// Suppressed, when not empty, says why nobody heard it ("archived by filter x").
+	Suppressed string `json:"suppressed,omitempty"`
+	// What it names, as found in the payload.
+	RequestIDs []string `json:"request_ids,omitempty"`
+	EventIDs   []string `json:"event_ids,omitempty"`
+	Sessions   []string `json:"sessions,omitempty"` // that begin with our mark
+	// Weak, when not empty, says why it cannot name an event ("an alarm has no event").
+	Weak string `json:"weak,omitempty"`
+	// Rule that made it, as far as it says so.
+	Rule string `json:"rule,omitempty"`
+	// Payload as it arrived, cut at MaxPayload; SHA256 of all of it, hex.
+	Payload []byte `json:"payload,omitempty"`
+	SHA256  string `json:"sha256,omitempty"`
+}
+
+// MaxPayload is how much of an alert's payload is kept, in bytes.
+const MaxPayload = 16 << 10
