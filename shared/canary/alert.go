@@ -1,6 +1,12 @@
 package canary
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"slices"
+	"time"
+)
 
 // Promise is an alert that a scenario promises: what it does must ring there.
 type Promise struct {
@@ -48,3 +54,28 @@ type Rang struct {
 
 // MaxPayload is how much of an alert's payload is kept, in bytes.
 const MaxPayload = 16 << 10
+
+// Name fills in the payload, its hash, and what it names: an alert is known by the
+// request id or event id in it, however it is wrapped.
+func (r *Rang) Name(payload []byte) {
+	sum := sha256.Sum256(payload)
+	r.SHA256, r.Payload = hex.EncodeToString(sum[:]), payload[:min(len(payload), MaxPayload)]
+	r.RequestIDs = named(payload, requestIDs)
+	r.EventIDs = named(payload, eventIDs)
+	r.Sessions = named(payload, sessions)
+}
+
+var (
+	requestIDs = regexp.MustCompile(`(?i)request_?id\\*"\s*:\s*\\*"([A-Za-z0-9-]{1,128})`)
+	eventIDs   = regexp.MustCompile(`(?i)event_?id\\*"\s*:\s*\\*"([A-Za-z0-9-]{1,128})`)
+	sessions   = regexp.MustCompile(`(` + Marker + `-[a-z0-9-]{1,64})`)
+)
+
+func named(payload []byte, re *regexp.Regexp) (out []string) {
+	for _, m := range re.FindAllSubmatch(payload, 50) {
+		if s := string(m[1]); !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
