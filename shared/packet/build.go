@@ -45,6 +45,8 @@ type Options struct {
 	// SLO of the configuration, and Version of this program.
 	SLO     canary.SLO
 	Version string
+
+	atOnce int // canaries, see state
 }
 
 // Attachment is a further file of a packet, below attachments/.
@@ -56,9 +58,9 @@ type Attachment struct {
 // ErrEmpty says that no canary was planned in the period, or none of the control.
 var ErrEmpty = errors.New("no canary to prove anything by")
 
-// Build writes the packet of a ledger as it is now. Memory is bounded by a few
-// hundred bytes for each canary in the packet and by a bit for each leaf of the
-// ledger, which is read twice.
+// Build writes the packet of a ledger as it is now. Memory is bounded by about a
+// hundred bytes for each canary in the packet and by two for each leaf of the ledger,
+// which is read twice, and once more for every 8,192 canaries after the first.
 //
 // Equal ledgers and options give equal bytes, if the signer's signatures are equal
 // and no timestamp is asked for.
@@ -100,7 +102,7 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 	if err := b.text(readmeFile, readme); err != nil {
 		return m, err
 	}
-	st, hasCustody, err := b.leaves(ctx, log, sel, o.Period)
+	st, hasCustody, err := b.leaves(ctx, log, sel, o)
 	if err != nil {
 		return m, err
 	}
@@ -130,14 +132,17 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 	if err := b.keys(o); err != nil {
 		return m, err
 	}
+	err = b.file(verdictsFile, func(w io.Writer) error {
+		return st.verdicts(w, func(want func(int) bool, each func(int64, entry) error) error { return sel.again(ctx, log, want, each) })
+	})
+	if err != nil {
+		return m, err
+	}
 	population, err := encodePopulation(st.population())
 	if err != nil {
 		return m, err
 	}
 	if err := b.file(populationFile, write(population)); err != nil {
-		return m, err
-	}
-	if err := b.file(verdictsFile, st.writeVerdicts); err != nil {
 		return m, err
 	}
 	for _, a := range o.Attachments {
@@ -259,7 +264,7 @@ func (s *selection) ranges() (all []span) {
 func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Options) (*selection, error) {
 	words := (cp.Size + 63) / 64
 	s := &selection{first: -1, size: cp.Size, all: o.Control == "", want: make(bitmap, words), drop: make(bitmap, words)}
-	in, out := map[string]bool{}, map[string]bool{}
+	in, out := map[key]bool{}, map[key]bool{}
 	begun := map[string]int64{}
 	places := map[canary.Target]bool{}
 	blobs := map[string][]int64{}
@@ -283,10 +288,10 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 			begun[e.Run] = i
 		case e.Type == "planned" && e.Planned != nil && o.Period.holds(e.At):
 			if !matches(o.Control, e.Planned.Scenario.Controls) {
-				out[e.Canary] = true
+				out[idKey(e.Canary)] = true
 				break
 			}
-			in[e.Canary] = true
+			in[idKey(e.Canary)] = true
 			places[e.Planned.Canary.Target] = true
 			if at, ok := begun[e.Run]; ok {
 				s.want.set(at)
@@ -298,15 +303,16 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 		case e.Type == "blob" && e.Blob != nil:
 			blobs[e.Blob.SHA256] = append(blobs[e.Blob.SHA256], i)
 		}
+		of := idKey(e.Canary)
 		switch {
-		case in[e.Canary]:
+		case in[of]:
 			s.want.set(i)
 			if e.Kept != nil && e.Kept.Digest != nil {
 				for _, at := range blobs[e.Kept.Digest.SHA256] {
 					s.want.set(at)
 				}
 			}
-		case out[e.Canary], !s.all && e.Canary != "":
+		case out[of], !s.all && e.Canary != "":
 			s.drop.set(i)
 		}
 		// What a filtered packet needs of its own canaries only.
@@ -332,6 +338,30 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 		return nil, fmt.Errorf("%w: the %d that were planned in that period are of other controls", ErrEmpty, len(out))
 	}
 	return s, nil
+}
+
+// again reads the selected leaves once more; see replay.
+func (s *selection) again(ctx context.Context, log *ledger.Log, want func(i int) bool, each func(leaf int64, e entry) error) error {
+	i := -1
+	for leaf, err := range log.Entries(ctx, 0, s.size) {
+		if err != nil {
+			return err
+		}
+		if !s.has(leaf.Index) {
+			continue
+		}
+		if i++; !want(i) {
+			continue
+		}
+		e, err := readEntry(leaf.Data)
+		if err != nil {
+			return fmt.Errorf("leaf %d: %w", leaf.Index, err)
+		}
+		if err := each(leaf.Index, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func matches(pattern string, controls []string) bool {
@@ -383,9 +413,9 @@ func (b *builder) file(name string, content func(io.Writer) error) error {
 }
 
 // leaves writes the selected leaves, and folds them as the verifier will.
-func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection, period Period) (st *state, hasCustody bool, err error) {
+func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection, o Options) (st *state, hasCustody bool, err error) {
 	// What contradicts itself is evidence too: Verify will say so.
-	st = newState(period, func(string, int64, string, ...any) {})
+	st = newState(o.Period, o.atOnce, func(string, int64, string, ...any) {})
 	err = b.file(leavesFile, func(w io.Writer) error {
 		for leaf, err := range log.Entries(ctx, 0, sel.size) {
 			switch {

@@ -247,7 +247,7 @@ func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
 	for i := range reflect.TypeFor[limits]().NumField() {
 		field := reflect.TypeFor[limits]().Field(i).Name
 		for _, least := range []bool{false, true} {
-			st := newState(Period{}, func(string, int64, string, ...any) {})
+			st := newState(Period{}, 0, func(string, int64, string, ...any) {})
 			st.custody = newCustody()
 			if least {
 				st.limits = without(st.limits, field)

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -82,7 +83,7 @@ func newExplainer(o VerifyOptions, m Manifest) *explainer {
 	return &explainer{slo: m.SLO, period: m.Period, id: o.Explain, all: o.Rejudge, compile: o.Compile, state: run.NewState(), begun: map[string][]byte{}}
 }
 
-func (x *explainer) take(leaf int64, data []byte, e entry, fault string) error {
+func (x *explainer) take(leaf int64, data []byte, e entry) error {
 	if x.id == "" && !x.all {
 		return nil
 	}
@@ -113,10 +114,10 @@ func (x *explainer) take(leaf int64, data []byte, e entry, fault string) error {
 	case e.Canary != "" && e.Type != "planned" && x.state.Canary(e.Canary) == nil:
 		return nil // of an earlier packet
 	}
-	t := takenEntry{leaf: leaf, fault: fault}
+	t := takenEntry{leaf: leaf}
 	if e.Type == "verdict" {
 		wrong := len(x.wrong)
-		if t.same = x.judge(leaf, e); len(x.wrong) > wrong && fault == "" {
+		if t.same = x.judge(leaf, e); len(x.wrong) > wrong {
 			t.fault = x.wrong[wrong].Err.Error()
 		}
 	}
@@ -220,6 +221,9 @@ func (v *verifier) judged(r *sliceReader) {
 	if len(x.taken) == 0 || x.state.Canary(x.id) == nil {
 		v.problem(MissingEvidence, ledger.ErrIncomplete, leavesFile, "canary %q was not planned in this packet", x.id)
 		return
+	}
+	for i, t := range x.taken {
+		x.taken[i].fault = cmp.Or(r.faults[t.leaf], t.fault)
 	}
 	v.report.Explained = v.explanation(x, r.state)
 }

@@ -197,21 +197,30 @@ const (
 	otherReasons = "(other reasons)"
 )
 
-// state folds a slice, in the order of the ledger. What it keeps of a canary is
-// small and of a fixed number of strings: a packet may have hundreds of thousands.
+// state folds a slice, in the order of the ledger. A packet may have hundreds of
+// thousands of canaries, so only some are kept at a time, in the order in which they
+// were planned: the others are folded when the leaves are read once more (verdicts).
+// Of all of them there is a number, and of each leaf whose it is.
 type state struct {
 	period    Period
 	runs      map[string]*runFold
 	scenarios map[[2]string]*ScenarioLine // by id and hash
 	places    map[canary.Target]*place
-	canaries  []*canaryFold
-	byID      map[string]*canaryFold
-	carried   map[string]bool
-	chains    map[trail.Chain]*ChainLine
-	gaps      map[string]int
-	entries   map[string]int
-	forged    int
-	shared    map[string]string
+	// ids numbers the canaries of the period, by the hash of their id; window is which
+	// of them are kept now, atOnce at a time; leafOf says of each leaf that was read in
+	// which window its canary is, counted from 1, or 0 if it is of none.
+	ids      map[key]int
+	window   int
+	atOnce   int
+	leafOf   []uint8
+	canaries []*canaryFold          // of the window
+	byID     map[string]*canaryFold // of the window
+	carried  map[string]bool
+	chains   map[trail.Chain]*ChainLine
+	gaps     map[string]int
+	entries  map[string]int
+	forged   int
+	shared   map[string]string
 	// names are strings that many share; pairs, lines and objects are counts.
 	names, reasons        map[string]string
 	pairs, lines, objects int
@@ -222,9 +231,15 @@ type state struct {
 	problem  func(name string, leaf int64, format string, args ...any)
 	// custody, when set, verifies how records are sealed.
 	custody *custody
-	// unheld are records whose seals could not be verified for want of memory.
-	unheld map[key]bool
+	// unheld are records of the window whose seals could not be verified for want of
+	// memory; lacking counts all of them.
+	unheld  map[key]bool
+	lacking int
 }
+
+// canariesAtOnce is how many canaries are kept at a time. With the most canaries that
+// a packet may have there are less than 255 windows.
+const canariesAtOnce = 8192
 
 type runFold struct {
 	RunLine
@@ -278,20 +293,20 @@ func recordKey(canaryID, step, eventUID, requestID string, at canary.Location) k
 
 // newState begins a fold of the canaries of a period; problem is told of what
 // contradicts itself.
-func newState(period Period, problem func(name string, leaf int64, format string, args ...any)) *state {
+func newState(period Period, atOnce int, problem func(name string, leaf int64, format string, args ...any)) *state {
 	return &state{
-		period: period,
-		runs:   map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
+		period: period, atOnce: cmp.Or(atOnce, canariesAtOnce), ids: map[key]int{},
+		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
 		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
 	}
 }
 
-// apply folds one entry in.
-func (s *state) apply(leaf int64, e entry) {
+// apply folds one entry in, and says in which window its canary is, counted from 1.
+func (s *state) apply(leaf int64, e entry) uint8 {
 	s.entries[e.Type]++
 	if s.foreign(e) {
-		return
+		return 0
 	}
 	switch {
 	case e.Type == "begun" && e.Begun != nil:
@@ -300,34 +315,58 @@ func (s *state) apply(leaf int64, e entry) {
 			s.problem(BadEntry, leaf, "run %q begins a second time", e.Run)
 		}
 		r.At, r.Version, r.ConfigHash, r.CatalogueHash, r.Announced = e.At, e.Begun.Version, e.Begun.ConfigHash, e.Begun.CatalogueHash, e.Begun.Canaries
-		return
+		return 0
 	case e.Type == "planned" && e.Planned != nil:
-		s.plan(leaf, e)
-		return
+		if !s.plan(leaf, e) {
+			return 0
+		}
 	case e.Type == "forged":
 		s.forged++
-		return
+		return 0
 	case e.Type == "validated" && e.Validated != nil:
 		s.validate(*e.Validated)
-		return
+		return 0
 	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
 		s.custody.keys = append(s.custody.keys, *e.PublicKey)
-		return
+		return 0
 	case e.Type == "blob" && e.Blob != nil && s.custody != nil:
 		if err := s.custody.addBlob(*e.Blob); err != nil {
 			s.problem(BadCustody, leaf, "%v", err)
 		}
-		return
+		return 0
 	case e.Canary == "":
-		return
+		return 0
 	}
-	c := s.byID[e.Canary]
-	if c == nil {
+	n, known := s.ids[idKey(e.Canary)]
+	if !known {
 		// Planned before the period: the packet before has the beginning of it.
 		s.carried[e.Canary] = true
+		s.fold(leaf, e)
+		return 0
+	}
+	if n/s.atOnce == s.window {
+		s.fold(leaf, e)
+	}
+	return uint8(n/s.atOnce + 1)
+}
+
+func idKey(id string) key { return keyOf("canary", id) }
+
+// fold takes in what an entry says of its canary.
+func (s *state) fold(leaf int64, e entry) {
+	c := s.byID[e.Canary]
+	if c == nil {
 		c = &canaryFold{}
 	}
 	switch {
+	case e.Type == "planned" && e.Planned != nil:
+		p := e.Planned
+		c = &canaryFold{
+			id: e.Canary, run: s.run(e.Run), scenario: s.scenarios[[2]string{p.Scenario.ID, p.Scenario.Hash}], place: s.places[p.Canary.Target],
+			reason: s.reason(p.NotRun), notRun: p.NotRun != "",
+		}
+		s.canaries = append(s.canaries, c)
+		s.byID[e.Canary] = c
 	case e.Type == "blocked" && e.Blocked != nil:
 		c.reason = s.reason("not begun: " + e.Blocked.Reason)
 	case e.Type == "receipt" && e.Receipt != nil:
@@ -342,9 +381,10 @@ func (s *state) apply(leaf int64, e entry) {
 	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
 		s.evidence[keyOf("kept", e.Canary, e.Kept.Step, e.Kept.At.Key, e.Kept.At.VersionID)] = true
 		err := s.custody.keep(e.Canary, *e.Kept)
-		if errors.Is(err, errNotHeld) {
-			s.unheld[sealKey(e.Canary, e.Kept.Step, e.Kept.At)] = true
-		} else if err != nil {
+		if seal := sealKey(e.Canary, e.Kept.Step, e.Kept.At); errors.Is(err, errNotHeld) && !s.unheld[seal] {
+			s.unheld[seal] = true
+			s.lacking++
+		} else if err != nil && !errors.Is(err, errNotHeld) {
 			s.problem(BadCustody, leaf, "%v", err)
 		}
 	case e.Type == "verdict" && e.Verdict != nil:
@@ -358,7 +398,32 @@ func (s *state) foreign(e entry) bool {
 	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob"}, e.Type) {
 		return false
 	}
-	return s.byID[e.Canary] == nil
+	_, known := s.ids[idKey(e.Canary)]
+	return !known
+}
+
+// replay reads the leaves once more, in the order in which they were read before, and
+// hands over those that are wanted by their number in that order.
+type replay func(want func(i int) bool, each func(leaf int64, e entry) error) error
+
+// next lets go of the canaries that are kept and folds the next ones. It reports
+// whether there are any.
+func (s *state) next(again replay) (bool, error) {
+	if s.window++; s.window*s.atOnce >= len(s.ids) {
+		return false, nil
+	}
+	s.canaries = s.canaries[:0]
+	clear(s.byID)
+	clear(s.evidence)
+	clear(s.unheld)
+	if s.custody != nil {
+		clear(s.custody.sealed)
+	}
+	err := again(func(i int) bool { return i < len(s.leafOf) && int(s.leafOf[i]) == s.window+1 }, func(leaf int64, e entry) error {
+		s.fold(leaf, e)
+		return s.tooMuch(leaf)
+	})
+	return true, err
 }
 
 func (s *state) run(id string) *runFold {
@@ -370,14 +435,16 @@ func (s *state) run(id string) *runFold {
 	return r
 }
 
-func (s *state) plan(leaf int64, e entry) {
+// plan counts a canary and gives it its number. It reports whether it is one of the
+// period, planned for the first time.
+func (s *state) plan(leaf int64, e entry) bool {
 	p := e.Planned
 	if p.Canary.ID != e.Canary || p.Canary.Run != e.Run || p.Canary.Scenario != p.Scenario.ID || p.Canary.ScenarioHash != p.Scenario.Hash {
 		s.problem(BadEntry, leaf, "the plan of canary %q is of %q, run %q, scenario %q", e.Canary, p.Canary.ID, p.Canary.Run, p.Canary.Scenario)
 	}
-	if s.byID[e.Canary] != nil {
+	if _, known := s.ids[idKey(e.Canary)]; known {
 		s.problem(BadEntry, leaf, "canary %q is planned a second time", e.Canary)
-		return
+		return false
 	}
 	r := s.run(e.Run)
 	if h, ok := r.hashes[p.Scenario.ID]; !ok {
@@ -388,7 +455,7 @@ func (s *state) plan(leaf int64, e entry) {
 	r.hashes[s.name(p.Scenario.ID)] = s.name(p.Scenario.Hash)
 	if !s.period.holds(e.At) {
 		r.others++
-		return
+		return false
 	}
 	r.Planned++
 	at := [2]string{p.Scenario.ID, p.Scenario.Hash}
@@ -408,9 +475,8 @@ func (s *state) plan(leaf int64, e entry) {
 		pl.categories[sc.Category] = &CategoryLine{Category: sc.Category}
 		s.lines++
 	}
-	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: s.reason(p.NotRun), notRun: p.NotRun != ""}
-	s.canaries = append(s.canaries, c)
-	s.byID[e.Canary] = c
+	s.ids[idKey(e.Canary)] = len(s.ids)
+	return true
 }
 
 // validate takes in what a walk along a chain found.
@@ -530,17 +596,9 @@ func (s *state) statuses(leaf int64, v *canary.Verdict) string {
 	return joined
 }
 
-// population is what the fold comes to; it may be asked once.
+// population is what the fold comes to; it may be asked once, after verdicts.
 func (s *state) population() Population {
 	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
-	for _, c := range s.canaries {
-		line := c.place.categories[c.scenario.Category]
-		c.count(line)
-		c.place.Records += c.records
-		if reason := c.gap(); reason != "" {
-			s.gap(reason)
-		}
-	}
 	for _, r := range s.runs {
 		if r.Planned > 0 || s.period.holds(r.At) {
 			p.Runs = append(p.Runs, r.RunLine)
@@ -651,8 +709,9 @@ func encodeJSON(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// writeVerdicts writes a line for each canary, in the order in which they were planned.
-func (s *state) writeVerdicts(w io.Writer) error {
+// verdicts writes a line for each canary, in the order in which they were planned,
+// and counts what each came to; it may be asked once.
+func (s *state) verdicts(w io.Writer, again replay) error {
 	out := csv.NewWriter(w)
 	head := []string{"canary", "run", "scenario", "category", "account", "region", "status"}
 	for _, c := range canary.Checks() {
@@ -661,25 +720,48 @@ func (s *state) writeVerdicts(w io.Writer) error {
 	if err := out.Write(append(head, "records", "verdicts", "leaf")); err != nil {
 		return err
 	}
-	oneLine := strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")
-	for _, c := range s.canaries {
-		line := []string{c.id, c.run.ID, c.scenario.ID, c.scenario.Category, c.place.Account, c.place.Region}
-		if c.judged {
-			line = append(append(line, string(c.overall)), strings.Split(c.statuses, ",")...)
-			line = append(line, strconv.Itoa(c.records), strconv.Itoa(c.verdicts), strconv.FormatInt(c.leaf, 10))
-		} else {
-			line = append(append(line, "open"), make([]string, len(canary.Checks()))...)
-			line = append(line, "0", "0", "")
+	for more := true; more; {
+		for _, c := range s.canaries {
+			c.count(c.place.categories[c.scenario.Category])
+			c.place.Records += c.records
+			if reason := c.gap(); reason != "" {
+				s.gap(reason)
+			}
+			if err := out.Write(c.line()); err != nil {
+				return err
+			}
 		}
-		for i := range line {
-			line[i] = inert.Cell(strings.TrimSpace(oneLine.Replace(line[i])))
-		}
-		if err := out.Write(line); err != nil {
+		var err error
+		if more, err = s.next(again); err != nil {
 			return err
 		}
 	}
 	out.Flush()
 	return out.Error()
+}
+
+func (c *canaryFold) line() []string {
+	line := []string{c.id, c.run.ID, c.scenario.ID, c.scenario.Category, c.place.Account, c.place.Region}
+	if c.judged {
+		line = append(append(line, string(c.overall)), strings.Split(c.statuses, ",")...)
+		line = append(line, strconv.Itoa(c.records), strconv.Itoa(c.verdicts), strconv.FormatInt(c.leaf, 10))
+	} else {
+		line = append(append(line, "open"), make([]string, len(canary.Checks()))...)
+		line = append(line, "0", "0", "")
+	}
+	for i := range line {
+		line[i] = inert.Cell(strings.TrimSpace(oneLine(line[i])))
+	}
+	return line
+}
+
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' || r == '\t' {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // incomplete lists runs of which something is missing, in a slice that should have

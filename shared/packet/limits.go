@@ -56,7 +56,11 @@ func (s *state) take(leaf int64, e entry) error {
 		}
 		return &Fault{Name: name, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: err}
 	}
-	s.apply(leaf, e)
+	s.leafOf = append(s.leafOf, s.apply(leaf, e))
+	return s.tooMuch(leaf)
+}
+
+func (s *state) tooMuch(leaf int64) error {
 	if err := s.over(); err != nil {
 		return &Fault{Name: TooMuch, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: err}
 	}
@@ -71,7 +75,7 @@ func (s *state) over() error {
 	l := s.limits
 	counts := []count{
 		{"runs", len(s.runs), l.runs}, {"scenarios", len(s.scenarios), l.scenarios}, {"places", len(s.places), l.places},
-		{"canaries", len(s.canaries), l.canaries}, {"canaries of earlier packets", len(s.carried), l.canaries}, {"chains of digests", len(s.chains), l.chains},
+		{"canaries", len(s.ids), l.canaries}, {"canaries of earlier packets", len(s.carried), l.canaries}, {"chains of digests", len(s.chains), l.chains},
 		{"pairs of runs and scenarios", s.pairs, l.pairs}, {"names", len(s.names), l.names}, {"lines of categories", s.lines, l.lines},
 		{"receipts, records and objects", len(s.evidence) + len(s.unheld) + s.objects, l.evidence},
 	}

@@ -14,6 +14,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -403,22 +405,51 @@ func (b *book) found(t testing.TB, c canary.Canary, s canary.Scenario, r canary.
 	return append(entries, run.Entry{Type: "verdict", Run: c.Run, Canary: c.ID, Verdict: &v})
 }
 
+// mustBuild builds a packet twice, keeping all canaries at once and one at a time: it
+// must be the same. (Where a signature or a timestamp is not, the entries' meaning is.)
 func mustBuild(t testing.TB, b *book, o Options) []byte {
 	t.Helper()
-	var w bytes.Buffer
+	var w, again bytes.Buffer
 	if _, err := Build(t.Context(), &w, b.log, o); err != nil {
 		t.Fatal(err)
+	}
+	o.atOnce = 1
+	if _, err := Build(t.Context(), &again, b.log, o); err != nil {
+		t.Fatal(err)
+	}
+	one, other := unpack(t, w.Bytes()), unpack(t, again.Bytes())
+	for _, name := range []string{populationFile, verdictsFile, leavesFile, proofFile, manifestFile} {
+		if !bytes.Equal(one.get(name), other.get(name)) {
+			t.Errorf("%s depends on how many canaries are kept at a time:\n%.2000s\n%.2000s", name, one.get(name), other.get(name))
+		}
 	}
 	return w.Bytes()
 }
 
+// verifyBytes verifies a packet twice, keeping all canaries at once and one at a time:
+// the report must be the same, but for the order of the problems.
 func verifyBytes(t testing.TB, data []byte, trust Trust, o VerifyOptions) Report {
 	t.Helper()
-	r, err := Verify(t.Context(), bytes.NewReader(data), int64(len(data)), trust, o)
-	if err != nil {
-		t.Fatal(err)
+	var reports [2]Report
+	var texts [2]string
+	for i, atOnce := range []int{0, 1} {
+		var err error
+		o.atOnce = atOnce
+		if reports[i], err = Verify(t.Context(), bytes.NewReader(data), int64(len(data)), trust, o); err != nil {
+			t.Fatal(err)
+		}
+		r := reports[i]
+		r.Problems = slices.SortedFunc(slices.Values(r.Problems), func(a, b Problem) int { return strings.Compare(fmt.Sprint(a.Name, a.Detail), fmt.Sprint(b.Name, b.Detail)) })
+		text, err := json.MarshalIndent(r, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[i] = string(text)
 	}
-	return r
+	if texts[0] != texts[1] && len(reports[0].Problems) < maxProblems {
+		t.Errorf("the report depends on how many canaries are kept at a time:\n%.4000s\n%.4000s", texts[0], texts[1])
+	}
+	return reports[0]
 }
 
 func checkpointOf(t testing.TB, packet []byte) []byte {

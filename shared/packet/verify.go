@@ -48,6 +48,8 @@ type VerifyOptions struct {
 	Compile func(expect []string) ([]canary.Rule, error)
 	// Progress is told how many leaves are done. Optional.
 	Progress func(done, total int64)
+
+	atOnce int // canaries, see state
 }
 
 // Status of a packet, the first of these that holds.
@@ -104,8 +106,9 @@ const (
 )
 
 // Verify checks a packet with nothing but what is in it and the trust given. It
-// reads each file once, from beginning to end; memory is bounded by a few hundred
-// bytes for each canary and by the digests that their custody needs.
+// reads each file once, from beginning to end, the entries once more for every 8,192
+// canaries after the first; memory is bounded by about a hundred bytes for each canary
+// and by the digests that their custody needs.
 //
 // What is wrong is in the report; an error means that the packet could not be read,
 // or the trust not be understood, and says nothing about it.
@@ -646,10 +649,11 @@ func (v *verifier) slice(ctx context.Context) error {
 	var r *sliceReader
 	var later []*Fault // said only of leaves that are proven to be in the ledger
 	r = &sliceReader{
-		faultAt: -1,
-		v:       v, proof: &proofReader{in: bufio.NewReader(proof)}, lines: bufio.NewReaderSize(leaves, 128<<10),
-		state: newState(v.manifest.Period, func(name string, leaf int64, format string, args ...any) {
-			r.faultAt, r.fault = leaf, fmt.Sprintf(format, args...)
+		v: v, faults: map[int64]string{}, proof: &proofReader{in: bufio.NewReader(proof)}, lines: bufio.NewReaderSize(leaves, 128<<10),
+		state: newState(v.manifest.Period, v.o.atOnce, func(name string, leaf int64, format string, args ...any) {
+			if r.mine {
+				r.faults[leaf] = fmt.Sprintf(format, args...)
+			}
 			r.unproven = r.unproven || name == MissingEvidence || name == BadRecord
 			if len(later) <= maxProblems {
 				later = append(later, &Fault{Name: name, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf(format, args...)})
@@ -682,12 +686,16 @@ func (v *verifier) slice(ctx context.Context) error {
 		v.report.More = 0
 		return err
 	}
+	verdicts := &counting{w: io.Discard, h: sha256.New()}
+	if err := r.state.verdicts(verdicts, func(want func(int) bool, each func(int64, entry) error) error { return r.again(ctx, want, each) }); err != nil {
+		return err
+	}
 	for _, f := range later {
 		v.fault(f)
 	}
 	v.say("All %d entries in the packet are in the signed tree, each at its place.", r.leaves)
 	v.completeness(r)
-	v.derived(r)
+	v.derived(r, verdicts)
 	v.custodySaid(r.state)
 	v.judged(r)
 	return nil
@@ -732,14 +740,13 @@ func (v *verifier) completeness(r *sliceReader) {
 	}
 }
 
-// derived computes population and verdicts anew.
-func (v *verifier) derived(r *sliceReader) {
+// derived holds population and verdicts against what the entries come to.
+func (v *verifier) derived(r *sliceReader, verdicts *counting) {
 	s := r.state
 	p := s.population()
 	v.report.Population = &p
-	same := func(name string, write func(io.Writer) error) bool {
-		c := &counting{w: io.Discard, h: sha256.New()}
-		if err := write(c); err != nil || v.unfit[name] {
+	same := func(name string, c *counting) bool {
+		if v.unfit[name] {
 			return false
 		}
 		if f := v.sums[name]; c.n != f.Size || hex.EncodeToString(c.h.Sum(nil)) != f.SHA256 {
@@ -753,8 +760,10 @@ func (v *verifier) derived(r *sliceReader) {
 		v.problem(BadDerived, ledger.ErrBroken, populationFile, "%w", err)
 		return
 	}
-	if same(populationFile, write(population)) && same(verdictsFile, s.writeVerdicts) {
-		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; of each canary the last verdict in this packet counts.", len(s.canaries), len(p.Runs))
+	again := &counting{w: io.Discard, h: sha256.New()}
+	_, _ = again.Write(population) // neither a hash nor nothing fails
+	if same(populationFile, again) && same(verdictsFile, verdicts) {
+		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; of each canary the last verdict in this packet counts.", len(s.ids), len(p.Runs))
 	}
 	if r.unproven {
 		v.unsaid("That the records and receipts that each verdict rests on are in the packet: some are not, or are not what is said of them.")
@@ -781,7 +790,7 @@ func (v *verifier) custodySaid(s *state) {
 	} else {
 		v.unsaid("The custody of records: the packet has no digest that names one.")
 	}
-	if n := len(s.unheld); n > 0 {
+	if n := s.lacking; n > 0 {
 		v.unsaid("The custody of %d records: the packet has more digests than this program holds at once.", n)
 	}
 	if n := len(s.carried); n > 0 {
@@ -798,13 +807,13 @@ type sliceReader struct {
 	state    *state
 	explain  *explainer
 	leaves   int64
-	within   int64     // of the period
-	before   bool      // the leaf before it is there, and is of another time
-	faultAt  int64     // the last leaf that something is wrong with, -1 for none
-	fault    string    // what
-	unproven bool      // a receipt or record is missing, or not what is said of it
-	latest   time.Time // that an entry was written, so far
-	wentBack *Fault    // the first entry that is much earlier than one before it
+	within   int64            // of the period
+	before   bool             // the leaf before it is there, and is of another time
+	mine     bool             // the entry under way is of the canary to be explained
+	faults   map[int64]string // what is wrong with entries of it, by leaf
+	unproven bool             // a receipt or record is missing, or not what is said of it
+	latest   time.Time        // that an entry was written, so far
+	wentBack *Fault           // the first entry that is much earlier than one before it
 }
 
 func (r *sliceReader) read(ctx context.Context) error {
@@ -898,14 +907,54 @@ func (r *sliceReader) leaf(i int64, leaf []byte) error {
 	if m.Control == "" && m.Period.holds(e.At) && (i < m.Slice.First || i >= m.Slice.End) {
 		r.state.problem(BadDerived, i, "it is of the period, and lies outside of the leaves that the manifest says are")
 	}
+	r.mine = r.v.o.Explain != "" && e.Canary == r.v.o.Explain
 	if err := r.state.take(i, e); err != nil {
 		return err
 	}
-	fault := ""
-	if r.faultAt == i {
-		fault = r.fault
+	return r.explain.take(i, leaf, e)
+}
+
+// again reads the leaves once more, which are known to be the ones that were signed;
+// see replay.
+func (r *sliceReader) again(ctx context.Context, want func(i int) bool, each func(leaf int64, e entry) error) error {
+	lm, _ := r.v.zip.find(leavesFile)
+	pm, _ := r.v.zip.find(proofFile)
+	leaves := newHashing(r.v.zip.open(lm))
+	proof := &proofReader{in: bufio.NewReader(r.v.zip.open(pm))}
+	anew := &sliceReader{lines: bufio.NewReaderSize(leaves, 128<<10)}
+	for n := 0; ; {
+		s, err := proof.read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read %s once more: %w", proofFile, err)
+		}
+		for i := s.first; i < s.first+s.count; i++ {
+			leaf, err := anew.line()
+			if err != nil {
+				return fmt.Errorf("read %s once more: %w", leavesFile, err)
+			}
+			if n++; n%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if !want(n - 1) {
+				continue
+			}
+			e, err := readEntry(leaf)
+			if err != nil {
+				return fmt.Errorf("read leaf %d once more: %w", i, err)
+			}
+			r.mine = r.v.o.Explain != "" && e.Canary == r.v.o.Explain
+			if err := each(i, e); err != nil {
+				return err
+			}
+		}
 	}
-	return r.explain.take(i, leaf, e, fault)
+	if leaves.sum() != r.v.sums[leavesFile].SHA256 {
+		return fmt.Errorf("%s changed while it was read", leavesFile)
+	}
+	return nil
 }
 
 // timestamp checks it if there must be one.
