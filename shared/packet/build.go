@@ -60,7 +60,7 @@ var ErrEmpty = errors.New("no canary to prove anything by")
 
 // Build writes the packet of a ledger as it is now. Memory is bounded by about a
 // hundred bytes for each canary in the packet and by two for each leaf of the ledger,
-// which is read twice, and once more for every 8,192 canaries after the first.
+// which is read twice, and once more for every 16,384 canaries after the first.
 //
 // Equal ledgers and options give equal bytes, if the signer's signatures are equal
 // and no timestamp is asked for.

@@ -239,7 +239,7 @@ type state struct {
 
 // canariesAtOnce is how many canaries are kept at a time. With the most canaries that
 // a packet may have there are less than 255 windows.
-const canariesAtOnce = 8192
+const canariesAtOnce = 16384
 
 type runFold struct {
 	RunLine

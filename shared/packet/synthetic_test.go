@@ -439,7 +439,9 @@ func verifyBytes(t testing.TB, data []byte, trust Trust, o VerifyOptions) Report
 			t.Fatal(err)
 		}
 		r := reports[i]
-		r.Problems = slices.SortedFunc(slices.Values(r.Problems), func(a, b Problem) int { return strings.Compare(fmt.Sprint(a.Name, a.Detail), fmt.Sprint(b.Name, b.Detail)) })
+		r.Problems = slices.SortedFunc(slices.Values(r.Problems), func(a, b Problem) int {
+			return strings.Compare(fmt.Sprint(a.Name, a.Detail), fmt.Sprint(b.Name, b.Detail))
+		})
 		text, err := json.MarshalIndent(r, "", " ")
 		if err != nil {
 			t.Fatal(err)

@@ -106,7 +106,7 @@ const (
 )
 
 // Verify checks a packet with nothing but what is in it and the trust given. It
-// reads each file once, from beginning to end, the entries once more for every 8,192
+// reads each file once, from beginning to end, the entries once more for every 16,384
 // canaries after the first; memory is bounded by about a hundred bytes for each canary
 // and by the digests that their custody needs.
 //
