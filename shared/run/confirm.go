@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
 )
 
 // ConfirmOptions choose what to look for and how long.
@@ -69,7 +70,7 @@ func (r *Run) Confirm(ctx context.Context, opt ConfirmOptions) error {
 			break
 		}
 	}
-	return r.noteOwn(ctx, c.anyRun())
+	return errors.Join(r.writeOwn(ctx, c.anyRun(), c.own), r.noteOwn(ctx, c.anyRun()))
 }
 
 // pause grows with the time already waited: most records come in the first
@@ -139,6 +140,7 @@ type confirmation struct {
 	history     map[string]canary.HistoryAnswer
 	lastProblem string
 	objects     int
+	own         []string // request ids of calls that drivers made, not written down yet
 }
 
 // look polls the store once and reports whether it could be seen in full.
@@ -167,35 +169,56 @@ func (c *confirmation) look(ctx context.Context) bool {
 
 // judge weighs every open canary and appends what is decided. At the end
 // (final) what is still undecided stays open in the ledger: no verdict is
-// written for it, and the next Confirm takes it up.
+// written for it, and the next Confirm takes it up. It judges by what the ledger
+// has at the very moment: where somebody else appends meanwhile, it judges anew.
 func (c *confirmation) judge(ctx context.Context, final bool) error {
-	var entries []Entry
-	var still []*CanaryState
-	verdicts, err := c.verdicts(ctx)
-	if err != nil {
-		return err
+	if c.r.Own != nil {
+		c.own = append(c.own, c.r.Own()...)
 	}
-	for i, cs := range c.open {
-		v := verdicts[i]
-		last, judged := cs.Verdict()
-		if v.Open() {
-			still = append(still, cs)
-			continue
+	for {
+		cp, err := c.state.Follow(context.WithoutCancel(ctx), c.r.Log)
+		if err != nil {
+			return err
 		}
-		if !judged || !sameAnswers(last, v) {
-			entries = append(entries, c.sightings(cs, v)...)
-			entries = append(entries, Entry{Type: "verdict", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Verdict: &v})
-			cs.Verdicts = append(cs.Verdicts, v)
+		verdicts, err := c.verdicts(ctx)
+		if err != nil {
+			return err
 		}
-	}
-	c.open = still
-	if final || len(still) == 0 {
-		entries = append(entries, c.forged()...)
-	}
-	if len(entries) == 0 {
+		var entries []Entry
+		var still []*CanaryState
+		for i, cs := range c.open {
+			v := verdicts[i]
+			if v.Open() {
+				still = append(still, cs)
+				continue
+			}
+			if last, judged := cs.Verdict(); !judged || !sameAnswers(last, v) {
+				entries = append(entries, c.sightings(cs, v)...)
+				entries = append(entries, Entry{Type: "verdict", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Verdict: &v})
+			}
+		}
+		ending := final || len(still) == 0
+		if ending {
+			entries = append(entries, c.forged()...)
+		}
+		if len(entries) > 0 {
+			leaves, err := c.r.encode(entries)
+			if err != nil {
+				return err
+			}
+			err = c.r.appendAt(ctx, cp.Size, leaves)
+			if errors.Is(err, ledger.ErrMoved) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if c.open = still; ending {
+			c.own = nil // they are written down
+		}
 		return nil
 	}
-	return c.r.append(ctx, entries...)
 }
 
 // verdicts judges what is open, and asks the provider's own history where a
@@ -303,7 +326,6 @@ func (c *confirmation) sightings(cs *CanaryState, v canary.Verdict) []Entry {
 			if slices.ContainsFunc(cs.Sighted, func(o Sighted) bool { return o.At == sighted.At }) {
 				break
 			}
-			cs.Sighted = append(cs.Sighted, sighted)
 			out = append(out, Entry{Type: "sighted", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Sighted: &sighted})
 			break
 		}
@@ -325,19 +347,13 @@ func sightedOf(si canary.Sighting) Sighted {
 
 // forged writes down what imitates a canary, once per record.
 func (c *confirmation) forged() []Entry {
-	if len(c.watch.RequestIDs) == 0 && len(c.seen.Sightings) == 0 {
-		return nil
-	}
 	own := map[string]bool{}
 	var entries []Entry
-	if c.r.Own != nil {
-		ids := c.r.Own()
-		for _, id := range ids {
-			own[id] = true
-		}
-		for chunk := range slices.Chunk(ids, 1000) {
-			entries = append(entries, Entry{Type: "own", Run: c.anyRun(), Own: &Own{RequestIDs: chunk}})
-		}
+	for _, id := range c.own {
+		own[id] = true
+	}
+	for chunk := range slices.Chunk(c.own, 1000) {
+		entries = append(entries, Entry{Type: "own", Run: c.anyRun(), Own: &Own{RequestIDs: chunk}})
 	}
 	known := map[canary.Location]bool{}
 	for _, rs := range c.state.Runs {
@@ -351,9 +367,7 @@ func (c *confirmation) forged() []Entry {
 		}
 		known[si.At] = true
 		f := sightedOf(si)
-		rs := c.state.Run(c.anyRun())
-		rs.Forged = append(rs.Forged, f)
-		entries = append(entries, Entry{Type: "forged", Run: rs.ID, Forged: &f})
+		entries = append(entries, Entry{Type: "forged", Run: c.anyRun(), Forged: &f})
 	}
 	return entries
 }

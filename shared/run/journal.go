@@ -336,19 +336,29 @@ func (s *State) Run(id string) *RunState { return s.byRun[id] }
 // Fold reads the ledger up to its checkpoint.
 func Fold(ctx context.Context, log *ledger.Log) (*State, ledger.Checkpoint, error) {
 	s := NewState()
-	cp, err := log.Checkpoint(ctx)
+	cp, err := s.Follow(ctx, log)
 	if err != nil {
-		return nil, cp, fmt.Errorf("fold the ledger: %w", err)
-	}
-	for leaf, err := range log.Entries(ctx, 0, cp.Size) {
-		if err != nil {
-			return nil, cp, fmt.Errorf("fold the ledger: %w", err)
-		}
-		if err := s.Apply(leaf.Data); err != nil {
-			return nil, cp, fmt.Errorf("fold the ledger: leaf %d: %w", leaf.Index, err)
-		}
+		return nil, cp, err
 	}
 	return s, cp, nil
+}
+
+// Follow folds in what the ledger has got since, whoever wrote it. What the state
+// already told of stays where it is: a CanaryState goes on being that canary's.
+func (s *State) Follow(ctx context.Context, log *ledger.Log) (ledger.Checkpoint, error) {
+	cp, err := log.Checkpoint(ctx)
+	if err != nil {
+		return cp, fmt.Errorf("fold the ledger: %w", err)
+	}
+	for leaf, err := range log.Entries(ctx, min(s.Size, cp.Size), cp.Size) {
+		if err != nil {
+			return cp, fmt.Errorf("fold the ledger: %w", err)
+		}
+		if err := s.Apply(leaf.Data); err != nil {
+			return cp, fmt.Errorf("fold the ledger: leaf %d: %w", leaf.Index, err)
+		}
+	}
+	return cp, nil
 }
 
 // Apply folds one leaf in. It fails on what it does not understand: a newer
