@@ -199,10 +199,9 @@ func (one oneException) explain(w io.Writer) {
 			fmt.Fprintf(w, "%-14s %s\n", name, oneLine(value))
 		}
 	}
-	p := one.Problem
 	say("exception", one.ID+": "+one.State)
 	say("scope", fmt.Sprintf("%s of %s at %s", one.Scope.Check, one.Scope.Scenario, one.Scope.Target))
-	say("problem", problemText(p))
+	say("problem", one.Problem.String())
 	say("control", one.Control.ID+", approved against version "+one.Control.Version)
 	for _, c := range one.CompensatingControls {
 		say("compensated by", c)
@@ -222,25 +221,6 @@ func (one oneException) explain(w io.Writer) {
 	if len(one.Covers) == 0 {
 		say("covers now", "nothing")
 	}
-}
-
-func problemText(p exception.Problem) string {
-	var parts []string
-	for _, s := range p.Status {
-		parts = append(parts, string(s))
-	}
-	if p.Hop != "" {
-		parts = append(parts, "hop "+string(p.Hop))
-	}
-	for _, x := range []struct {
-		name   string
-		values []string
-	}{{"steps", p.Steps}, {"fields", p.Fields}, {"details", p.Details}} {
-		if len(x.values) > 0 {
-			parts = append(parts, fmt.Sprintf("%s %q", x.name, x.values))
-		}
-	}
-	return strings.Join(parts, "; ")
 }
 
 func exceptionsCheckCommand(o *options) *cobra.Command {

@@ -141,7 +141,8 @@ const DefaultMaxDays = 180
 // Subject is what an exception may be about: one check of one canary.
 type Subject struct {
 	Canary string
-	// At is when the canary was planned.
+	// At is when the canary was planned: what was before an exception was opened is not
+	// covered by it. Zero: not told.
 	At           time.Time
 	Scenario     string
 	ScenarioHash string
@@ -191,6 +192,10 @@ func (r Register) For(s Subject, now time.Time) (Exception, bool) {
 		return Exception{}, false
 	}
 	for _, e := range r.Exceptions {
+		opened, _ := e.Opened.begin()
+		if !s.At.IsZero() && s.At.Before(opened) {
+			continue // it happened before anybody accepted it
+		}
 		if len(r.disorder(e, now)) == 0 && !e.expired(now) && e.covers(s) && e.approvedFor(s, r.ControlsVersion) {
 			return e, true
 		}
@@ -198,13 +203,14 @@ func (r Register) For(s Subject, now time.Time) (Exception, bool) {
 	return Exception{}, false
 }
 
-// Overlay lays the register over a verdict, as of a time: what an exception covers is
+// Overlay lays the register over the verdict on a canary that was planned at a time, as
+// of now: what an exception covers is
 // excepted, and so is what could not be judged for want of the very thing that is
 // excepted. Nothing else changes, and nothing becomes a pass.
-func (r Register) Overlay(c canary.Canary, v canary.Verdict, now time.Time) canary.Verdict {
+func (r Register) Overlay(c canary.Canary, planned time.Time, v canary.Verdict, now time.Time) canary.Verdict {
 	checks := make(map[canary.Check]canary.Answer, len(v.Checks))
 	for check, a := range v.Checks {
-		if e, ok := r.For(About(c, time.Time{}, check, a), now); ok {
+		if e, ok := r.For(About(c, planned, check, a), now); ok {
 			a.Accepted = e.accepted(a.Status, "")
 			a.Status = canary.Excepted
 		}
@@ -286,6 +292,23 @@ func (p Problem) is(o canary.Other) bool {
 		return false
 	}
 	return len(p.Details) == 0 || slices.ContainsFunc(p.Details, func(d string) bool { return strings.Contains(o.Detail, d) })
+}
+
+// String says it in words.
+func (p Problem) String() string {
+	parts := []string{strings.Join(texts(p.statuses()), " or ")}
+	if p.Hop != "" {
+		parts = append(parts, "on hop "+string(p.Hop))
+	}
+	for _, x := range []struct {
+		name   string
+		values []string
+	}{{"steps", p.Steps}, {"fields", p.Fields}, {"details", p.Details}} {
+		if len(x.values) > 0 {
+			parts = append(parts, fmt.Sprintf("%s %q", x.name, x.values))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // statuses that are accepted; never one that is no problem.

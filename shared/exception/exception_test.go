@@ -83,6 +83,8 @@ func TestAnExceptionCoversOneProblemAndNothingElse(t *testing.T) {
 		{"a pass", func(e *Exception) { e.Problem.Status = []canary.Status{canary.Fail, canary.Pass} }, func(s *Subject) { s.Status = canary.Pass }, false},
 		{"what was not run", nil, func(s *Subject) { s.Status = canary.NotRun }, false},
 		{"what may still change by waiting", nil, func(s *Subject) { s.Open = true }, false},
+		{"what was before it was opened", nil, func(s *Subject) { s.At = time.Date(2026, 11, 1, 23, 59, 59, 0, time.UTC) }, false},
+		{"what was on its first day", nil, func(s *Subject) { s.At = time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) }, true},
 		{"another hop", nil, func(s *Subject) { s.Hop = canary.Emitted }, false},
 		{"no hop", nil, func(s *Subject) { s.Hop = "" }, false},
 		{"another field besides", nil, func(s *Subject) { s.Fields = append(s.Fields, "actor.uid") }, false},
@@ -135,7 +137,7 @@ func TestItHoldsFromItsFirstDayToItsLast(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, got := register(e).For(failing(), day); got != want {
+		if _, got := register(e).For(failing(func(s *Subject) { s.At = day }), day); got != want {
 			t.Errorf("at %s: covered %v, want %v", at, got, want)
 		}
 	}
@@ -246,7 +248,7 @@ func TestStanding(t *testing.T) {
 		sound(func(e *Exception) { e.ID, e.Risk.Approver = "EX-4", "Nadia" }),
 		sound(func(e *Exception) { e.ID, e.Problem.Hop = "EX-5", canary.Emitted }),
 	)
-	want := []string{"in force", "expires in 3 days", "expired 1 day ago", "not in order", "matches nothing"}
+	want := []string{"in force", "expires in 3 days", "expired on 2026-11-24", "not in order", "matches nothing"}
 	for i, st := range r.Standing(now, []Subject{failing()}) {
 		if st.State != want[i] || st.InForce != (i == 0 || i == 1 || i == 4) {
 			t.Errorf("%s: %q (in force %v), want %q", st.ID, st.State, st.InForce, want[i])
@@ -305,7 +307,7 @@ func TestWhatFollowsFromWhatIsExceptedIsExceptedWithIt(t *testing.T) {
 	c := canary.Canary{ID: "c-1", Scenario: "aws/ec2-x", ScenarioHash: hash, Target: target}
 	e := sound(func(e *Exception) { e.Scope.Check, e.Problem = canary.Surfaced, Problem{Hop: canary.Delivered} })
 	before := lostVerdict()
-	v := register(e).Overlay(c, before, now)
+	v := register(e).Overlay(c, now, before, now)
 	if v.Overall() != canary.Excepted {
 		t.Errorf("overall %s", v.Overall())
 	}
@@ -325,7 +327,7 @@ func TestWhatFollowsFromWhatIsExceptedIsExceptedWithIt(t *testing.T) {
 	// A second problem on the same canary is a failure as before.
 	worse := lostVerdict()
 	worse.Checks[canary.Attributed] = canary.Answer{Status: canary.Fail, Step: "create", Fields: []event.Difference{{Field: "actor.uid"}}}
-	if v := register(e).Overlay(c, worse, now); v.Overall() != canary.Fail {
+	if v := register(e).Overlay(c, now, worse, now); v.Overall() != canary.Fail {
 		t.Errorf("a new problem: overall %s", v.Overall())
 	}
 }
@@ -400,7 +402,7 @@ func TestTheOverlayHidesNothing(t *testing.T) {
 			}
 		}
 		text, _ := json.Marshal(v)
-		got := r.Overlay(c, v, now)
+		got := r.Overlay(c, now, v, now)
 		if after, _ := json.Marshal(v); string(after) != string(text) {
 			t.Fatal("the verdict was changed")
 		}
@@ -427,7 +429,7 @@ func TestTheOverlayHidesNothing(t *testing.T) {
 		if got.Overall() == canary.Pass && v.Overall() != canary.Pass {
 			t.Fatal("it became a pass")
 		}
-		if same := register(off...).Overlay(c, v, now); !reflect.DeepEqual(same, v) {
+		if same := register(off...).Overlay(c, now, v, now); !reflect.DeepEqual(same, v) {
 			t.Fatalf("what is not in force changed the verdict:\n%+v\n%+v", same, v)
 		}
 	})

@@ -63,7 +63,7 @@ func (r Register) Findings(now time.Time, subjects []Subject) []Finding {
 type Standing struct {
 	Exception
 	// InForce: it counts. State says it in words: "in force", "expires in 5 days",
-	// "expired 3 days ago", "not in order", "matches nothing".
+	// "expired on 2026-12-31", "not in order", "matches nothing".
 	InForce  bool      `json:"in_force"`
 	State    string    `json:"state"`
 	Findings []Finding `json:"findings"`
@@ -119,7 +119,7 @@ func (r Register) Standing(now time.Time, subjects []Subject) []Standing {
 		case disordered:
 			st.State = "not in order"
 		case expired:
-			st.State = "expired " + inDays(int(now.Sub(end).Hours()/24)) + " ago"
+			st.State = "expired on " + string(e.Expires)
 		case idle != "":
 			st.State = "matches nothing"
 		case soon:

@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// maxParts bounds a register: at most so many entries of the ledger.
+const maxParts = 64
+
 // Divide cuts a register into parts of at most size bytes of JSON each, to be kept one
 // after the other and put together again by Join. One that fits is one part.
 func (r Register) Divide(size int) ([]Register, error) {
@@ -39,6 +42,9 @@ func (r Register) Divide(size int) ([]Register, error) {
 	if len(parts) == 0 {
 		return []Register{head}, nil
 	}
+	if len(parts) > maxParts {
+		return nil, fmt.Errorf("the register of exceptions takes more than %d entries of the ledger: take out what has expired", maxParts)
+	}
 	if len(parts) > 1 {
 		for i := range parts {
 			parts[i].Part, parts[i].Parts = i+1, len(parts)
@@ -59,6 +65,9 @@ func (j *Joining) Join(part Register) (r Register, whole bool) {
 		return part, true
 	}
 	switch {
+	case part.Parts > maxParts:
+		j.so = Register{}
+		return Register{}, false
 	case part.Part == 1:
 		j.so = part
 		j.so.Exceptions = append([]Exception{}, part.Exceptions...)

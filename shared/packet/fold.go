@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/inert"
 	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/trail"
@@ -46,6 +47,8 @@ type entry struct {
 	Validated *run.Validated   `json:"validated"`
 	Blob      *run.Blob        `json:"blob"`
 	PublicKey *trail.PublicKey `json:"public_key"`
+
+	Register *exception.Register `json:"register"`
 }
 
 type planned struct {
@@ -113,6 +116,8 @@ type Population struct {
 	Carried int `json:"carried"`
 	// Entries of the slice, by type.
 	Entries map[string]int `json:"entries"`
+	// Exceptions in the ledger; null: no register of them is in the packet.
+	Exceptions *ExceptionsLine `json:"exceptions"`
 }
 
 // RunLine is one run of which the packet has canaries.
@@ -169,6 +174,9 @@ type CategoryLine struct {
 	Inconclusive int `json:"inconclusive"`
 	Other        int `json:"other"`
 	Open         int `json:"open"`
+	// Excepted are those of the late, failed, inconclusive and others that pass but for
+	// what an exception covers that was in force.
+	Excepted int `json:"excepted"`
 }
 
 // ChainLine is one chain of digests, or (without a trail) the log files beside them.
@@ -222,6 +230,14 @@ type state struct {
 	problem  func(name string, leaf int64, format string, args ...any)
 	// custody, when set, verifies how records are sealed.
 	custody *custody
+	// register of exceptions at the end of the period, how many there were in all, and
+	// the verdicts that it may cover.
+	register     *exception.Register
+	registers    int
+	joining      exception.Joining
+	unproven     map[string]unproven
+	unprovenText int
+	latest       time.Time // that an entry was written
 	// unheld are records whose seals could not be verified for want of memory.
 	unheld map[key]bool
 }
@@ -241,6 +257,7 @@ type place struct {
 
 type canaryFold struct {
 	id       string
+	at       time.Time // planned
 	run      *runFold
 	scenario *ScenarioLine
 	place    *place
@@ -283,13 +300,16 @@ func newState(period Period, problem func(name string, leaf int64, format string
 		period: period,
 		runs:   map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
+		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, unproven: map[string]unproven{}, problem: problem,
 	}
 }
 
 // apply folds one entry in.
 func (s *state) apply(leaf int64, e entry) {
 	s.entries[e.Type]++
+	if e.At.After(s.latest) {
+		s.latest = e.At
+	}
 	if s.foreign(e) {
 		return
 	}
@@ -309,6 +329,9 @@ func (s *state) apply(leaf int64, e entry) {
 		return
 	case e.Type == "validated" && e.Validated != nil:
 		s.validate(*e.Validated)
+		return
+	case e.Type == "register" && e.Register != nil:
+		s.noteRegister(e)
 		return
 	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
 		s.custody.keys = append(s.custody.keys, *e.PublicKey)
@@ -355,7 +378,7 @@ func (s *state) apply(leaf int64, e entry) {
 // foreign reports whether an entry is of another period, and of none of the canaries
 // of this one. Runs and what verifies custody may be of any time.
 func (s *state) foreign(e entry) bool {
-	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob"}, e.Type) {
+	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob", "register"}, e.Type) {
 		return false
 	}
 	return s.byID[e.Canary] == nil
@@ -408,7 +431,7 @@ func (s *state) plan(leaf int64, e entry) {
 		pl.categories[sc.Category] = &CategoryLine{Category: sc.Category}
 		s.lines++
 	}
-	c := &canaryFold{id: e.Canary, run: r, scenario: sc, place: pl, reason: s.reason(p.NotRun), notRun: p.NotRun != ""}
+	c := &canaryFold{id: e.Canary, at: e.At, run: r, scenario: sc, place: pl, reason: s.reason(p.NotRun), notRun: p.NotRun != ""}
 	s.canaries = append(s.canaries, c)
 	s.byID[e.Canary] = c
 }
@@ -478,6 +501,7 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 	if c.place == nil {
 		return // what it rests on is in an earlier packet
 	}
+	s.keepUnproven(c, *v)
 	if found := v.Checks[canary.Surfaced].Status; (found == canary.Pass || found == canary.Late) && len(v.Records) == 0 {
 		s.problem(MissingEvidence, leaf, "the verdict of %s says that its records were found, and names none", e.Canary)
 	}
@@ -533,9 +557,13 @@ func (s *state) statuses(leaf int64, v *canary.Verdict) string {
 // population is what the fold comes to; it may be asked once.
 func (s *state) population() Population {
 	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
+	excepted := s.excepted(&p)
 	for _, c := range s.canaries {
 		line := c.place.categories[c.scenario.Category]
 		c.count(line)
+		if excepted[c.id] {
+			line.Excepted++
+		}
 		c.place.Records += c.records
 		if reason := c.gap(); reason != "" {
 			s.gap(reason)

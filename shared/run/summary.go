@@ -187,7 +187,7 @@ func lineOf(cs *CanaryState, slo canary.SLO, register exception.Register, now ti
 		// Nobody has looked yet: judge what is known, with nothing seen.
 		v = canary.Judge(cs.Plan.Scenario, c, cs.Evidence, canary.Seen{}, slo)
 	}
-	v = register.Overlay(c, v, now)
+	v = register.Overlay(c, cs.At, v, now)
 	l := Line{
 		ID: c.ID, Scenario: c.Scenario, Category: cs.Plan.Scenario.Category,
 		Target: c.Target.Account, Region: c.Target.Region,

@@ -94,6 +94,8 @@ type CoverageOptions struct {
 	// MaxAge is how long a proof counts.
 	MaxAge time.Duration
 	Now    time.Time
+	// AsOf is the time for which exceptions hold or do not; zero: Now.
+	AsOf time.Time
 	// Checkpoint the state was folded from; nil: the ledger has not begun.
 	Checkpoint *ledger.Checkpoint
 	// Counts says whether the verdict of a canary planned at this time counts; nil: each does.
@@ -140,13 +142,17 @@ func Coverage(c *Config, state *run.State, o CoverageOptions) (coverage.Report, 
 // tests are the finished verdicts, one for each call a canary was to make. What
 // is still awaited, or was never to be done at its target, says nothing.
 func tests(state *run.State, o CoverageOptions) (out []coverage.Test) {
-	register := state.RegisterAt(o.Now)
+	at := o.Now
+	if !o.AsOf.IsZero() {
+		at = o.AsOf
+	}
+	register := state.RegisterAt(at)
 	for _, cs := range state.Canaries {
 		v, judged := cs.Verdict()
 		if o.Run != "" && cs.Run.ID != o.Run || o.Counts != nil && !o.Counts(cs.At) || !judged || v.Open() || v.Checks[canary.Injected].Status == canary.NotRun {
 			continue
 		}
-		v = register.Overlay(cs.Plan.Canary, v, o.Now)
+		v = register.Overlay(cs.Plan.Canary, cs.At, v, at)
 		s := cs.Plan.Scenario
 		for _, step := range cs.Plan.Steps {
 			out = append(out, coverage.Test{
