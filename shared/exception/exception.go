@@ -63,7 +63,8 @@ type Problem struct {
 	// Status: fail, late or inconclusive (default: fail and late). That something
 	// could not be found out is excepted only where it says so.
 	Status []canary.Status `json:"status,omitempty" yaml:"status"`
-	// Hop on which the record is lost: emitted, delivered, stored or parsed.
+	// Hop on which the record is lost: emitted, delivered, stored or parsed. Of several
+	// steps that are lost it is found out of the first only: name details instead.
 	Hop canary.Hop `json:"hop,omitempty" yaml:"hop"`
 	// Steps of the scenario (default: any).
 	Steps []string `json:"steps,omitempty" yaml:"steps"`
