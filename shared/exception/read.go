@@ -81,21 +81,28 @@ func Read(name string, data []byte) (Register, error) {
 	sum := sha256.Sum256(data)
 	r := Register{Exceptions: []Exception{}, Source: name, SHA256: hex.EncodeToString(sum[:])}
 	d := &document{file: name}
+	es, errs := d.read(data)
+	if len(errs) > 0 {
+		return Register{}, errs
+	}
+	r.Exceptions = append(r.Exceptions, es...)
+	return r, nil
+}
+
+// read returns the exceptions of a file, or all that is wrong with it, by line.
+func (d *document) read(data []byte) (es []Exception, _ Errors) {
 	if root := d.parse(data); root != nil {
 		d.plain(root, 1)
 		if len(d.errs) == 0 {
-			r.Exceptions = append(r.Exceptions, d.decode(root, data)...)
+			es = d.decode(root, data)
 		}
-	}
-	if len(d.errs) == 0 {
-		return r, nil
 	}
 	slices.SortStableFunc(d.errs, func(a, b Error) int { return cmp.Compare(a.Line, b.Line) })
 	d.errs = slices.Compact(d.errs)
 	if n := len(d.errs); n > maxErrors {
-		d.errs = append(d.errs[:maxErrors], Error{name, d.errs[maxErrors].Line, fmt.Sprintf("and %d more errors from here on", n-maxErrors)})
+		d.errs = append(d.errs[:maxErrors], Error{d.file, d.errs[maxErrors].Line, fmt.Sprintf("and %d more errors from here on", n-maxErrors)})
 	}
-	return Register{}, d.errs
+	return es, d.errs
 }
 
 // document is the file as it is read.
@@ -103,6 +110,9 @@ type document struct {
 	file  string
 	errs  Errors
 	nodes int
+	// amend, when set, fills in what the text of an exception does not say; it returns
+	// what the text must not say, if it does.
+	amend func(e *Exception) (path, why string)
 }
 
 func (d *document) fail(line int, format string, args ...any) {
@@ -270,6 +280,11 @@ func (d *document) decode(root *yaml.Node, data []byte) []Exception {
 		}
 		e := &f.Exceptions[i]
 		e.Line = n.Line
+		if d.amend != nil {
+			if path, why := d.amend(e); why != "" {
+				bad(at(n, path), "%s", why)
+			}
+		}
 		c := &checker{node: n, bad: bad, e: e}
 		c.check()
 		if text, err := json.Marshal(e); err != nil || len(text) > maxException {
