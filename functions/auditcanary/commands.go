@@ -399,6 +399,9 @@ func configCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, _, err := cfg.RegisterInUse(); err != nil {
+				return err
+			}
 			w, notRun := cmd.OutOrStdout(), map[string]string{}
 			for _, p := range plans {
 				if p.NotRun != "" {
