@@ -87,7 +87,7 @@ func (o *options) report(ctx context.Context, cmd *cobra.Command, r *run.Run, ru
 	if err != nil {
 		return err
 	}
-	s := run.Summarise(state, cp, runID, r.SLO)
+	s := run.Summarise(state, cp, runID, r.SLO, time.Now())
 	if o.json {
 		if err := printJSON(cmd.OutOrStdout(), s); err != nil {
 			return err
@@ -397,6 +397,9 @@ func configCommand(o *options) *cobra.Command {
 			}
 			plans, err := wire.Plan(cfg)
 			if err != nil {
+				return err
+			}
+			if _, _, err := cfg.RegisterInUse(); err != nil {
 				return err
 			}
 			w, notRun := cmd.OutOrStdout(), map[string]string{}

@@ -105,6 +105,8 @@ func cell(a canary.Answer) string {
 		return "LATE"
 	case canary.Inconclusive:
 		return "?"
+	case canary.Excepted:
+		return "EXCEPTED"
 	}
 	return string(a.Status)
 }
@@ -209,7 +211,14 @@ func printReasons(w io.Writer, s run.Summary) {
 			if a.Status == canary.NotRun && !a.Open && (a.Step != "" || c != canary.Injected && l.Checks[canary.Injected].Status != canary.Pass) {
 				continue // follows from what is said already: not done, or no record to judge
 			}
+			if by := a.Accepted; by != nil && by.Follows != "" {
+				fmt.Fprintf(w, "  %-10s %s: follows from %s (exception %s)\n", c, cell(a), by.Follows, printable(by.ID))
+				continue
+			}
 			fmt.Fprintf(w, "  %-10s %s", c, cell(a))
+			if by := a.Accepted; by != nil {
+				fmt.Fprintf(w, " by %s until %s (was %s)", printable(by.ID), printable(by.Until), by.Was)
+			}
 			if a.Hop != "" {
 				fmt.Fprintf(w, ", hop %s", a.Hop)
 			}
@@ -217,6 +226,12 @@ func printReasons(w io.Writer, s run.Summary) {
 				fmt.Fprintf(w, ", step %s", printable(a.Step))
 			}
 			fmt.Fprintf(w, ": %s\n", printable(a.Detail))
+			if by := a.Accepted; by != nil {
+				fmt.Fprintf(w, "             accepted by %s, owned by %s: %s\n", oneLine(by.Approver), oneLine(by.Owner), oneLine(by.Why))
+			}
+			for _, also := range a.Also {
+				fmt.Fprintf(w, "             and step %s %s: %s\n", printable(also.Step), also.Status, printable(also.Detail))
+			}
 			for _, f := range a.Fields[min(1, len(a.Fields)):] { // the first is in the detail
 				fmt.Fprintf(w, "             %s: expected %q, found %q\n", printable(f.Field), f.Expected, f.Found)
 			}
@@ -270,7 +285,7 @@ func tallyLine(t run.Tally) string {
 	for _, part := range []struct {
 		n    int
 		word string
-	}{{t.Failed, "failed"}, {t.Late, "late"}, {t.Inconclusive, "inconclusive"}, {t.NotRun, "not run or still awaited"}, {t.Findings, "forged markers"}} {
+	}{{t.Excepted, "excepted until " + printable(t.ExceptedUntil)}, {t.Failed, "failed"}, {t.Late, "late"}, {t.Inconclusive, "inconclusive"}, {t.NotRun, "not run or still awaited"}, {t.Findings, "forged markers"}} {
 		if part.n > 0 {
 			line += fmt.Sprintf(", %d %s", part.n, part.word)
 		}

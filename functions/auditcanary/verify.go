@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -155,6 +156,7 @@ func printReport(w io.Writer, file string, r packet.Report) {
 		for _, pl := range p.Places {
 			for _, c := range pl.Categories {
 				t.Planned, t.Proven, t.Failed = t.Planned+c.Planned, t.Proven+c.Proven, t.Failed+c.Failed+c.Late
+				t.Excepted += c.Excepted
 			}
 		}
 		control := ""
@@ -163,8 +165,24 @@ func printReport(w io.Writer, file string, r packet.Report) {
 		}
 		fmt.Fprintf(w, "\n%s: by the last verdicts in this packet %d of %d canaries%s proven, %d failed or late, %d not known, at %d places, %s.\n",
 			file, t.Proven, t.Planned, control, t.Failed, t.Planned-t.Proven-t.Failed, len(p.Places), oneLine(r.Packet.Period.String()))
+		printExcepted(w, p.Exceptions, t.Excepted)
 	}
 	fmt.Fprintf(w, "%s is %s.\n", file, strings.ToUpper(string(r.Status)))
+}
+
+// printExcepted says what of the above somebody accepted.
+func printExcepted(w io.Writer, x *packet.ExceptionsLine, canaries int) {
+	if x == nil {
+		return
+	}
+	fmt.Fprintf(w, "%d of these canaries that are not proven are excepted; as of %s the register of %s says:\n", canaries, x.AsOf.UTC().Format(time.RFC3339), oneLine(x.Source))
+	for _, e := range x.Exceptions {
+		state := "in force until " + e.Until
+		if !e.InForce {
+			state = "NOT in force: " + e.Not
+		}
+		fmt.Fprintf(w, "  %s (%d canaries), %s; approved by %s, owned by %s: %s\n", oneLine(e.ID), e.Canaries, oneLine(state), oneLine(e.Approver), oneLine(e.Owner), oneLine(e.Risk))
+	}
 }
 
 func printExplanation(w io.Writer, e packet.Explanation) {

@@ -36,10 +36,27 @@ func judgeInjected(s Scenario, ev Evidence) Answer {
 		return Answer{Status: Inconclusive, Detail: "not begun: " + ev.Blocked}
 	}
 	said := ""
+	var failed *Answer // the first step that did; what was done after it is told beside it
 	for _, step := range s.Steps {
 		attempt := lastAttempt(ev, step.ID)
 		if res := judgeBefore(step, ev, attempt > 0); res.Status != Pass {
-			return res
+			if failed == nil {
+				if res.Status != Fail {
+					return res
+				}
+				failed = &res
+			} else {
+				failed.Also = append(failed.Also, other(res))
+			}
+			continue
+		}
+		if failed != nil {
+			if r, ok := ev.Receipt(step.ID, PhaseDo, attempt); ok {
+				if res := judgeStep(s, step, r, ev); res.Status != Pass {
+					failed.Also = append(failed.Also, other(res))
+				}
+			}
+			continue
 		}
 		if attempt == 0 {
 			return Answer{Status: Inconclusive, Step: step.ID, Detail: "never begun: the run was interrupted before " + step.Call}
@@ -48,19 +65,32 @@ func judgeInjected(s Scenario, ev Evidence) Answer {
 		if !ok {
 			return Answer{Status: Inconclusive, Step: step.ID, Detail: "the run was interrupted during " + step.Call + ": it may or may not have been done"}
 		}
-		res := judgeOutcome(s.Kind, step, r)
-		if len(step.Protection) > 0 {
-			res = judgeAttempt(res, step, r, ev)
-		}
-		if res.Status != Pass {
-			res.Step = step.ID
+		res := judgeStep(s, step, r, ev)
+		switch {
+		case res.Status == Fail:
+			failed = &res
+		case res.Status != Pass:
 			return res
-		}
-		if res.Detail != "" {
+		case res.Detail != "":
 			said = res.Detail
 		}
 	}
+	if failed != nil {
+		return *failed
+	}
 	return Answer{Status: Pass, Detail: said}
+}
+
+// judgeStep: did one call come out as it had to?
+func judgeStep(s Scenario, step Step, r Receipt, ev Evidence) Answer {
+	res := judgeOutcome(s.Kind, step, r)
+	if len(step.Protection) > 0 {
+		res = judgeAttempt(res, step, r, ev)
+	}
+	if res.Status != Pass {
+		res.Step = step.ID
+	}
+	return res
 }
 
 func lastAttempt(ev Evidence, step string) int {
@@ -224,7 +254,29 @@ func worst(rs []Answer) Answer {
 	if out.Status == Pass {
 		out.Step = ""
 	}
+	out.Also = others(rs, out.Step)
 	return out
+}
+
+// others are the answers of further steps that did not pass: who accepts one problem
+// has not accepted what stands behind it.
+func others(rs []Answer, but string) (out []Other) {
+	for _, r := range rs {
+		if r.Step != but && r.Status != Pass && r.Status != NotRun {
+			out = append(out, other(r))
+		}
+	}
+	return out
+}
+
+func other(r Answer) Other {
+	o := Other{Step: r.Step, Status: r.Status, Hop: r.Hop, Detail: r.Detail}
+	for _, f := range r.Fields {
+		if !slices.Contains(o.Fields, f.Field) {
+			o.Fields = append(o.Fields, f.Field)
+		}
+	}
+	return o
 }
 
 // unanswered finds the call that got no answer, if that is why injection is open.

@@ -98,6 +98,37 @@ type Answer struct {
 	// LatencySeconds from the action to its record standing in the store, both
 	// by the provider's clocks. Only on timely and surfaced.
 	LatencySeconds *float64 `json:"latency_seconds,omitempty"`
+	// Also are the other steps, beside Step, that did not pass; a step that was not
+	// run is not among them.
+	Also []Other `json:"also,omitempty"`
+	// Accepted is the exception under which Status is Excepted. The ledger's verdicts
+	// never have it: it is laid over them when they are shown.
+	Accepted *Accepted `json:"accepted,omitempty"`
+}
+
+// Other is what a check says of a further step of the same canary.
+type Other struct {
+	Step   string   `json:"step,omitempty"`
+	Status Status   `json:"status"`
+	Hop    Hop      `json:"hop,omitempty"`
+	Detail string   `json:"detail,omitempty"`
+	Fields []string `json:"fields,omitempty"` // names
+}
+
+// Accepted is the approved exception that covers an answer.
+type Accepted struct {
+	ID string `json:"id"`
+	// Was is the status that the check gave, which stands in the ledger.
+	Was Status `json:"was"`
+	// Approver accepted the risk, for the reason Why; Owner answers for it.
+	Approver string `json:"approver"`
+	Owner    string `json:"owner"`
+	Why      string `json:"why"`
+	// Until is its last day, 2026-12-31 (UTC).
+	Until string `json:"until"`
+	// Follows names the check on whose exception this one hangs: without a record
+	// there is nothing to judge.
+	Follows Check `json:"follows,omitempty"`
 }
 
 // Clue is one thing found out about where a record was lost or changed, exact

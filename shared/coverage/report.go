@@ -29,7 +29,8 @@ const (
 	Stale Status = "stale"
 	// NotLoggable: no record of it could be proven to be ours, for a stated reason.
 	NotLoggable Status = "not-loggable"
-	// Excepted: somebody approved, until a day, that it is not tested.
+	// Excepted: somebody approved, until a day, that it is not tested, or that the
+	// latest verdict of a canary that made this call is not a pass.
 	Excepted Status = "excepted"
 	// ByCategory: another operation of its category was proven here, and none of
 	// them failed: a sample, no proof of this operation.
@@ -67,6 +68,8 @@ type Test struct {
 	At time.Time `json:"at"`
 	// Status is the worst of the canary's required checks, of a finished verdict.
 	Status canary.Status `json:"verdict"`
+	// Accepted says by which exceptions, where Status is excepted.
+	Accepted string `json:"accepted,omitempty"`
 }
 
 // asked reports whether the call was refused or only asked for, not done.
@@ -313,7 +316,7 @@ func (m *measure) index() {
 			switch m.weigh(t) {
 			case Proven:
 				keep(m.samples, k.place, t)
-			case Failed, Inconclusive:
+			case Failed, Inconclusive, Excepted: // what is accepted does not hold either
 				keep(m.spoilt, k.place, t)
 			}
 		}
@@ -458,6 +461,8 @@ func because(s Status, t Test) string {
 		return "proven by an attempt that was not carried out (" + string(t.Kind) + ")"
 	case s == Proven:
 		return ""
+	case s == Excepted && t.Accepted != "":
+		return "the latest verdict of " + t.Scenario + " is excepted: " + t.Accepted
 	case s == Stale:
 		return t.Scenario + " last tested it on " + day(t.At)
 	}

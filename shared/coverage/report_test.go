@@ -146,6 +146,11 @@ func TestTheStatusOfAnOperation(t *testing.T) {
 			key(func(t *Test) { t.Operation = "kms:ScheduleKeyDeletion" }),
 			key(verdict(canary.Fail), func(t *Test) { t.Operation, t.Scenario = "kms:PutKeyPolicy", "aws/key-policy" }),
 		}, nil, NeverTested, "; of its category, aws/key-policy is fail here, so that nothing counts as a sample"},
+		{"a verdict that is excepted", []Test{key(verdict(canary.Excepted), func(t *Test) { t.Accepted = "exception EX-2 of the key team until 2026-12-31" })}, nil, Excepted, "the latest verdict of aws/key is excepted: exception EX-2 of the key team until 2026-12-31"},
+		{"a sample in a category in which something is excepted", []Test{
+			key(func(t *Test) { t.Operation = "kms:ScheduleKeyDeletion" }),
+			key(verdict(canary.Excepted), func(t *Test) { t.Operation, t.Scenario = "kms:PutKeyPolicy", "aws/key-policy" }),
+		}, nil, NeverTested, "; of its category, aws/key-policy is excepted here, so that nothing counts as a sample"},
 		{"an exception", nil, func(in *Input) { in.Exceptions = []Exception{exception} }, Excepted, "exception EX-1 of somebody until 2026-11-22"},
 		{"an exception that expired", nil, func(in *Input) { e := exception; e.Expires = now; in.Exceptions = []Exception{e} }, NeverTested, ""},
 		{"an exception of another place", nil, func(in *Input) { e := exception; e.Region = "us-east-1"; in.Exceptions = []Exception{e} }, NeverTested, ""},

@@ -152,12 +152,12 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 			return m, err
 		}
 	}
-	m.Parts = parts(hasCustody, previous != nil, o.Stamp != nil)
+	m.Parts = parts(hasCustody, previous != nil, o.Stamp != nil, st.register != nil)
 	return m, b.finish(ctx, &m, o)
 }
 
 // parts says what kinds of evidence there are, and which of them this packet has.
-func parts(hasCustody, previous, stamped bool) []Part {
+func parts(hasCustody, previous, stamped, excepted bool) []Part {
 	custodyNote := ""
 	if !hasCustody {
 		custodyNote = "no digest names a record of this packet yet, or nobody looked: run `auditcanary seal`, then build it anew"
@@ -170,6 +170,10 @@ func parts(hasCustody, previous, stamped bool) []Part {
 	if !stamped {
 		stampedNote = "no time-stamping authority was asked: when it was signed is the signer's word"
 	}
+	exceptedNote := ""
+	if !excepted {
+		exceptedNote = "no register of exceptions is in the ledger: nothing is excepted"
+	}
 	none := "this version keeps none in the ledger"
 	return []Part{
 		{"receipts, records and verdicts", true, ""},
@@ -177,7 +181,7 @@ func parts(hasCustody, previous, stamped bool) []Part {
 		{"continuity with the packet before", previous, previousNote},
 		{"timestamp", stamped, stampedNote},
 		{"scenarios that the configuration excludes", false, "the ledger has the hash of each run's configuration, not what it says; population.json has what was planned"},
-		{"exceptions", false, none},
+		{"exceptions", excepted, exceptedNote},
 		{"tickets", false, none},
 		{"reviews", false, none},
 	}
@@ -296,7 +300,7 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 			if at, ok := begun[e.Run]; ok {
 				s.want.set(at)
 			}
-		case e.Type == "public_key":
+		case e.Type == "public_key", e.Type == "register":
 			s.want.set(i)
 		case e.Type == "listed" && e.Listed != nil && places[e.Listed.Target]:
 			s.want.set(i)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/inert"
 	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/trail"
@@ -46,6 +47,8 @@ type entry struct {
 	Validated *run.Validated   `json:"validated"`
 	Blob      *run.Blob        `json:"blob"`
 	PublicKey *trail.PublicKey `json:"public_key"`
+
+	Register *exception.Register `json:"register"`
 }
 
 type planned struct {
@@ -113,6 +116,8 @@ type Population struct {
 	Carried int `json:"carried"`
 	// Entries of the slice, by type.
 	Entries map[string]int `json:"entries"`
+	// Exceptions in the ledger; null: no register of them is in the packet.
+	Exceptions *ExceptionsLine `json:"exceptions"`
 }
 
 // RunLine is one run of which the packet has canaries.
@@ -169,6 +174,9 @@ type CategoryLine struct {
 	Inconclusive int `json:"inconclusive"`
 	Other        int `json:"other"`
 	Open         int `json:"open"`
+	// Excepted are those of the late, failed, inconclusive and others that pass but for
+	// what an exception covers that was in force.
+	Excepted int `json:"excepted"`
 }
 
 // ChainLine is one chain of digests, or (without a trail) the log files beside them.
@@ -231,6 +239,15 @@ type state struct {
 	problem  func(name string, leaf int64, format string, args ...any)
 	// custody, when set, verifies how records are sealed.
 	custody *custody
+	// register of exceptions at the end of the period, how many there were in all, the
+	// verdicts of the window that it may cover, and how many canaries each exception does.
+	register     *exception.Register
+	registers    int
+	joining      exception.Joining
+	unproven     map[string]unproven
+	unprovenText int
+	exceptedBy   map[string]int
+	latest       time.Time // that an entry was written
 	// unheld are records of the window whose seals could not be verified for want of
 	// memory; lacking counts all of them.
 	unheld  map[key]bool
@@ -256,6 +273,7 @@ type place struct {
 
 type canaryFold struct {
 	id       string
+	at       time.Time // planned
 	run      *runFold
 	scenario *ScenarioLine
 	place    *place
@@ -298,13 +316,16 @@ func newState(period Period, atOnce int, problem func(name string, leaf int64, f
 		period: period, atOnce: cmp.Or(atOnce, canariesAtOnce), ids: map[key]int{},
 		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, problem: problem,
+		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, unproven: map[string]unproven{}, exceptedBy: map[string]int{}, problem: problem,
 	}
 }
 
 // apply folds one entry in, and says in which window its canary is, counted from 1.
 func (s *state) apply(leaf int64, e entry) uint8 {
 	s.entries[e.Type]++
+	if e.At.After(s.latest) {
+		s.latest = e.At
+	}
 	if s.foreign(e) {
 		return 0
 	}
@@ -325,6 +346,9 @@ func (s *state) apply(leaf int64, e entry) uint8 {
 		return 0
 	case e.Type == "validated" && e.Validated != nil:
 		s.validate(*e.Validated)
+		return 0
+	case e.Type == "register" && e.Register != nil:
+		s.noteRegister(e)
 		return 0
 	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
 		s.custody.keys = append(s.custody.keys, *e.PublicKey)
@@ -362,7 +386,7 @@ func (s *state) fold(leaf int64, e entry) {
 	case e.Type == "planned" && e.Planned != nil:
 		p := e.Planned
 		c = &canaryFold{
-			id: e.Canary, run: s.run(e.Run), scenario: s.scenarios[[2]string{p.Scenario.ID, p.Scenario.Hash}], place: s.places[p.Canary.Target],
+			id: e.Canary, at: e.At, run: s.run(e.Run), scenario: s.scenarios[[2]string{p.Scenario.ID, p.Scenario.Hash}], place: s.places[p.Canary.Target],
 			reason: s.reason(p.NotRun), notRun: p.NotRun != "",
 		}
 		s.canaries = append(s.canaries, c)
@@ -395,7 +419,7 @@ func (s *state) fold(leaf int64, e entry) {
 // foreign reports whether an entry is of another period, and of none of the canaries
 // of this one. Runs and what verifies custody may be of any time.
 func (s *state) foreign(e entry) bool {
-	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob"}, e.Type) {
+	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob", "register"}, e.Type) {
 		return false
 	}
 	_, known := s.ids[idKey(e.Canary)]
@@ -416,6 +440,8 @@ func (s *state) next(again replay) (bool, error) {
 	clear(s.byID)
 	clear(s.evidence)
 	clear(s.unheld)
+	clear(s.unproven)
+	s.unprovenText = 0
 	if s.custody != nil {
 		clear(s.custody.sealed)
 	}
@@ -544,6 +570,7 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 	if c.place == nil {
 		return // what it rests on is in an earlier packet
 	}
+	s.keepUnproven(c, *v)
 	if found := v.Checks[canary.Surfaced].Status; (found == canary.Pass || found == canary.Late) && len(v.Records) == 0 {
 		s.problem(MissingEvidence, leaf, "the verdict of %s says that its records were found, and names none", e.Canary)
 	}
@@ -599,6 +626,7 @@ func (s *state) statuses(leaf int64, v *canary.Verdict) string {
 // population is what the fold comes to; it may be asked once, after verdicts.
 func (s *state) population() Population {
 	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
+	s.exceptions(&p)
 	for _, r := range s.runs {
 		if r.Planned > 0 || s.period.holds(r.At) {
 			p.Runs = append(p.Runs, r.RunLine)
@@ -722,7 +750,11 @@ func (s *state) verdicts(w io.Writer, again replay) error {
 	}
 	for more := true; more; {
 		for _, c := range s.canaries {
-			c.count(c.place.categories[c.scenario.Category])
+			line := c.place.categories[c.scenario.Category]
+			c.count(line)
+			if s.excepted(c) {
+				line.Excepted++
+			}
 			c.place.Records += c.records
 			if reason := c.gap(); reason != "" {
 				s.gap(reason)

@@ -136,6 +136,16 @@ func (e entry) check() error {
 			c.text("status", string(status), maxText)
 		}
 	}
+	if r := e.Register; r != nil {
+		c.text("source of exceptions", r.Source, maxTitle)
+		c.text("hash of exceptions", r.SHA256, maxText)
+		for _, x := range r.Exceptions {
+			c.name("exception", x.ID)
+			c.text("owner", x.Owner, maxTitle)
+			c.text("approver", x.Risk.Approver, maxTitle)
+			c.text("day", string(x.Expires), maxText)
+		}
+	}
 	if b := e.Blob; b != nil {
 		c.text("hash", b.SHA256, maxText)
 	}

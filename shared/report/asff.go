@@ -123,7 +123,9 @@ func (r Report) asff(c Canary, since time.Time) ASFFFinding {
 	case canary.Late:
 		f.Severity.Label = "MEDIUM"
 	case canary.Excepted:
-		f.Workflow.Status, f.Severity.Label, f.Compliance.Status = "SUPPRESSED", "INFORMATIONAL", "WARNING"
+		// It still fails, and is seen to. Suppressed it would stay hidden after its last
+		// day: no import changes the workflow of a finding that is there.
+		f.Workflow.Status, f.Severity.Label = "NOTIFIED", "LOW"
 	default:
 		f.Severity.Label, f.Compliance.Status = "MEDIUM", "WARNING"
 	}
@@ -139,6 +141,9 @@ func (r Report) asff(c Canary, since time.Time) ASFFFinding {
 	field("category", c.Category)
 	for _, k := range c.Checks {
 		field("check/"+line(string(k.Check), 32), string(k.Status))
+		if by := k.Accepted; by != nil && by.Follows == "" {
+			field("exception/"+line(string(k.Check), 32), fmt.Sprintf("%s until %s, was %s, accepted by %s", by.ID, by.Until, by.Was, by.Approver))
+		}
 	}
 	var events []string
 	for _, st := range c.Steps {

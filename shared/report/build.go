@@ -16,6 +16,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/coverage"
 	"github.com/auditcanary/auditcanary/shared/event"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
@@ -39,7 +40,8 @@ type Input struct {
 
 // New folds the input into a report. It does no I/O and reads no clock.
 func New(in Input) Report {
-	b := &builder{in: in, titles: map[string]string{}}
+	b := &builder{in: in, titles: map[string]string{}, asOf: in.Period.AsOf(in.Now)}
+	b.register = in.State.RegisterAt(b.asOf)
 	for _, c := range in.Facts.Categories {
 		b.titles[c.ID] = c.Title
 	}
@@ -48,6 +50,10 @@ func New(in Input) Report {
 		Runs: []Run{}, Canaries: []Canary{}, Findings: []Finding{}, Leftovers: []Leftover{},
 		Alerts: []Alert{}, Exceptions: []Exception{}, Reviews: []Review{}, Tickets: []Ticket{},
 		Absent: absent(),
+	}
+	r.Exceptions = b.exceptions()
+	if len(r.Exceptions) > 0 || in.State.Register != nil {
+		delete(r.Absent, "exceptions")
 	}
 	if cp := in.Checkpoint; cp != nil {
 		r.Ledger = &run.Checkpoint{Origin: cp.Origin, Size: cp.Size, Root: cp.Root.String(), Signed: string(cp.Signed)}
@@ -71,7 +77,7 @@ func New(in Input) Report {
 func absent() map[string]string {
 	return map[string]string{
 		"alerts":     "not present: this version records no alerts, so that the check alerted is not run",
-		"exceptions": "not present: this version keeps no exceptions to verdicts",
+		"exceptions": "not present: the ledger has no register of exceptions, and nothing is excepted",
 		"reviews":    "not present: this version keeps no log reviews",
 		"tickets":    "not present: this version opens no tickets",
 	}
@@ -100,6 +106,17 @@ func some[T any](list []T) []T {
 type builder struct {
 	in     Input
 	titles map[string]string // of categories
+	// register of exceptions as it was in the ledger at the time asOf.
+	register exception.Register
+	asOf     time.Time
+}
+
+// AsOf is the time that a report of the period speaks for: now, or its last moment.
+func (p Period) AsOf(now time.Time) time.Time {
+	if end := p.To.Add(-1); !p.To.IsZero() && end.Before(now) {
+		return end
+	}
+	return now
 }
 
 // Contains reports whether a time is within the period.
@@ -146,6 +163,7 @@ func (b *builder) canary(cs *run.CanaryState) Canary {
 		// Nobody has looked yet: judge what is known, with nothing seen.
 		v = canary.Judge(s, id, cs.Evidence, canary.Seen{}, b.in.SLO)
 	}
+	v = b.register.Overlay(id, cs.At, v, b.asOf)
 	c := Canary{
 		ID: id.ID, Run: id.Run, Scenario: id.Scenario, ScenarioHash: id.ScenarioHash, Title: s.Title,
 		Category: s.Category, CategoryTitle: cmp.Or(b.titles[s.Category], s.Category), Kind: s.Kind, Controls: some(s.Controls),
@@ -159,6 +177,7 @@ func (b *builder) canary(cs *run.CanaryState) Canary {
 		if !ok {
 			a = canary.Answer{Status: canary.NotRun, Detail: "the verdict does not speak of it"}
 		}
+		a.Detail = acceptedAs(a)
 		c.Checks = append(c.Checks, Check{Check: check, Required: slices.Contains(canary.Required(), check), Answer: a})
 	}
 	for _, ps := range cs.Plan.Steps {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/inert"
 )
 
@@ -22,7 +23,7 @@ func WriteCSV(w io.Writer, r Report) error {
 		_ = cw.Write(fields) // an error stays until Flush
 	}
 	write("run", "canary", "planned_at", "scenario", "category", "kind", "account", "region", "latest", "status",
-		"check", "required", "check_status", "hop", "detail", "step", "latency_seconds", "event_ids", "request_ids", "objects", "controls")
+		"check", "required", "check_status", "hop", "detail", "step", "latency_seconds", "event_ids", "request_ids", "objects", "controls", "exception", "excepted_status", "excepted_until")
 	for _, c := range r.Canaries {
 		var events, requests, objects []string
 		for _, st := range c.Steps {
@@ -35,12 +36,17 @@ func WriteCSV(w io.Writer, r Report) error {
 		}
 		for _, k := range c.Checks {
 			latency := ""
+			var by canary.Accepted
+			if k.Accepted != nil {
+				by = *k.Accepted
+			}
 			if k.LatencySeconds != nil {
 				latency = strconv.FormatFloat(*k.LatencySeconds, 'f', -1, 64)
 			}
 			write(c.Run, c.ID, c.At.UTC().Format(time.RFC3339), c.Scenario, c.Category, string(c.Kind), c.Account, c.Region, strconv.FormatBool(c.Latest), string(c.Status),
 				string(k.Check), strconv.FormatBool(k.Required), string(k.Status), string(k.Hop), k.Detail, k.Step, latency,
-				strings.Join(events, " "), strings.Join(requests, " "), strings.Join(objects, " "), strings.Join(c.Controls, " "))
+				strings.Join(events, " "), strings.Join(requests, " "), strings.Join(objects, " "), strings.Join(c.Controls, " "),
+				by.ID, string(by.Was), by.Until)
 		}
 	}
 	cw.Flush()

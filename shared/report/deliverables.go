@@ -435,13 +435,14 @@ func (r Report) testResults() document {
 func (r Report) exceptions() document {
 	d := document{Name: "exceptions", Title: "Exceptions and limits", Facts: r.about(),
 		Purpose: "What is approved not to pass, what is left out on purpose, and what cannot be proven: each shown, none counted as proven."}
-	approved := section{Title: "Approved exceptions", Text: r.Absent["exceptions"], Head: []string{"Exception", "Scope", "Reason", "Owner", "Approved by", "Expires"}}
+	approved := section{Title: "Approved exceptions", Text: r.Absent["exceptions"], Head: []string{"Exception", "Scope", "Accepted risk", "Meanwhile", "Owner", "Approved by", "Until", "Remediation", "Covers"}}
 	for _, x := range r.Exceptions {
-		expires := x.Expires.Format(time.DateOnly)
-		if x.Expired {
-			expires += ", expired"
+		until := "no day"
+		if !x.Expires.IsZero() {
+			until = x.Expires.Format(time.DateOnly)
 		}
-		approved.Rows = append(approved.Rows, []string{x.ID, x.Scope, x.Reason, x.Owner, x.ApprovedBy, expires})
+		approved.Rows = append(approved.Rows, []string{x.ID, x.Scope + ": " + x.Problem, x.Reason, strings.Join(x.Compensating, "; "), x.Owner, x.ApprovedBy + ", for " + x.Requester,
+			strings.Join(append([]string{until + ", " + x.State}, x.Findings...), "; "), x.Remediation, fmt.Sprintf("%d canaries", len(x.Covers))})
 	}
 	out := section{Title: "Out of scope", Head: []string{"What", "Why"}}
 	for _, x := range r.Facts.OutOfScope {

@@ -533,6 +533,8 @@ func poisoned(t *testing.T, shift int, all bool) Report {
 	r := example(t)
 	// What is not in the example is hostile too.
 	r.Alerts, r.Exceptions, r.Reviews, r.Tickets = []Alert{{}}, []Exception{{}}, []Review{{}}, []Ticket{{}}
+	r.Exceptions[0].Compensating, r.Exceptions[0].Findings = []string{""}, []string{""}
+	r.Canaries[0].Checks[1].Accepted, r.Canaries[0].Checks[1].Also = &canary.Accepted{}, []canary.Other{{Fields: []string{""}}}
 	r.Facts.Hub = &HubFact{}
 	r.Canaries[0].Steps[0].Records[0].Custody = &canary.Custody{Held: canary.Held{Mode: "x", Unread: []string{""}, Key: &canary.EncryptionKey{}, Bucket: canary.BucketHeld{DefaultMode: "x", Expiring: []canary.Expiry{{}}}}}
 	r.Facts.OutOfScope, r.Facts.Excluded, r.Facts.NotProvable = []Exclusion{{}}, []string{""}, []coverage.Unprovable{{}}

@@ -47,7 +47,7 @@ const chunk = 64
 // HTML, each canary's evidence as compressed JSON that a script unpacks when
 // somebody opens it. The page may run that script and no other, and load nothing.
 func WriteHTML(w io.Writer, r Report) error {
-	t, err := template.New("html.html").Funcs(template.FuncMap{"tag": tagOf, "when": when, "object": placeOf, "sentence": sentence}).Parse(pageHTML)
+	t, err := template.New("html.html").Funcs(template.FuncMap{"tag": tagOf, "when": when, "object": placeOf, "sentence": sentence, "amount": amount[int]}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("report page: %w", err)
 	}

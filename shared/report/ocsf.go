@@ -335,6 +335,12 @@ func (r Report) ocsfFinding(c Canary) object {
 		"resources": []object{{"uid": or(line(c.Account, maxLine), "(none)"), "type": "account", "region": or(line(c.Region, maxLine), "(none)")}},
 	}
 	set(o, "message", c.Scenario+" at "+c.place()+": "+string(c.Status))
+	for _, k := range c.Checks {
+		if k.Accepted != nil && k.Accepted.Follows == "" {
+			set(o, "comment", k.Detail)
+			break
+		}
+	}
 	if evs := ocsfEvidences(c); len(evs) > 0 {
 		o["evidences"] = evs
 	}

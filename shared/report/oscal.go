@@ -140,7 +140,20 @@ type (
 		Props        []oscalProp        `json:"props,omitempty"`
 		Status       string             `json:"status"`
 		Origins      []oscalOrigin      `json:"origins"`
+		Mitigating   []oscalMitigating  `json:"mitigating-factors,omitempty"`
+		Deadline     string             `json:"deadline,omitempty"`
+		Remediations []oscalResponse    `json:"remediations,omitempty"`
 		Observations []oscalObservedRef `json:"related-observations"`
+	}
+	oscalMitigating struct {
+		UUID        string `json:"uuid"`
+		Description string `json:"description"`
+	}
+	oscalResponse struct {
+		UUID        string `json:"uuid"`
+		Lifecycle   string `json:"lifecycle"`
+		Title       string `json:"title"`
+		Description string `json:"description"`
 	}
 	oscalFinding struct {
 		UUID         string             `json:"uuid"`
@@ -183,7 +196,8 @@ type (
 
 // WriteOSCAL writes OSCAL assessment results. Each canary is an observation; each
 // control a finding, satisfied only where it is proven; each check of the latest
-// canaries that failed or was late a risk, and so is each forged marker and each
+// canaries that failed or was late a risk (one that is excepted with an approved
+// deviation), and so is each forged marker and each
 // broken chain of digests. The identifiers are named by what they are of: the same
 // ledger gives the same ones, and a risk keeps its own as long as the same check
 // fails at the same target.
@@ -430,19 +444,46 @@ func objectURI(at canary.Location) string {
 
 func (o oscal) risks(c Canary) (out []oscalRisk) {
 	for _, k := range c.Checks {
-		if k.Status != canary.Fail && k.Status != canary.Late {
+		excepted := k.Accepted != nil && k.Accepted.Follows == ""
+		if k.Status != canary.Fail && k.Status != canary.Late && !excepted {
 			continue
 		}
-		out = append(out, oscalRisk{
+		out = append(out, o.deviation(k, oscalRisk{
 			UUID:        o.risk(c, k.Check),
 			Title:       or(line(string(k.Check)+" "+string(k.Status)+": "+c.Scenario+" at "+c.place(), maxLine), "risk"),
 			Description: or(line(k.Detail, maxText), "no detail"),
 			Statement:   o.statement(k.Check), Status: "open", Origins: o.origins(),
 			Props:        o.props("check", string(k.Check), "hop", string(k.Hop), "category", c.Category),
 			Observations: []oscalObservedRef{{o.observation(c.ID)}},
-		})
+		}))
 	}
 	return out
+}
+
+// deviation is a risk as the exception leaves it that covers the check, if one does.
+func (o oscal) deviation(k Check, risk oscalRisk) oscalRisk {
+	by := k.Accepted
+	if by == nil {
+		return risk
+	}
+	risk.Status = "deviation-approved"
+	risk.Props = append(risk.Props, o.props("exception", by.ID, "accepted-by", by.Approver, "owner", by.Owner, "was", string(by.Was))...)
+	i := slices.IndexFunc(o.r.Exceptions, func(x Exception) bool { return x.ID == by.ID })
+	if i < 0 {
+		return risk
+	}
+	x := o.r.Exceptions[i]
+	if !x.Expires.IsZero() {
+		risk.Deadline = stamp(x.Expires.AddDate(0, 0, 1), o.r.At)
+	}
+	for _, c := range x.Compensating {
+		risk.Mitigating = append(risk.Mitigating, oscalMitigating{uuid("mitigation", risk.UUID, x.ID, c), or(line(c, maxText), "not said")})
+	}
+	risk.Remediations = []oscalResponse{
+		{uuid("acceptance", risk.UUID, x.ID), "completed", line("accepted as "+x.ID, maxLine), or(line(x.Reason, maxText), "not said")},
+		{uuid("remediation", risk.UUID, x.ID), "planned", line("plan to do without "+x.ID, maxLine), or(line(x.Remediation, maxText), "not said")},
+	}
+	return risk
 }
 
 // risk is named by what failed where, never by the run.
@@ -513,7 +554,9 @@ func (o oscal) finding(c Control, latest []Canary) oscalFinding {
 		}
 		f.Observations = append(f.Observations, oscalObservedRef{o.observation(k.ID)})
 		for _, s := range c.Checks {
-			if a := k.answer(s.Check); k.counts(c, s) && (a.Status == canary.Fail || a.Status == canary.Late) && counting(a, s.Fields) != canary.Pass {
+			a := k.answer(s.Check)
+			bad := a.Status == canary.Fail || a.Status == canary.Late || a.Accepted != nil && a.Accepted.Follows == ""
+			if k.counts(c, s) && bad && counting(a, s.Fields) != canary.Pass {
 				f.Risks = append(f.Risks, oscalRiskRef{o.risk(k, s.Check)})
 			}
 		}

@@ -556,17 +556,6 @@ type Alert struct {
 	Detail string        `json:"detail,omitempty"`
 }
 
-// Exception is an approval that something does not have to pass, until a day.
-type Exception struct {
-	ID         string    `json:"id"`
-	Scope      string    `json:"scope"`
-	Reason     string    `json:"reason"`
-	Owner      string    `json:"owner"`
-	ApprovedBy string    `json:"approved_by"`
-	Expires    time.Time `json:"expires"`
-	Expired    bool      `json:"expired"`
-}
-
 // Review is one review of logs.
 type Review struct {
 	ID       string    `json:"id"`

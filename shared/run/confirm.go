@@ -33,7 +33,7 @@ const giveUpAfter = 5
 // Confirm looks for the records of what is open and judges it. Verdicts are
 // appended once they are decided, and again when something changes them.
 func (r *Run) Confirm(ctx context.Context, opt ConfirmOptions) error {
-	state, _, err := Fold(ctx, r.Log)
+	state, err := r.NoteRegister(ctx)
 	if err != nil {
 		return err
 	}

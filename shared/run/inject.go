@@ -25,6 +25,12 @@ func (r *Run) Inject(ctx context.Context, runID string) error {
 	if err != nil {
 		return err
 	}
+	if r.Register != nil {
+		// Before anything is done: a register that cannot be read would stop the end of it.
+		if _, err := r.NoteRegister(ctx); err != nil {
+			return err
+		}
+	}
 	begun, err := r.begin(ctx, runID, plans)
 	if err != nil || !begun {
 		return err

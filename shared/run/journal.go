@@ -244,8 +244,10 @@ type State struct {
 	Tickets []Ticket
 	Posts   []Post
 	Asked   []Asked
-	// Register of exceptions as it was last written down.
-	Register *exception.Register
+	// Register of exceptions as it was last written down; nil: none ever was.
+	Register  *exception.Register
+	registers []registered // all that were, in order
+	joining   exception.Joining
 }
 
 // RunState is one run.
@@ -413,7 +415,7 @@ func (s *State) Apply(leaf []byte) error {
 		s.Asked = append(s.Asked, *e.Asked)
 		return nil
 	case e.Type == "register" && e.Register != nil:
-		s.Register = e.Register
+		s.noteRegister(e)
 		return nil
 	}
 	rs := s.byRun[e.Run]

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 )
 
@@ -42,6 +43,8 @@ type Run struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Compile turns a scenario's expectations into rules, for scenarios read back from the ledger.
 	Compile func(expect []string) ([]canary.Rule, error)
+	// Register reads the register of exceptions in use; nil: there is none.
+	Register func() (exception.Register, error)
 	// Own drains the request ids of the calls drivers made for themselves. Optional.
 	Own func() []string
 	// Progress is told what happens, in plain sentences. Optional.

@@ -280,7 +280,7 @@ func summary(t *testing.T, r *run.Run, id string) run.Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run.Summarise(state, cp, id, r.SLO)
+	return run.Summarise(state, cp, id, r.SLO, r.Clock())
 }
 
 func TestARunProvesEveryCanaryAndLeavesNothing(t *testing.T) {

@@ -1,7 +1,10 @@
 package run
 
 import (
+	"time"
+
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 )
 
@@ -37,7 +40,9 @@ type Line struct {
 	Record  *LineRecord                    `json:"record"`
 	Records []LineRecord                   `json:"records"`
 	Checks  map[canary.Check]canary.Answer `json:"checks"`
-	Status  canary.Status                  `json:"status"` // worst of the required checks
+	// Status is the worst of the required checks, as the exceptions in force leave it;
+	// an excepted answer says in Accepted what it was.
+	Status canary.Status `json:"status"`
 	// Amended counts earlier verdicts that this one replaces; all are in the ledger.
 	Amended int `json:"amended,omitempty"`
 }
@@ -89,7 +94,11 @@ type Tally struct {
 	Late         int `json:"late"`
 	Inconclusive int `json:"inconclusive"`
 	NotRun       int `json:"not_run"`
-	Findings     int `json:"findings"`
+	// Excepted are those that pass but for what an approved exception covers, until
+	// ExceptedUntil (the first day on which one of these ends, 2026-12-31).
+	Excepted      int    `json:"excepted"`
+	ExceptedUntil string `json:"excepted_until,omitempty"`
+	Findings      int    `json:"findings"`
 	// Protected are those whose records are known to be sealed and immutable;
 	// Unsealed, those whose records are still in no digest (which takes hours).
 	Protected int `json:"protected"`
@@ -98,13 +107,13 @@ type Tally struct {
 	Checks map[canary.Check]map[canary.Status]int `json:"checks"`
 }
 
-// ExitCode: 0 all proven, 1 something failed or was late, 2 something could not
-// be found out (or there was nothing).
+// ExitCode: 0 all proven or excepted, 1 something failed or was late, 2 something could
+// not be found out (or nothing was proven).
 func (t Tally) ExitCode() int {
 	switch {
 	case t.Failed > 0 || t.Late > 0 || t.Findings > 0:
 		return 1
-	case t.Inconclusive > 0 || t.NotRun > 0 || t.Canaries == 0:
+	case t.Inconclusive > 0 || t.NotRun > 0 || t.Proven == 0:
 		return 2
 	}
 	return 0
@@ -113,21 +122,22 @@ func (t Tally) ExitCode() int {
 // ExitCode of the summary is its tally's.
 func (s Summary) ExitCode() int { return s.Tally.ExitCode() }
 
-// Summarise folds the state into what people read. runID "" takes all runs.
+// Summarise folds the state into what people read at a time. runID "" takes all runs.
 // slo is used for canaries nobody has judged yet.
-func Summarise(state *State, cp ledger.Checkpoint, runID string, slo canary.SLO) Summary {
+func Summarise(state *State, cp ledger.Checkpoint, runID string, slo canary.SLO, now time.Time) Summary {
 	s := Summary{
 		Run:        runID,
 		Checkpoint: Checkpoint{Origin: cp.Origin, Size: cp.Size, Root: cp.Root.String(), Signed: string(cp.Signed)},
 		Canaries:   []Line{}, Findings: []Finding{},
 		Tally: Tally{Checks: map[canary.Check]map[canary.Status]int{}},
 	}
+	register := state.RegisterAt(now)
 	for _, rs := range state.Runs {
 		if runID != "" && rs.ID != runID {
 			continue
 		}
 		for _, cs := range rs.Canaries {
-			s.add(lineOf(cs, slo))
+			s.add(lineOf(cs, slo, register, now))
 		}
 		for _, f := range rs.Forged {
 			s.Findings = append(s.Findings, Finding{Kind: "forged-marker", EventID: f.EventUID, RequestID: f.RequestID, Actor: f.Actor, Operation: f.Operation, At: f.At})
@@ -149,6 +159,8 @@ func (s *Summary) add(l Line) {
 		s.Tally.Late++
 	case canary.Inconclusive:
 		s.Tally.Inconclusive++
+	case canary.Excepted:
+		s.Tally.Excepted++
 	default:
 		s.Tally.NotRun++
 	}
@@ -158,6 +170,9 @@ func (s *Summary) add(l Line) {
 		s.Tally.Unsealed++
 	}
 	for check, a := range l.Checks {
+		if by := a.Accepted; by != nil && l.Status == canary.Excepted && (s.Tally.ExceptedUntil == "" || by.Until < s.Tally.ExceptedUntil) {
+			s.Tally.ExceptedUntil = by.Until
+		}
 		if s.Tally.Checks[check] == nil {
 			s.Tally.Checks[check] = map[canary.Status]int{}
 		}
@@ -165,13 +180,14 @@ func (s *Summary) add(l Line) {
 	}
 }
 
-func lineOf(cs *CanaryState, slo canary.SLO) Line {
+func lineOf(cs *CanaryState, slo canary.SLO, register exception.Register, now time.Time) Line {
 	c := cs.Plan.Canary
 	v, judged := cs.Verdict()
 	if !judged {
 		// Nobody has looked yet: judge what is known, with nothing seen.
 		v = canary.Judge(cs.Plan.Scenario, c, cs.Evidence, canary.Seen{}, slo)
 	}
+	v = register.Overlay(c, cs.At, v, now)
 	l := Line{
 		ID: c.ID, Scenario: c.Scenario, Category: cs.Plan.Scenario.Category,
 		Target: c.Target.Account, Region: c.Target.Region,

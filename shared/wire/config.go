@@ -59,6 +59,8 @@ type Config struct {
 	Sources []LogSource `yaml:"sources"`
 	// AlertPath lists what people rely on to be told. What is not listed is not judged.
 	AlertPath AlertPath `yaml:"alert_path"`
+	// Exceptions is the register of approved exceptions. Optional.
+	Exceptions *Exceptions `yaml:"exceptions"`
 
 	file string
 	dir  string
@@ -677,6 +679,7 @@ func (c *Config) check(root *yaml.Node) error {
 		bad("slo", "slo.late (%s) must not be longer than slo.amend (%s)", c.SLO.Late, c.SLO.Amend)
 	}
 	c.SecurityHub.check(bad)
+	c.Exceptions.check(bad)
 	c.Evidence.check(func(field, format string, args ...any) { bad("evidence."+field, format, args...) })
 	c.checkAdequacy(bad)
 	c.checkScope(bad)

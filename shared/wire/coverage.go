@@ -94,6 +94,8 @@ type CoverageOptions struct {
 	// MaxAge is how long a proof counts.
 	MaxAge time.Duration
 	Now    time.Time
+	// AsOf is the time for which exceptions hold or do not; zero: Now.
+	AsOf time.Time
 	// Checkpoint the state was folded from; nil: the ledger has not begun.
 	Checkpoint *ledger.Checkpoint
 	// Counts says whether the verdict of a canary planned at this time counts; nil: each does.
@@ -140,21 +142,40 @@ func Coverage(c *Config, state *run.State, o CoverageOptions) (coverage.Report, 
 // tests are the finished verdicts, one for each call a canary was to make. What
 // is still awaited, or was never to be done at its target, says nothing.
 func tests(state *run.State, o CoverageOptions) (out []coverage.Test) {
+	at := o.Now
+	if !o.AsOf.IsZero() {
+		at = o.AsOf
+	}
+	register := state.RegisterAt(at)
 	for _, cs := range state.Canaries {
 		v, judged := cs.Verdict()
 		if o.Run != "" && cs.Run.ID != o.Run || o.Counts != nil && !o.Counts(cs.At) || !judged || v.Open() || v.Checks[canary.Injected].Status == canary.NotRun {
 			continue
 		}
+		v = register.Overlay(cs.Plan.Canary, cs.At, v, at)
 		s := cs.Plan.Scenario
 		for _, step := range cs.Plan.Steps {
 			out = append(out, coverage.Test{
 				Operation: step.Call.Operation, Account: cs.Plan.Canary.Target.Account, Region: step.Call.Region,
 				Scenario: s.ID, Category: s.Category, Kind: s.Kind, Run: cs.Run.ID, Canary: cs.Plan.Canary.ID,
-				At: cs.At, Status: v.Overall(),
+				At: cs.At, Status: v.Overall(), Accepted: accepted(v),
 			})
 		}
 	}
 	return out
+}
+
+// accepted names the exceptions under which a canary is excepted.
+func accepted(v canary.Verdict) string {
+	var by []string
+	for _, check := range canary.Checks() {
+		if a := v.Checks[check].Accepted; a != nil && v.Overall() == canary.Excepted {
+			if one := fmt.Sprintf("exception %s of %s until %s", a.ID, a.Owner, a.Until); !slices.Contains(by, one) {
+				by = append(by, one)
+			}
+		}
+	}
+	return strings.Join(by, ", ")
 }
 
 // ScopeDocument draws up the scope of logging from the configuration and the

@@ -106,5 +106,5 @@ func do(ctx context.Context, r *run.Run, step string, in Input) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run.Summarise(state, cp, in.Run, r.SLO), nil
+	return run.Summarise(state, cp, in.Run, r.SLO, r.Clock()), nil
 }

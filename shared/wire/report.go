@@ -37,7 +37,7 @@ func Report(c *Config, state *run.State, o ReportOptions) (report.Report, error)
 	if !o.Period.To.IsZero() && o.Period.To.Before(now) {
 		now = o.Period.To // how old a proof is counts from the period's end
 	}
-	measured, err := Coverage(c, state, CoverageOptions{Run: o.Period.Run, MaxAge: o.MaxAge, Now: now, Checkpoint: o.Checkpoint, Counts: o.Period.Contains})
+	measured, err := Coverage(c, state, CoverageOptions{Run: o.Period.Run, MaxAge: o.MaxAge, Now: now, AsOf: o.Period.AsOf(o.Now), Checkpoint: o.Checkpoint, Counts: o.Period.Contains})
 	if err != nil {
 		return report.Report{}, fmt.Errorf("report: %w", err)
 	}

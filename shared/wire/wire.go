@@ -85,6 +85,7 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 		Clock:      o.Clock,
 		Sleep:      sleep,
 		Compile:    compile,
+		Register:   c.register(),
 		Own:        own.Drain,
 		Progress:   o.Progress,
 		Version:    o.Version,
