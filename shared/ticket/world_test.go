@@ -9,15 +9,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
+
+// tester is a *testing.T or a *rapid.T.
+type tester interface {
+	Helper()
+	Fatal(...any)
+}
 
 var errDead = errors.New("the process is dead")
 
@@ -30,9 +33,7 @@ type world struct {
 	dieAt   int // 0: never
 	after   bool
 
-	files  map[string][]byte
-	signer note.Signer
-	known  note.Verifier
+	files map[string][]byte
 
 	// The desk.
 	issues []*issue
@@ -63,21 +64,20 @@ type issue struct {
 	summary  string
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t tester) *world {
 	t.Helper()
-	skey, vkey, err := note.GenerateKey(bytes.NewReader(bytes.Repeat([]byte{7}, 64)), "ledger.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), files: map[string][]byte{}}
-	if w.signer, err = note.NewSigner(skey); err != nil {
-		t.Fatal(err)
-	}
-	if w.known, err = note.NewVerifier(vkey); err != nil {
-		t.Fatal(err)
-	}
-	return w
+	return &world{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), files: map[string][]byte{}}
 }
+
+// quick signs with a hash: who may sign is not under test, and a real key takes most of
+// the time of a test that dies hundreds of times.
+type quick struct{}
+
+func (quick) Name() string    { return "ledger.example" }
+func (quick) KeyHash() uint32 { return 7 }
+
+func (quick) Sign(msg []byte) ([]byte, error) { return []byte(hash(string(msg))), nil }
+func (quick) Verify(msg, sig []byte) bool     { return string(sig) == hash(string(msg)) }
 
 // effect runs f unless the process has died; dying "after" means that the effect stands
 // but nobody hears of it. The caller holds the lock.
@@ -140,9 +140,9 @@ func (s store) Put(_ context.Context, path string, data []byte, old ledger.Versi
 	return v, put()
 }
 
-func (w *world) log(t testing.TB, plain bool) *ledger.Log {
+func (w *world) log(t tester, plain bool) *ledger.Log {
 	t.Helper()
-	l, err := ledger.Open(context.Background(), store{w, plain}, "ledger.example", w.signer, w.known)
+	l, err := ledger.Open(context.Background(), store{w, plain}, "ledger.example", quick{}, quick{})
 	if err != nil {
 		if w.dead() {
 			return nil
@@ -299,7 +299,7 @@ func unknown() canary.Answer {
 
 // did writes a run into the ledger: of each scenario, its surfaced answer. A nil map
 // value means that it is still awaited.
-func (w *world) did(t testing.TB, surfaced map[string]canary.Answer) string {
+func (w *world) did(t tester, surfaced map[string]canary.Answer) string {
 	t.Helper()
 	w.runs++
 	id := fmt.Sprintf("run-%d", w.runs)
@@ -329,7 +329,7 @@ func canaryOf(runID string, n int, scenario string) canary.Canary {
 	return canary.Canary{ID: fmt.Sprintf("%s-%02d", runID, n), Run: runID, Scenario: scenario, Target: canary.Target{Provider: "aws", Account: "111122223333", Region: "us-east-1"}}
 }
 
-func (w *world) verdict(t testing.TB, runID string, n int, scenario string, a canary.Answer) {
+func (w *world) verdict(t tester, runID string, n int, scenario string, a canary.Answer) {
 	t.Helper()
 	c := canaryOf(runID, n, scenario)
 	w.write(t, run.Entry{Type: "verdict", Run: runID, Canary: c.ID, Verdict: &canary.Verdict{Canary: c.ID, Checks: answers{
@@ -337,7 +337,7 @@ func (w *world) verdict(t testing.TB, runID string, n int, scenario string, a ca
 	}}})
 }
 
-func (w *world) write(t testing.TB, entries ...run.Entry) {
+func (w *world) write(t tester, entries ...run.Entry) {
 	t.Helper()
 	var leaves [][]byte
 	for _, e := range entries {
@@ -353,13 +353,13 @@ func (w *world) write(t testing.TB, entries ...run.Entry) {
 	}
 }
 
-func (w *world) step(t testing.TB) *Step {
+func (w *world) step(t tester) *Step {
 	t.Helper()
 	return &Step{Log: w.log(t, false), Desk: w, Chat: chat{w}, Origin: "ledger.example", Clock: w.clock}
 }
 
 // report does one step.
-func (w *world) report(t testing.TB, change ...func(*Step)) Result {
+func (w *world) report(t tester, change ...func(*Step)) Result {
 	t.Helper()
 	s := w.step(t)
 	for _, c := range change {
@@ -372,7 +372,7 @@ func (w *world) report(t testing.TB, change ...func(*Step)) Result {
 	return res
 }
 
-func (w *world) state(t testing.TB) *run.State {
+func (w *world) state(t tester) *run.State {
 	t.Helper()
 	s, _, err := run.Fold(context.Background(), w.log(t, true))
 	if err != nil {
