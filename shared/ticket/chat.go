@@ -43,7 +43,7 @@ const detailsFor = 24 * time.Hour
 // chat tells people what is new. It never makes the step fail: what the chat did not
 // take is written down, and tried again by the next step.
 func (r *reporting) chat(ctx context.Context) error {
-	if r.Chat == nil && !r.opt.DryRun {
+	if r.Chat == nil && !r.opt.DryRun || r.NoChat {
 		return nil
 	}
 	if err := r.catchUp(ctx); err != nil {

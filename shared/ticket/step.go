@@ -19,9 +19,11 @@ import (
 // about to do is in the ledger before it does it, at the very size that it decided on.
 type Step struct {
 	Log *ledger.Log
-	// Desk and Chat; nil: none is configured.
-	Desk Desk
-	Chat Chat
+	// Desk and Chat; nil: none is configured. (A dry run needs neither; NoDesk and NoChat
+	// say what is not.)
+	Desk           Desk
+	Chat           Chat
+	NoDesk, NoChat bool
 	Config
 	News NewsConfig
 	// Origin of the ledger, for references to it.
@@ -171,6 +173,9 @@ func (r *reporting) facts() Facts {
 // tickets decides and does, round after round, one act for each ticket, until nothing
 // is left that this step can do.
 func (r *reporting) tickets(ctx context.Context) error {
+	if r.opt.DryRun && r.NoDesk {
+		return nil
+	}
 	if r.opt.DryRun {
 		for _, a := range Decide(r.facts(), r.c) {
 			r.out.Acts = append(r.out.Acts, doneOf(a))

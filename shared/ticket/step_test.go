@@ -392,7 +392,7 @@ func TestDyingAtEveryEffect(t *testing.T) {
 					died = true
 					w.dieAt = 0 // a new process
 				}
-				w.wait(6 * time.Minute)
+				w.wait(7 * time.Minute)
 			}
 		}
 		w.did(t, one{"aws/a": fail(canary.Delivered), "aws/b": pass()})

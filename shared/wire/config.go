@@ -59,6 +59,10 @@ type Config struct {
 	Sources []LogSource `yaml:"sources"`
 	// AlertPath lists what people rely on to be told. What is not listed is not judged.
 	AlertPath AlertPath `yaml:"alert_path"`
+	// Tickets is where a failing check becomes a ticket, Chat where people are told of a
+	// run (`auditcanary notify`). Optional.
+	Tickets Tickets `yaml:"tickets"`
+	Chat    Chat    `yaml:"chat"`
 
 	file string
 	dir  string
@@ -682,6 +686,7 @@ func (c *Config) check(root *yaml.Node) error {
 	c.checkScope(bad)
 	c.checkInspection(bad)
 	c.checkSources(bad)
+	c.checkTickets(bad)
 	return errors.Join(errs...)
 }
 
