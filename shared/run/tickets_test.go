@@ -41,9 +41,13 @@ func TestTheStateOfATicketFollowsFromItsActs(t *testing.T) {
 		{act("create", 2, pending), func(st *run.TicketState) bool { return st.Pending.N == 2 }},
 		// What the first one says now is late, and settles nothing of the second.
 		{act("create", 1, func(e *run.Ticket) { e.Err = "refused" }), func(st *run.TicketState) bool { return st.Pending != nil && st.Pending.N == 2 }},
-		{act("create", 2, keyed), func(st *run.TicketState) bool { return st.Pending == nil && st.Key == "AC-1" && st.Open && st.Change == "x" && st.Body == "c" }},
+		{act("create", 2, keyed), func(st *run.TicketState) bool {
+			return st.Pending == nil && st.Key == "AC-1" && st.Open && st.Change == "x" && st.Body == "c"
+		}},
 		{act("comment", 3, pending), func(st *run.TicketState) bool { return st.Pending != nil }},
-		{act("comment", 3, func(e *run.Ticket) { e.Err, e.Unknown = "timed out", true }), func(st *run.TicketState) bool { return st.Pending == nil && st.Err == "timed out" && st.Done["comment"] == 0 }},
+		{act("comment", 3, func(e *run.Ticket) { e.Err, e.Unknown = "timed out", true }), func(st *run.TicketState) bool {
+			return st.Pending == nil && st.Err == "timed out" && st.Done["comment"] == 0
+		}},
 		{act("resolve", 4, keyed), func(st *run.TicketState) bool { return !st.Open && st.Resolved.Equal(at) && st.Err == "" }},
 		{act("reopen", 5, keyed), func(st *run.TicketState) bool { return st.Open && st.Resolved.IsZero() && st.Change == "" }},
 		{act("gone", 6, keyed), func(st *run.TicketState) bool { return st.Key == "" && !st.Open && st.Gone[0] == "AC-1" && st.N == 6 }},

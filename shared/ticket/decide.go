@@ -79,9 +79,10 @@ type Facts struct {
 	// Desk is what the desk says of tickets that should be open, by key. One that is
 	// missing was not asked about, and counts as it should be.
 	Desk map[string]AtDesk
-	// Origin of the ledger, for references to it.
-	Origin string
-	Now    time.Time
+	// Origin of the ledger, for references to it, and its signed Checkpoint.
+	Origin, Checkpoint string
+
+	Now time.Time
 }
 
 // AtDesk is one ticket as the desk has it.

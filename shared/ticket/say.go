@@ -85,7 +85,7 @@ func (d *decider) single(f *Finding) wanted {
 		w.comment = append(w.comment, Block{Kind: "text", Text: "The verdict on this run was amended: it said otherwise before."})
 	}
 	if f.Condition != Passing && f.Condition != Fixed {
-		w.evidence = func() []byte { return attachment(d.Origin, []*Finding{f}) }
+		w.evidence = func() []byte { return attachment(d.Origin, d.Checkpoint, []*Finding{f}) }
 	}
 	return w
 }
@@ -260,12 +260,14 @@ type attached struct {
 const maxAttached = 4 << 20
 
 // attachment is the evidence of findings as JSON. What does not fit is counted.
-func attachment(origin string, fs []*Finding) []byte {
+func attachment(origin, checkpoint string, fs []*Finding) []byte {
 	out := struct {
-		Ledger   string            `json:"ledger"`
-		Findings []json.RawMessage `json:"findings"`
-		LeftOut  int               `json:"left_out,omitempty"`
-	}{Ledger: origin, Findings: []json.RawMessage{}}
+		Ledger string `json:"ledger"`
+		// Checkpoint signs for the tree that has the entries.
+		Checkpoint string            `json:"checkpoint"`
+		Findings   []json.RawMessage `json:"findings"`
+		LeftOut    int               `json:"left_out,omitempty"`
+	}{Ledger: origin, Checkpoint: checkpoint, Findings: []json.RawMessage{}}
 	size := 0
 	for i, f := range fs {
 		a := f.Answer
@@ -353,7 +355,7 @@ func (d *decider) group(fingerprint string, members []*Finding, join []string) w
 	}
 	w.comment = Doc{{Kind: "text", Text: "Now: " + sum}}
 	if w.worried {
-		w.evidence = func() []byte { return attachment(d.Origin, members) }
+		w.evidence = func() []byte { return attachment(d.Origin, d.Checkpoint, members) }
 	}
 	return w
 }

@@ -86,6 +86,10 @@ func (r Result) ExitCode() int {
 // batch is how many intents are written at once: each is begun soon after.
 const batch = 8
 
+// mostActs bounds what one step does about one ticket. Five suffice for anything; two
+// steps that undo each other's work shall not do so for ever.
+const mostActs = 20
+
 // giveUpAfter so many failures in a row the desk is left alone until the next step.
 const giveUpAfter = 3
 
@@ -95,7 +99,7 @@ const appendTimeout = time.Minute
 // Run does the step. The error is for a ledger that cannot be read or written, or a
 // context that ended; what the desk or the chat did not do is in the result.
 func (s *Step) Run(ctx context.Context, opt Options) (Result, error) {
-	r := &reporting{Step: s, opt: opt, c: s.Config.withDefaults(), state: run.NewState(), desk: map[string]AtDesk{}, failed: map[string]bool{}}
+	r := &reporting{Step: s, opt: opt, c: s.Config.withDefaults(), state: run.NewState(), desk: map[string]AtDesk{}, failed: map[string]bool{}, acts: map[string]int{}}
 	r.out = Result{DryRun: opt.DryRun, Tally: map[Condition]int{}, Acts: []Done{}, Posts: []Told{}, Said: []string{}}
 	err := r.run(ctx)
 	return r.out, err
@@ -108,10 +112,13 @@ type reporting struct {
 	opt   Options
 	state *run.State
 	size  int64
-	desk  map[string]AtDesk
-	asked bool
+	// signed is the checkpoint of that size.
+	signed string
+	desk   map[string]AtDesk
+	asked  bool
 	// failed are the tickets that are left alone for the rest of this step.
 	failed map[string]bool
+	acts   map[string]int // done in this step, by fingerprint
 	inARow int
 	total  int
 	out    Result
@@ -148,6 +155,7 @@ func (r *reporting) catchUp(ctx context.Context) error {
 		}
 		r.size++
 	}
+	r.signed = string(cp.Signed)
 	return nil
 }
 
@@ -163,7 +171,7 @@ func (r *reporting) covers() Covers {
 }
 
 func (r *reporting) facts() Facts {
-	f := Facts{Findings: r.findings(), Tickets: r.state.TicketStates(), Desk: r.desk, Origin: r.Origin, Now: r.Clock()}
+	f := Facts{Findings: r.findings(), Tickets: r.state.TicketStates(), Desk: r.desk, Origin: r.Origin, Checkpoint: r.signed, Now: r.Clock()}
 	if r.Notices != nil {
 		f.Notices = r.Notices(r.state, f.Now)
 	}
@@ -235,8 +243,16 @@ func (r *reporting) next(acts []Act) (todo, waiting []Act) {
 			waiting = append(waiting, a)
 			continue
 		}
+		if r.acts[a.Fingerprint] >= mostActs {
+			r.failed[a.Fingerprint] = true
+			d := doneOf(a)
+			d.Err = fmt.Sprintf("left for the next step: %d acts on one ticket are enough for one", mostActs)
+			r.out.Acts = append(r.out.Acts, d)
+			continue
+		}
 		if left++; len(todo) < batch && r.inARow < giveUpAfter {
 			todo = append(todo, a)
+			r.acts[a.Fingerprint]++
 		}
 	}
 	r.total = max(r.total, len(r.out.Acts)+left)
@@ -446,9 +462,15 @@ func (r *reporting) look(ctx context.Context, waiting []Act) error {
 	return nil
 }
 
-// mark identifies a change: the same words said once more, later, are another one.
+// mark identifies a change. A comment and what is attached go by what they are about,
+// so that they are not there twice when an interrupted step is made good after another
+// run. The same once more, later, is another one.
 func (a Act) mark() string {
-	return canary.Marker + "-" + hash(a.Fingerprint, a.Key, a.Act, a.content, fmt.Sprint(a.nth))[:24]
+	what := a.content
+	if a.Act == "comment" || a.Act == "attach" {
+		what = a.about
+	}
+	return canary.Marker + "-" + hash(a.Fingerprint, a.Key, a.Act, what, fmt.Sprint(a.nth))[:24]
 }
 
 // entry is an act for the ledger.

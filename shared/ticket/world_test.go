@@ -43,6 +43,8 @@ type world struct {
 	refuse func(Draft) error
 	// before is called at the beginning of each call of desk or chat, unlocked.
 	before func()
+	// beforeClaim is called before a batch of the ledger claims its place, unlocked.
+	beforeClaim func()
 
 	// The chat.
 	posts    []News
@@ -115,6 +117,9 @@ func (s store) Get(_ context.Context, path string) ([]byte, ledger.Version, erro
 }
 
 func (s store) Put(_ context.Context, path string, data []byte, old ledger.Version) (ledger.Version, error) {
+	if s.beforeClaim != nil && !s.plain && strings.HasPrefix(path, "claim/") {
+		s.beforeClaim()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	put := func() error {
@@ -314,7 +319,7 @@ func (w *world) did(t tester, surfaced map[string]canary.Answer) string {
 		c := canaryOf(id, n, s)
 		entries = append(entries,
 			run.Entry{Type: "planned", Run: id, Canary: c.ID, Planned: &run.Plan{Canary: c, Scenario: canary.Scenario{ID: s, Title: "Title of " + s, Category: "permissions"}}},
-			run.Entry{Type: "receipt", Run: id, Canary: c.ID, Receipt: &canary.Receipt{Canary: c.ID, Step: "create", Phase: canary.PhaseDo, Attempt: 1, RequestIDs: []string{"req-" + c.ID}}},
+			run.Entry{Type: "receipt", Run: id, Canary: c.ID, Receipt: &canary.Receipt{Canary: c.ID, Step: "create", Phase: canary.PhaseDo, Attempt: 1, RequestIDs: []string{"req_" + strings.ReplaceAll(c.ID, "-", "_")}}},
 		)
 	}
 	entries = append(entries, run.Entry{Type: "injected", Run: id, Injected: &run.Injected{}})
