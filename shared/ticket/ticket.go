@@ -8,7 +8,7 @@
 //
 //   - Only the last verdict on a canary counts, and none while anything of it is awaited.
 //     What was not run is no answer: it closes nothing and opens nothing.
-//   - A check that fails or is late has a ticket, for as long as it exists one: by its
+//   - A check that fails or is late has one ticket, however many runs say so: by its
 //     fingerprint (check, scenario, target), never by the run. One that cannot be found
 //     out gets a ticket after InconclusiveAfter runs in a row.
 //   - If more than GroupAbove checks without a ticket need one in the same step, of the
