@@ -62,6 +62,7 @@ var floors = [][]room{
 		{"functions/packet", "builds the evidence packet of a period"},
 		{"functions/confirm", "looks for what is open, judges, undoes"},
 		{"functions/sweep", "undoes what a crash left"},
+		{"functions/report", "keeps tickets, tells the chat"},
 	},
 }
 
@@ -105,6 +106,9 @@ var bans = []ban{
 	{in: is("shared/packet"), imports: "google.golang.org/api", deep: true, why: "whoever verifies a packet needs no cloud, and links none"},
 	{in: is("shared/packet"), imports: "net/http", why: "verifying calls nobody; who asks a time-stamping authority is the caller"},
 	{in: is("shared/packet"), imports: "os", why: "it reads and writes what it is handed"},
+
+	{in: is("shared/ticket"), imports: "os", why: "what to do about tickets follows from the ledger and the desk"},
+	{in: is("shared/ticket"), imports: "net/http", why: "desk and chat are reached through ports only"},
 
 	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
 	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},

@@ -70,7 +70,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON instead of text")
 	root.AddCommand(
 		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), integrityCommand(o),
-		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o),
+		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o), notifyCommand(o),
 		coverageCommand(o), scopeCommand(o), sourcesCommand(o), accessCommand(o),
 		reportCommand(o), serveCommand(o), deliverablesCommand(o),
 		packetCommand(o), verifyCommand(o), exceptionsCommand(o),

@@ -31,6 +31,8 @@ type Input struct {
 	Facts    Facts
 	// Controls of the mapping, in its order.
 	Controls []scenarios.Control
+	// Desk: tickets are made of what fails, as it is configured.
+	Desk bool
 	// SLO by which verdicts are given.
 	SLO     canary.SLO
 	Period  Period
@@ -70,6 +72,9 @@ func New(in Input) Report {
 	r.Latency = b.latency(r.Canaries)
 	r.Protection = Protection{Sealed: protection(r.Canaries, canary.Sealed), Immutable: protection(r.Canaries, canary.Immutable), Chains: b.chains()}
 	r.Trend = b.trend(r)
+	if r.Tickets = b.tickets(); len(r.Tickets) > 0 || in.Desk {
+		delete(r.Absent, "tickets")
+	}
 	return r
 }
 
@@ -79,7 +84,7 @@ func absent() map[string]string {
 		"alerts":     "not present: this version records no alerts, so that the check alerted is not run",
 		"exceptions": "not present: the ledger has no register of exceptions, and nothing is excepted",
 		"reviews":    "not present: this version keeps no log reviews",
-		"tickets":    "not present: this version opens no tickets",
+		"tickets":    "not present: no tickets are configured, and none is in the ledger",
 	}
 }
 

@@ -269,6 +269,8 @@ type CanaryState struct {
 	Sighted  []Sighted
 	// Verdicts in the order they were given; the last one counts, all are kept.
 	Verdicts []canary.Verdict
+	// Leaf is the place of the last one in the ledger, from 0.
+	Leaf int64
 }
 
 // Verdict is the last one given, if any.
@@ -406,9 +408,11 @@ func (s *State) Apply(leaf []byte) error {
 		s.Alerts = append(s.Alerts, *e.Rang)
 		return nil
 	case e.Type == "ticket" && e.Ticket != nil:
+		e.Ticket.At = e.At
 		s.Tickets = append(s.Tickets, *e.Ticket)
 		return nil
 	case e.Type == "post" && e.Post != nil:
+		e.Post.At = e.At
 		s.Posts = append(s.Posts, *e.Post)
 		return nil
 	case e.Type == "asked" && e.Asked != nil:
@@ -464,7 +468,7 @@ func (s *State) Apply(leaf []byte) error {
 	case e.Type == "kept" && e.Kept != nil:
 		cs.Evidence.Custody = append(cs.Evidence.Custody, e.Kept.Custody)
 	case e.Type == "verdict" && e.Verdict != nil:
-		cs.Verdicts = append(cs.Verdicts, *e.Verdict)
+		cs.Verdicts, cs.Leaf = append(cs.Verdicts, *e.Verdict), s.Size-1
 	default:
 		return fmt.Errorf("entry of type %q; this program does not know it: use a newer one", e.Type)
 	}

@@ -1,4 +1,32 @@
 // Package ticket keeps a ticket for each thing that fails until it is fixed.
+//
+// Three parts: Fold says from the runs how each check of each scenario at each target
+// stands; Decide says from that, from the tickets as the ledger has them, and from what
+// people did at the desk, what is to be done; Step does it. The first two are pure.
+//
+// The rules, in the order in which they bite:
+//
+//   - Only the last verdict on a canary counts, and none while anything of it is awaited.
+//     What was not run is no answer: it closes nothing and opens nothing.
+//   - A check that fails or is late has one ticket, however many runs say so: by its
+//     fingerprint (check, scenario, target), never by the run. One that cannot be found
+//     out gets a ticket after InconclusiveAfter runs in a row.
+//   - If more than GroupAbove checks without a ticket need one in the same step, of the
+//     same check and hop, they share one. While that is open, others of that check and hop
+//     join it. A fingerprint stays with the ticket that it got.
+//   - Counters are kept up to date in the text; a comment is made, and evidence attached,
+//     only when what is said changes: how it stands, hop, step, fields. Ids and times,
+//     which are others in each run, are no change.
+//   - A ticket is resolved after ResolveAfter passes in a row (an inconclusive run breaks
+//     the row); that of a group, when all its members have passed so often. It is reopened
+//     on return. An exception makes no ticket and resolves none: it is no fix.
+//   - A ticket that somebody resolved although the check does not pass is reopened, or
+//     left, as configured. One that was deleted is made anew and says so.
+//
+// Every act is in the ledger before it is done, appended at the very size that it was
+// decided on, so that of two steps at once only one does it. Of a creation that was
+// interrupted nobody knows whether it was done: the ticket is looked for by its mark, and
+// only once the desk's search must have caught up is another one made.
 package ticket
 
 import (

@@ -61,6 +61,10 @@ type Config struct {
 	AlertPath AlertPath `yaml:"alert_path"`
 	// Exceptions is the register of approved exceptions. Optional.
 	Exceptions *Exceptions `yaml:"exceptions"`
+	// Tickets is where a failing check becomes a ticket, Chat where people are told of a
+	// run (`auditcanary notify`). Optional.
+	Tickets Tickets `yaml:"tickets"`
+	Chat    Chat    `yaml:"chat"`
 
 	file string
 	dir  string
@@ -685,6 +689,7 @@ func (c *Config) check(root *yaml.Node) error {
 	c.checkScope(bad)
 	c.checkInspection(bad)
 	c.checkSources(bad)
+	c.checkTickets(bad)
 	return errors.Join(errs...)
 }
 

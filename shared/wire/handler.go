@@ -15,7 +15,8 @@ import (
 // Input is what a deployed function is called with; the zero value is the
 // scheduled call.
 type Input struct {
-	// Run names the run: inject uses it as the new run's id, confirm limits itself to it.
+	// Run names the run: inject uses it as the new run's id, confirm limits itself to it,
+	// report tells of it.
 	Run string `json:"run,omitempty"`
 	// Every limits inject to the scenarios of a cadence: hourly, daily or weekly.
 	Every string `json:"every,omitempty"`
@@ -32,7 +33,7 @@ type Input struct {
 	To   time.Time `json:"to,omitzero"`
 }
 
-// Handler is a deployed function's step by name: inject, confirm, sweep or packet. The
+// Handler is a deployed function's step by name: inject, confirm, sweep, packet or report. The
 // configuration is the file that AUDITCANARY_CONFIG names.
 func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, error) {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
@@ -56,6 +57,9 @@ func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, er
 		}
 		if step == "packet" {
 			return packetStep(ctx, cfg, in, version, time.Now())
+		}
+		if step == "report" {
+			return reportStep(ctx, cfg, in)
 		}
 		if err := cfg.Select(Selection{Every: in.Every}); err != nil {
 			return nil, err

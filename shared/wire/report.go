@@ -55,7 +55,7 @@ func Report(c *Config, state *run.State, o ReportOptions) (report.Report, error)
 	}
 	return report.New(report.Input{
 		State: state, Checkpoint: o.Checkpoint, Coverage: measured, Facts: facts, Controls: mapping.Controls,
-		SLO: c.CanarySLO(), Period: o.Period, Version: o.Version, Now: o.Now,
+		SLO: c.CanarySLO(), Period: o.Period, Version: o.Version, Now: o.Now, Desk: c.Tickets.Jira != nil,
 	}), nil
 }
 

@@ -51,7 +51,7 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 
 func TestAFunctionWithoutItsConfigurationSaysSo(t *testing.T) {
 	absent := "AUDITCANARY_CONFIG=" + filepath.Join(t.TempDir(), "absent.yaml")
-	for _, name := range []string{"inject", "confirm", "sweep"} {
+	for _, name := range []string{"inject", "confirm", "sweep", "report"} {
 		p := start(t, binary(t, name), []string{"{}"}, absent)
 		if code := p.wait(t); code != 2 || !strings.Contains(p.stderr.String(), name+": ") || !strings.Contains(p.stderr.String(), "absent.yaml") {
 			t.Errorf("%s at a terminal: exit code %d: %s", name, code, p.stderr.String())

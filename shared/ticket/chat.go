@@ -1,0 +1,343 @@
+package ticket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// NewsConfig is what the chat is told.
+type NewsConfig struct {
+	// Quiet posts only what changed, and a digest once a day.
+	Quiet bool
+	// DigestAt is the time of day (UTC) from which on the digest is posted.
+	DigestAt time.Duration
+}
+
+// Told is one message, as it came out.
+type Told struct {
+	Mark string `json:"mark"`
+	Kind string `json:"kind"`
+	URL  string `json:"url,omitempty"`
+	// Why it was not posted, or that it was there already.
+	Err   string `json:"error,omitempty"`
+	Found bool   `json:"found,omitempty"`
+}
+
+// How much one message tells.
+const (
+	detailsEach = 15 // findings to a message in the thread
+	mostDetails = 10 // messages in a thread
+)
+
+// detailsFor is how long the details of a message may follow it.
+const detailsFor = 24 * time.Hour
+
+// chat tells people what is new. It never makes the step fail: what the chat did not
+// take is written down, and tried again by the next step.
+func (r *reporting) chat(ctx context.Context) error {
+	if r.Chat == nil && !r.opt.DryRun || r.NoChat {
+		return nil
+	}
+	if err := r.catchUp(ctx); err != nil {
+		return err
+	}
+	last := r.lastDecided()
+	if last < 0 {
+		if r.opt.Run != "" {
+			r.say("Nothing is posted of run %s yet: some of its canaries are still awaited.", r.opt.Run)
+		}
+		return nil
+	}
+	n, changed := r.news(last)
+	if r.News.Quiet && !changed && postOf(r.state, n.Mark) == nil {
+		return r.digest(ctx, last)
+	}
+	if r.News.Quiet {
+		n.Kind = "change"
+	}
+	at, err := r.post(ctx, n, "")
+	if err != nil || at == nil {
+		return err
+	}
+	if r.Clock().Sub(at.At) < detailsFor {
+		for _, d := range r.details(n) {
+			if _, err := r.post(ctx, d, at.TS); err != nil {
+				return err
+			}
+		}
+	}
+	return r.digest(ctx, last)
+}
+
+// lastDecided is the run to tell of: the last one of which nothing is awaited any more,
+// or the one that was asked for; -1: none.
+func (r *reporting) lastDecided() int {
+	for i, rs := range slices.Backward(r.state.Runs) {
+		if (r.opt.Run == "" || rs.ID == r.opt.Run) && decided(rs) {
+			return i
+		}
+	}
+	return -1
+}
+
+func decided(rs *run.RunState) bool {
+	return rs.Injected && len(rs.Canaries) > 0 && !slices.ContainsFunc(rs.Canaries, func(cs *run.CanaryState) bool {
+		v, judged := cs.Verdict()
+		return !judged || v.Open()
+	})
+}
+
+var plainMark = regexp.MustCompile(`^[a-z0-9-]{1,60}$`)
+
+func runMark(id string) string {
+	if !plainMark.MatchString(id) {
+		id = hash(id)[:24]
+	}
+	return canary.Marker + "-run-" + id
+}
+
+// posted is what became of a message.
+type posted struct {
+	run.Post
+	begun bool // pending, and nobody knows
+}
+
+// postOf is what the ledger says of a message, nil: nobody began it. A message that
+// was posted stays so, whatever another step said of it.
+func postOf(s *run.State, mark string) *posted {
+	var out *posted
+	for _, p := range s.Posts {
+		if p.Mark != mark || out != nil && out.TS != "" {
+			continue
+		}
+		out = &posted{Post: p, begun: p.Pending}
+	}
+	return out
+}
+
+// news is the summary of a run, with what changed since the last one that people were
+// told of, and whether anything did.
+func (r *reporting) news(last int) (News, bool) {
+	rs := r.state.Runs[last]
+	base := -1
+	for i := last - 1; i >= 0 && base < 0; i-- {
+		if p := postOf(r.state, runMark(r.state.Runs[i].ID)); p != nil && p.TS != "" {
+			base = i
+		}
+	}
+	n := News{Mark: runMark(rs.ID), Kind: "run", Title: "Run " + rs.ID, Run: rs.ID, At: rs.At, Tally: r.tally(rs)}
+	groups, changed := r.groups(base, last)
+	n.Groups = groups
+	if r.c.ReportURL != "" {
+		n.Links = append(n.Links, Link{Text: "Report", URL: r.c.ReportURL})
+	}
+	return n, changed
+}
+
+// tally counts the canaries of a run by their worst answer; what an exception covers
+// is excepted.
+func (r *reporting) tally(rs *run.RunState) []Count {
+	covers := r.covers()
+	n := map[canary.Status]int{}
+	for _, cs := range rs.Canaries {
+		v, _ := cs.Verdict()
+		over, excepted := canary.Verdict{Checks: map[canary.Check]canary.Answer{}}, false
+		for check, a := range v.Checks {
+			if covers != nil && (a.Status == canary.Fail || a.Status == canary.Late || a.Status == canary.Inconclusive) {
+				if _, _, ok := covers(cs, check, a); ok {
+					a.Status, excepted = canary.Excepted, true
+				}
+			}
+			over.Checks[check] = a
+		}
+		status := over.Overall()
+		if excepted && status == canary.NotRun {
+			status = canary.Excepted // what follows from it could not be judged
+		}
+		n[status]++
+	}
+	var out []Count
+	for _, s := range []canary.Status{canary.Pass, canary.Fail, canary.Late, canary.Inconclusive, canary.NotRun, canary.Excepted} {
+		if n[s] > 0 {
+			out = append(out, Count{s, n[s]})
+		}
+	}
+	return out
+}
+
+// groups sort what is or was wrong. What began after run base is new, what passes since
+// then is fixed; both by the runs up to last.
+func (r *reporting) groups(base, last int) (out []NewsGroup, changed bool) {
+	titles := []string{"New", "Still failing", "Fixed", "Excepted", "Late", "Could not be found out"}
+	items := map[string][]NewsItem{}
+	tickets := map[string]Link{}
+	for _, t := range r.state.TicketStates() {
+		if t.Key == "" {
+			continue
+		}
+		for _, fp := range append([]string{t.Fingerprint}, t.Members...) {
+			tickets[fp] = Link{Text: t.Key, URL: t.URL}
+		}
+	}
+	upTo := *r.state
+	upTo.Runs = upTo.Runs[:last+1]
+	for _, f := range Fold(&upTo, r.covers(), r.c) {
+		title := ""
+		fresh := f.firstRun > base
+		switch f.Condition {
+		case Failing:
+			title = "Still failing"
+			if fresh {
+				title = "New"
+			}
+		case TooLate:
+			title = "Late"
+		case NotFound:
+			title = "Could not be found out"
+		case Accepted:
+			title, fresh = "Excepted", false
+		case Passing, Fixed:
+			if fresh = f.fixedRun > base || f.doneRun > base; fresh {
+				title = "Fixed"
+			}
+		}
+		if title == "" {
+			continue
+		}
+		changed = changed || fresh
+		detail := f.in(r.c)
+		if f.Condition != Passing && f.Condition != Fixed {
+			detail += ", since " + stamp(f.First)
+			if f.Answer.Detail != "" {
+				detail += ": " + f.Answer.Detail
+			}
+			if f.Since > 0 {
+				detail += fmt.Sprintf(" (not tested in the last %s)", times(f.Since, "run"))
+			}
+		}
+		items[title] = append(items[title], NewsItem{What: cut(f.what(), maxValue), Detail: cut(detail, maxDetail), Ticket: tickets[f.String()]})
+	}
+	for _, t := range titles {
+		if len(items[t]) > 0 {
+			out = append(out, NewsGroup{Title: t, Items: items[t]})
+		}
+	}
+	return out, changed
+}
+
+// details are the messages in the thread of another: all that it told, in full.
+func (r *reporting) details(n News) []News {
+	var out []News
+	for _, g := range n.Groups {
+		if g.Title == "Excepted" {
+			continue
+		}
+		for chunk := range slices.Chunk(g.Items, detailsEach) {
+			if len(out) == mostDetails {
+				out[mostDetails-1].Title += " (more is in the report)"
+				return out
+			}
+			out = append(out, News{
+				Mark: fmt.Sprintf("%s-%d", n.Mark, len(out)+1), Kind: "detail", Title: g.Title, Run: n.Run, At: n.At,
+				Groups: []NewsGroup{{Title: g.Title, Items: chunk}},
+			})
+		}
+	}
+	return out
+}
+
+// digest is posted once a day in quiet mode.
+func (r *reporting) digest(ctx context.Context, last int) error {
+	now := r.Clock().UTC()
+	day := now.Truncate(24 * time.Hour)
+	if !r.News.Quiet || now.Before(day.Add(r.News.DigestAt)) {
+		return nil
+	}
+	n, _ := r.news(last)
+	n.Mark, n.Kind = canary.Marker+"-digest-"+day.Format(time.DateOnly), "digest"
+	n.Title, n.At = "Digest of "+day.Format(time.DateOnly)+", last run "+n.Run, now
+	_, err := r.post(ctx, n, "")
+	return err
+}
+
+// post sends one message, if it was not sent already, and gives where it stands; nil:
+// it does not stand anywhere yet. The error is the ledger's.
+func (r *reporting) post(ctx context.Context, n News, thread string) (*posted, error) {
+	for {
+		if err := r.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		p := postOf(r.state, n.Mark)
+		if p != nil && p.TS != "" {
+			return p, nil
+		}
+		told := Told{Mark: n.Mark, Kind: n.Kind}
+		if r.opt.DryRun {
+			r.out.Posts = append(r.out.Posts, told)
+			return nil, nil
+		}
+		if p != nil && p.begun && r.Clock().Sub(p.At) < r.c.inFlight() {
+			told.Err = "begun at " + stamp(p.At) + ", and nobody knows what came of it: left for now"
+			r.out.Posts = append(r.out.Posts, told)
+			return nil, nil
+		}
+		e := run.Post{Mark: n.Mark, Kind: n.Kind, Thread: thread, Pending: true}
+		err := r.appendAt(ctx, []run.Entry{{Type: "post", Run: n.Run, Post: &e}})
+		if errors.Is(err, ledger.ErrMoved) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		at, found, err := r.send(ctx, n, thread, firstTry(r.state, n.Mark))
+		e.Pending, e.Channel, e.TS, e.URL = false, at.Channel, at.TS, at.URL
+		if err == nil && at.TS == "" {
+			err = errors.New("the chat did not say where the message stands")
+		}
+		if err != nil {
+			e.Err = short(err)
+		}
+		if err := r.append(ctx, run.Entry{Type: "post", Run: n.Run, Post: &e}); err != nil {
+			return nil, err
+		}
+		told.Err, told.URL, told.Found = e.Err, e.URL, found
+		r.out.Posts = append(r.out.Posts, told)
+		if e.Err != "" {
+			return nil, nil
+		}
+		e.At = r.Clock()
+		return &posted{Post: e}, nil
+	}
+}
+
+// firstTry is when a message was begun for the first time; zero: it never was.
+func firstTry(s *run.State, mark string) time.Time {
+	for _, p := range s.Posts {
+		if p.Mark == mark {
+			return p.At
+		}
+	}
+	return time.Time{}
+}
+
+// send posts a message, unless an earlier try did without anybody hearing of it.
+func (r *reporting) send(ctx context.Context, n News, thread string, tried time.Time) (at Posted, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.callTimeout())
+	defer cancel()
+	if !tried.IsZero() {
+		at, found, err := r.Chat.Find(ctx, n.Mark, tried.Add(-time.Minute))
+		if err != nil || found {
+			return at, found, err
+		}
+	}
+	at, err = r.Chat.Post(ctx, n, thread)
+	return at, false, err
+}

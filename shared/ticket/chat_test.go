@@ -1,0 +1,146 @@
+package ticket
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+)
+
+func titles(n News) string {
+	var out []string
+	for _, g := range n.Groups {
+		out = append(out, fmt.Sprintf("%s %d", g.Title, len(g.Items)))
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestASummarySaysWhatChangedSinceTheLastOne(t *testing.T) {
+	w := newWorld(t)
+	summaries := func() (out []News) {
+		for i, n := range w.posts {
+			if w.threads[i] == "" {
+				out = append(out, n)
+			}
+		}
+		return out
+	}
+	link := func(s *Step) { s.ReportURL = "https://report.example/" }
+	w.did(t, one{"aws/a": fail(canary.Delivered), "aws/b": pass(), "aws/c": {Status: canary.Late, Detail: "late"}, "aws/d": unknown()})
+	w.report(t, link)
+	n := summaries()[0]
+	if got := titles(n); got != "New 1, Late 1, Could not be found out 1" {
+		t.Errorf("first: %s", got)
+	}
+	if item := n.Groups[0].Items[0]; item.What != "aws/a at 111122223333/us-east-1: surfaced" || item.Ticket != (Link{"AC-1", "https://desk.example/AC-1"}) || !strings.Contains(item.Detail, "no record of it") {
+		t.Errorf("%+v", item)
+	}
+	if n.Links[0].URL != "https://report.example/" || n.Kind != "run" || n.Run != "run-1" {
+		t.Errorf("%+v", n)
+	}
+	// The chat is down for a run: the next summary says what that run brought.
+	w.chatDown = errors.New("channel is archived")
+	w.did(t, one{"aws/a": fail(canary.Delivered), "aws/b": fail(canary.Emitted), "aws/c": pass(), "aws/d": pass()})
+	if res := w.report(t, link); res.ExitCode() != 0 || res.Posts[0].Err != "channel is archived" {
+		t.Errorf("%+v", res.Posts)
+	}
+	w.chatDown = nil
+	w.did(t, one{"aws/a": fail(canary.Delivered), "aws/b": fail(canary.Emitted), "aws/c": pass(), "aws/d": pass()})
+	w.report(t, link)
+	all := summaries()
+	if got := titles(all[len(all)-1]); len(all) != 2 || got != "New 1, Still failing 1, Fixed 2" {
+		t.Errorf("%d summaries, the last: %s", len(all), got)
+	}
+	// What a post that failed left undone is done by the next step, once.
+	w.did(t, one{"aws/a": fail(canary.Delivered)})
+	w.chatDown = errors.New("rate limited")
+	w.report(t)
+	w.chatDown = nil
+	w.report(t)
+	w.report(t)
+	if all = summaries(); len(all) != 3 || titles(all[2]) != "Still failing 2" {
+		t.Errorf("%d summaries, the last: %s", len(all), titles(all[len(all)-1]))
+	}
+	if !strings.Contains(all[2].Groups[0].Items[1].Detail, "not tested in the last 1 run") {
+		t.Errorf("%+v", all[2].Groups[0].Items[1])
+	}
+}
+
+func TestDetailsStandInTheThreadInPieces(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, many(200, fail(canary.Delivered)))
+	w.report(t)
+	if len(w.posts) != 1+mostDetails {
+		t.Fatalf("%d messages", len(w.posts))
+	}
+	for i, n := range w.posts[1:] {
+		if w.threads[i+1] != "1" || n.Kind != "detail" || len(n.Groups[0].Items) != detailsEach {
+			t.Errorf("%d: thread %q, %s, %d items", i, w.threads[i+1], n.Kind, len(n.Groups[0].Items))
+		}
+	}
+	if !strings.Contains(w.posts[mostDetails].Title, "more is in the report") {
+		t.Errorf("%s", w.posts[mostDetails].Title)
+	}
+}
+
+func TestAQuietChatHearsOfChangesAndOnceADay(t *testing.T) {
+	w := newWorld(t) // 10:00
+	quiet := func(s *Step) { s.News = NewsConfig{Quiet: true, DigestAt: 15 * time.Hour} }
+	kinds := func() string {
+		var out []string
+		for _, n := range w.posts {
+			if n.Kind != "detail" {
+				out = append(out, n.Kind)
+			}
+		}
+		return strings.Join(out, " ")
+	}
+	for hour, tt := range []struct {
+		answer canary.Answer
+		want   string
+	}{
+		{pass(), ""},                              // 11
+		{fail(canary.Delivered), "change"},        // 12
+		{fail(canary.Delivered), "change"},        // 13
+		{fail(canary.Delivered), "change"},        // 14
+		{fail(canary.Delivered), "change digest"}, // 15
+		{pass(), "change digest change"},          // 16
+		{pass(), "change digest change change"},   // 17: passed often enough
+		{pass(), "change digest change change"},   // 18
+	} {
+		w.did(t, one{"aws/a": tt.answer})
+		w.report(t, quiet)
+		w.report(t, quiet)
+		if got := kinds(); got != tt.want {
+			t.Errorf("hour %d: %q, want %q", 11+hour, got, tt.want)
+		}
+	}
+	w.wait(21 * time.Hour)
+	w.report(t, quiet)
+	if got := kinds(); got != "change digest change change digest" {
+		t.Errorf("the next day: %q", got)
+	}
+	if got := w.posts[len(w.posts)-1].Title; !strings.Contains(got, "Digest of 2026-11-23") {
+		t.Error(got)
+	}
+}
+
+func TestARunIsToldOfOnceNothingIsAwaited(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, one{"aws/a": pass()})
+	w.did(t, one{"aws/a": {Status: canary.NotRun, Open: true, Detail: "awaited"}})
+	w.report(t)
+	if len(w.posts) != 1 || w.posts[0].Run != "run-1" {
+		t.Errorf("%+v", w.posts)
+	}
+	if _, err := w.step(t).Run(t.Context(), Options{Run: "run-9"}); err == nil || !strings.Contains(err.Error(), `no run "run-9"`) {
+		t.Errorf("%v", err)
+	}
+	res, err := w.step(t).Run(t.Context(), Options{Run: "run-2"})
+	if err != nil || len(res.Said) != 1 || !strings.Contains(res.Said[0], "still awaited") {
+		t.Errorf("%v %v", res.Said, err)
+	}
+}
