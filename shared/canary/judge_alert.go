@@ -21,7 +21,9 @@ const (
 	AlertNameless   AlertKind = "without-identity" // one rang that may have been of anything
 	AlertNever      AlertKind = "never-fires"      // no rule could make it
 	AlertAwaited    AlertKind = "awaited"
-	AlertUnheard    AlertKind = "unheard"        // where it arrives could not be asked, or read
+	AlertUnheard    AlertKind = "unheard"        // where it arrives could not be asked
+	AlertUnread     AlertKind = "unread"         // of what arrived not all is known
+	AlertUntimed    AlertKind = "untimed"        // it rang, and when cannot be said
 	AlertNowhere    AlertKind = "not-configured" // nobody said where it arrives
 )
 
@@ -240,12 +242,10 @@ func (a AlertAnswer) answer() Answer {
 	return out
 }
 
-// AlertSettled reports whether listening again can change nothing of an answer to
-// Alerted, but for alerts that come after their time, or once more.
-func AlertSettled(a Answer) bool {
-	return !a.Open && !slices.ContainsFunc(a.Alerts, func(one AlertAnswer) bool {
-		return one.Kind == AlertAwaited || one.Kind == AlertUnheard || one.Kind == AlertNowhere
-	})
+// Settled reports whether listening again can change nothing of an answer, but for
+// alerts that come after their time, or once more.
+func (a AlertAnswer) Settled() bool {
+	return !a.Open && a.Kind != AlertAwaited && a.Kind != AlertUnheard && a.Kind != AlertNowhere
 }
 
 // judge weighs what was heard of one alert that these calls should have set off.
@@ -274,7 +274,7 @@ func (h Hearing) judge(calls []Setoff) AlertAnswer {
 	case !over && h.Unasked != "":
 		return AlertAnswer{Kind: AlertUnheard, Status: Inconclusive, Open: h.Listened.Before(deadline), Detail: "where it arrives could not be asked: " + h.Unasked}
 	case !over && h.Listened.After(deadline.Add(h.Demanded.Late)):
-		return AlertAnswer{Kind: AlertUnheard, Status: Inconclusive, Detail: fmt.Sprintf("it did not ring by %s, and the clock of the place where it arrives has only come to %s", stamp(h.Listened), stamp(h.AsOf))}
+		return AlertAnswer{Kind: AlertUnheard, Status: Inconclusive, Detail: "it did not ring, and the clock of the place where it arrives has only come to " + stamp(h.AsOf)}
 	case !over:
 		detail := "waiting for it until " + stamp(deadline)
 		if weak {
@@ -282,7 +282,7 @@ func (h Hearing) judge(calls []Setoff) AlertAnswer {
 		}
 		return AlertAnswer{Kind: AlertAwaited, Status: NotRun, Open: true, Detail: detail}
 	case h.Unread != "":
-		return AlertAnswer{Kind: AlertUnheard, Status: Inconclusive, Detail: "it was not heard, and may have come all the same: " + h.Unread}
+		return AlertAnswer{Kind: AlertUnread, Status: Inconclusive, Detail: "it was not heard, and may have come all the same: " + h.Unread}
 	}
 	return h.silent(calls)
 }
@@ -343,10 +343,10 @@ func (h Hearing) timed(x Heard, call Setoff) AlertAnswer {
 	took := max(0, after).Round(time.Second)
 	switch {
 	case x.At.IsZero() || call.At.IsZero():
-		a.Kind, a.Status, a.Detail = AlertUnheard, Inconclusive, "it rang, and does not say when"
+		a.Kind, a.Status, a.Detail = AlertUntimed, Inconclusive, "it rang, and does not say when"
 		return a
 	case after < -h.Demanded.Clock:
-		a.Kind, a.Status = AlertUnheard, Inconclusive
+		a.Kind, a.Status = AlertUntimed, Inconclusive
 		a.Detail = fmt.Sprintf("it says that it rang %s before the call that it names: the clocks lie too far apart (allowed are %s) to say whether it was in time", (-after).Round(time.Second), h.Demanded.Clock)
 		return a
 	case took > h.Demanded.Late:
