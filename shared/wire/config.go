@@ -59,6 +59,9 @@ type Config struct {
 	Sources []LogSource `yaml:"sources"`
 	// AlertPath lists what people rely on to be told. What is not listed is not judged.
 	AlertPath AlertPath `yaml:"alert_path"`
+	// Alerts say where the alerts arrive that scenarios promise. What is promised under
+	// another name is not listened for, and verdicts say so.
+	Alerts []Alert `yaml:"alerts"`
 
 	file string
 	dir  string
@@ -558,6 +561,9 @@ func (c *Config) defaults() {
 	for i := range c.LogStores {
 		c.LogStores[i].Protection.defaults()
 	}
+	for i := range c.Alerts {
+		c.Alerts[i].defaults()
+	}
 	for _, d := range []struct {
 		d *Duration
 		v time.Duration
@@ -682,6 +688,7 @@ func (c *Config) check(root *yaml.Node) error {
 	c.checkScope(bad)
 	c.checkInspection(bad)
 	c.checkSources(bad)
+	c.checkAlerts(bad)
 	return errors.Join(errs...)
 }
 
