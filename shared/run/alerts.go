@@ -190,7 +190,7 @@ func (r *Run) claims(s *State) (out []*claimed) {
 			continue
 		}
 		c := &claimed{cs: cs}
-		for _, p := range r.promises(cs) {
+		for _, p := range Promises(cs.Plan.Scenario, cs.Evidence, r.AlertSources) {
 			calls := canary.Setoffs(cs.Plan.Scenario, cs.Evidence, v, p)
 			if len(calls) == 0 {
 				continue
@@ -209,19 +209,17 @@ func (r *Run) claims(s *State) (out []*claimed) {
 	return out
 }
 
-// promises of a canary: its scenario's, and those that the configuration makes for it.
-func (r *Run) promises(cs *CanaryState) []canary.Promise {
-	out := canary.Promises(cs.Plan.Scenario, cs.Evidence)
-	for _, a := range r.AlertSources {
-		for _, pattern := range a.Scenarios {
-			if ok, _ := path.Match(pattern, cs.Plan.Scenario.ID); !ok {
-				continue
-			}
-			for _, on := range []canary.PromisedOn{canary.OnAllowed, canary.OnDenied} {
-				named := func(p canary.Promise) bool { return p.Alert == a.Name && p.On == on }
-				if !slices.ContainsFunc(out, named) {
-					out = append(out, canary.Promise{Alert: a.Name, On: on})
-				}
+// Promises of a canary: its scenario's, those that it was listened for, and those that
+// the configuration makes for it.
+func Promises(s canary.Scenario, ev canary.Evidence, configured []Alert) []canary.Promise {
+	out := canary.Promises(s, ev)
+	for _, a := range configured {
+		if !slices.ContainsFunc(a.Scenarios, func(pattern string) bool { ok, _ := path.Match(pattern, s.ID); return ok }) {
+			continue
+		}
+		for _, on := range []canary.PromisedOn{canary.OnAllowed, canary.OnDenied} {
+			if !slices.ContainsFunc(out, func(p canary.Promise) bool { return p.Alert == a.Name && p.On == on }) {
+				out = append(out, canary.Promise{Alert: a.Name, On: on})
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -283,4 +284,46 @@ func openAlert(_ context.Context, _ awssdk.Config, a Alert, _ func() time.Time) 
 	case a.Inbox != nil: // objects, by the time at which they were stored
 	}
 	return nil, fmt.Errorf("this version cannot listen to a place of kind %s", strings.Join(a.kinds(), ", "))
+}
+
+// PromisedAlert is an alert that a scenario promises, or the configuration for it.
+type PromisedAlert struct {
+	canary.Promise
+	// Arrives says where it is listened for, or that it is not.
+	Arrives string
+}
+
+// Promised are the alerts that are promised for a scenario.
+func (c *Config) Promised(s canary.Scenario) (out []PromisedAlert) {
+	var names []run.Alert
+	for _, a := range c.Alerts {
+		names = append(names, run.Alert{Name: a.Name, Scenarios: a.Scenarios})
+	}
+	for _, p := range run.Promises(s, canary.Evidence{}, names) {
+		arrives := "nobody listens for it: the configuration does not say where it arrives (alerts)"
+		if i := slices.IndexFunc(c.Alerts, func(a Alert) bool { return a.Name == p.Alert }); i >= 0 {
+			a := c.Alerts[i]
+			arrives = fmt.Sprintf("%s, within %s, late until %s", a.place(), a.Within, a.Late)
+			if a.AcceptWeak {
+				arrives += ", accepted without the event's name"
+			}
+		}
+		out = append(out, PromisedAlert{p, arrives})
+	}
+	return out
+}
+
+// place in words.
+func (a Alert) place() string {
+	switch {
+	case a.SQS != nil:
+		return "queue " + a.SQS.QueueURL
+	case a.CloudWatchAlarm != nil:
+		return fmt.Sprintf("alarm %s in %s/%s", a.CloudWatchAlarm.Name, a.CloudWatchAlarm.Account, a.CloudWatchAlarm.Region)
+	case a.GuardDuty != nil:
+		return fmt.Sprintf("GuardDuty in %s/%s", a.GuardDuty.Account, a.GuardDuty.Region)
+	case a.SecurityHub != nil:
+		return fmt.Sprintf("Security Hub in %s/%s", a.SecurityHub.Account, a.SecurityHub.Region)
+	}
+	return fmt.Sprintf("s3://%s/%s", a.Inbox.Bucket, a.Inbox.Prefix)
 }
