@@ -46,6 +46,14 @@ type entry struct {
 	Validated *run.Validated   `json:"validated"`
 	Blob      *run.Blob        `json:"blob"`
 	PublicKey *trail.PublicKey `json:"public_key"`
+	// Of an alert that rang, and of how it was listened for, as much as proves that they are there.
+	Rang *struct {
+		Alert string `json:"alert"`
+		ID    string `json:"id"`
+	} `json:"rang"`
+	Heard *struct {
+		Alert string `json:"alert"`
+	} `json:"heard"`
 }
 
 type planned struct {
@@ -310,6 +318,9 @@ func (s *state) apply(leaf int64, e entry) {
 	case e.Type == "validated" && e.Validated != nil:
 		s.validate(*e.Validated)
 		return
+	case e.Type == "rang" && e.Rang != nil:
+		s.evidence[keyOf("rang", e.Rang.Alert, e.Rang.ID)] = true
+		return
 	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
 		s.custody.keys = append(s.custody.keys, *e.PublicKey)
 		return
@@ -339,6 +350,8 @@ func (s *state) apply(leaf int64, e entry) {
 		}
 	case e.Type == "sighted" && e.Sighted != nil:
 		s.sight(leaf, e)
+	case e.Type == "heard" && e.Heard != nil:
+		s.evidence[keyOf("heard", e.Canary, e.Heard.Alert)] = true
 	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
 		s.evidence[keyOf("kept", e.Canary, e.Kept.Step, e.Kept.At.Key, e.Kept.At.VersionID)] = true
 		err := s.custody.keep(e.Canary, *e.Kept)
@@ -353,9 +366,9 @@ func (s *state) apply(leaf int64, e entry) {
 }
 
 // foreign reports whether an entry is of another period, and of none of the canaries
-// of this one. Runs and what verifies custody may be of any time.
+// of this one. Runs, what verifies custody, and alerts may be of any time.
 func (s *state) foreign(e entry) bool {
-	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob"}, e.Type) {
+	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob", "rang"}, e.Type) {
 		return false
 	}
 	return s.byID[e.Canary] == nil
@@ -483,6 +496,15 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 	}
 	if v.Checks[canary.Injected].Status == canary.Pass && !c.done {
 		s.problem(MissingEvidence, leaf, "the verdict of %s says that it was done, and there is no receipt of it", e.Canary)
+	}
+	for _, a := range v.Checks[canary.Alerted].Alerts {
+		if a.Status != canary.Pass && a.Status != canary.Late {
+			continue
+		}
+		// One that names no event is of no canary, and may be left out with those of others.
+		if !s.evidence[keyOf("heard", e.Canary, a.Alert)] || a.Weak == "" && !s.evidence[keyOf("rang", a.Alert, a.ID)] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s says that alert %s rang, and nothing in the packet before it says what was heard", e.Canary, a.Alert)
+		}
 	}
 	for _, rec := range v.Records {
 		if !s.evidence[recordKey(e.Canary, rec.Step, rec.EventUID, rec.RequestID, rec.At)] {
