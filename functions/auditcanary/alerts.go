@@ -37,7 +37,7 @@ awaited or could not be found out, or nothing was promised.`,
 				return err
 			}
 			if len(r.AlertSources) == 0 {
-				return errors.New("alerts: the configuration does not say where any alert arrives; name them under alerts:")
+				return errors.New("alerts: the configuration does not say where any alert arrives (alerts)")
 			}
 			err = r.Alerts(ctx, opt)
 			p.done()
