@@ -38,9 +38,11 @@ type Named struct {
 // its time and has no better: but of no more claims than it counts occurrences. What
 // names events that nobody knows is nobody's.
 func Hear(claims []Claim, rang []Rang, named func(Rang) Named) [][]Heard {
-	h := &hearing{claims: claims, heard: make([][]Heard, len(claims)), served: make([]bool, len(claims)), byAlert: map[string][]int{}, byID: map[[2]string][]setoffOf{}}
+	h := &hearing{claims: claims, heard: make([][]Heard, len(claims)), served: make([]bool, len(claims)), byAlert: map[string][]int{}, byCanary: map[[2]string][]int{}, byID: map[[2]string][]setoffOf{}}
 	for i, c := range claims {
 		h.byAlert[c.Promise.Alert] = append(h.byAlert[c.Promise.Alert], i)
+		mine := [2]string{c.Promise.Alert, c.Canary}
+		h.byCanary[mine] = append(h.byCanary[mine], i)
 		for _, call := range c.Calls {
 			for _, id := range call.RequestIDs {
 				h.byID[[2]string{c.Promise.Alert, "r" + id}] = append(h.byID[[2]string{c.Promise.Alert, "r" + id}], setoffOf{i, call.Step})
@@ -66,11 +68,11 @@ func Hear(claims []Claim, rang []Rang, named func(Rang) Named) [][]Heard {
 	counts := occurrences(all)
 	for _, r := range bySession {
 		for _, id := range named(r).Canaries {
-			h.share(r, BySession, Marker+"-"+id, counts, func(c Claim) bool { return c.Canary == id })
+			h.share(r, BySession, Marker+"-"+id, counts, h.byCanary[[2]string{r.Alert, id}])
 		}
 	}
 	for _, r := range nameless {
-		h.share(r, ByTime, "", counts, func(Claim) bool { return true })
+		h.share(r, ByTime, "", counts, h.byAlert[r.Alert])
 	}
 	h.namedOthers(others, named)
 	return h.heard
@@ -85,9 +87,11 @@ type hearing struct {
 	claims []Claim
 	heard  [][]Heard
 	// served claims have an alert that names them, or a weak one of their own.
-	served  []bool
-	byAlert map[string][]int
-	byID    map[[2]string][]setoffOf
+	served []bool
+	// Claims by alert, by alert and canary, and by alert and the id of a request or event.
+	byAlert  map[string][]int
+	byCanary map[[2]string][]int
+	byID     map[[2]string][]setoffOf
 }
 
 // once is what rang in the order of time, each state of each alert once: a queue may
@@ -154,11 +158,12 @@ func (h *hearing) strong(r Rang) bool {
 	return found
 }
 
-// share gives an alert that names no event to the claims that it may be of.
-func (h *hearing) share(r Rang, by Means, name string, counts map[[2]string]map[time.Time]since, of func(Claim) bool) {
+// share gives an alert that names no event to the claims that it may be of: those of the
+// candidates that have none, and in whose time it rang.
+func (h *hearing) share(r Rang, by Means, name string, counts map[[2]string]map[time.Time]since, candidates []int) {
 	var mine []int
-	for _, i := range h.byAlert[r.Alert] {
-		if !h.served[i] && of(h.claims[i]) && h.claims[i].Window(r.At) {
+	for _, i := range candidates {
+		if !h.served[i] && h.claims[i].Window(r.At) {
 			mine = append(mine, i)
 		}
 	}

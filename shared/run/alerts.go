@@ -3,6 +3,7 @@ package run
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -68,8 +69,10 @@ const (
 	maxRung     = 20  // alerts of one name for one canary
 	maxNameless = 200 // alerts of one name that name nothing, in the time somebody waits
 	maxForged   = 200 // alerts of one name, a look, that have only our sessions
-	maxRangText = 500 // bytes of what a source says of an alert
-	maxRangID   = 1000
+	maxRangID   = 600 // bytes of an alert's id, as JSON
+	maxRangText = 400 // bytes, as JSON, of each thing that is said of an alert
+	maxRangLeaf = 60_000
+	maxNever    = 10
 )
 
 // Alerts listens for the alerts that canaries promise. What names a canary, or may be
@@ -305,11 +308,11 @@ func (e *ears) listen(ctx context.Context, since time.Time) ([]look, error) {
 		l := look{alert: a, arrived: arrived, listened: e.r.Clock().UTC()}
 		switch {
 		case err != nil:
-			l.unasked, l.arrived.AsOf = bounded(err), time.Time{}
+			l.unasked, l.arrived.AsOf = short(err.Error()), time.Time{}
 		case arrived.AsOf.IsZero():
 			l.unasked = "it could not be looked at in full"
 			if len(arrived.Problems) > 0 {
-				l.unasked += ": " + cut(arrived.Problems[0])
+				l.unasked += ": " + short(arrived.Problems[0])
 			}
 		}
 		looks[i] = l
@@ -325,8 +328,6 @@ func (e *ears) listen(ctx context.Context, since time.Time) ([]look, error) {
 	}
 	return looks, err
 }
-
-func cut(text string) string { return bounded(errors.New(text)) }
 
 // record writes down what rang, then what it makes of the verdicts that stand by then,
 // and then tells the places. It appends at the very size of the ledger that it has
@@ -381,7 +382,8 @@ func (e *ears) sort(s *State, looks []look) sorting {
 	}
 	for _, l := range looks {
 		out.looks[l.alert.Name] = l
-		k := &keeper{alert: l.alert.Name, waits: waits, windows: windows, named: out.named, of: map[string]int{}, have: map[string]bool{}}
+		mine := slices.DeleteFunc(slices.Clone(windows), func(p promised) bool { return p.Promise.Alert != l.alert.Name || p.alert == nil })
+		k := &keeper{alert: l.alert.Name, waits: waits, windows: mine, named: out.named, of: map[string]int{}, have: map[string]bool{}}
 		for _, old := range s.Alerts {
 			if old.Alert == k.alert {
 				k.note(old)
@@ -489,16 +491,20 @@ func (k *keeper) note(r canary.Rang) {
 	}
 }
 
-func (k *keeper) problem(text string) { k.unread = cmp.Or(k.unread, cut(text)) }
+func (k *keeper) problem(text string) { k.unread = cmp.Or(k.unread, short(text)) }
 
 // take says what to write down of one alert, and whether the place may forget it.
 func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 	r.Alert = k.alert
-	r.Suppressed, r.Weak, r.Rule = cut(r.Suppressed), cut(r.Weak), cut(r.Rule)
+	r.Suppressed, r.Weak, r.Rule = short(r.Suppressed), short(r.Weak), short(r.Rule)
 	r.Payload = r.Payload[:min(len(r.Payload), canary.MaxPayload)]
-	if len(r.ID) > maxRangID || r.ID == "" {
-		k.problem(fmt.Sprintf("an alert has an id of %d bytes (1 to %d are taken)", len(r.ID), maxRangID))
-		return nil, false
+	if jsonSize(r.ID) > maxRangID || r.ID == "" {
+		k.problem(fmt.Sprintf("an alert has an id of %d bytes (1 to about %d are taken)", len(r.ID), maxRangID))
+		return nil, k.old(r)
+	}
+	if jsonSize(r) > maxRangLeaf {
+		k.problem(fmt.Sprintf("alert %s names more than is written down", r.ID))
+		return nil, k.old(r)
 	}
 	if k.have[rangKey(r)] {
 		return nil, true
@@ -515,7 +521,7 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 			return nil, true
 		}
 	case len(r.RequestIDs)+len(r.EventIDs)+len(r.Sessions) > 0 || !k.awaited(r.At):
-		return nil, k.waits.IsZero() || !r.At.IsZero() && r.At.Before(k.waits)
+		return nil, k.old(r)
 	case k.nameless >= maxNameless:
 		k.problem(fmt.Sprintf("more alerts came that name nothing than are written down (%d)", maxNameless))
 		return nil, true
@@ -529,9 +535,28 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 	return entry, true
 }
 
+// old reports whether nobody waits any more for what rang then.
+func (k *keeper) old(r canary.Rang) bool {
+	return k.waits.IsZero() || !r.At.IsZero() && r.At.Before(k.waits)
+}
+
+// short is a text that is short even as JSON, in which a character may take six bytes.
+func short(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	for jsonSize(text) > maxRangText {
+		text = strings.ToValidUTF8(text[:len(text)*3/4], "")
+	}
+	return text
+}
+
+func jsonSize(v any) int {
+	text, _ := json.Marshal(v) // these are texts, times and numbers
+	return len(text)
+}
+
 // awaited reports whether something that names nothing may be of somebody who promises it.
 func (k *keeper) awaited(at time.Time) bool {
-	return slices.ContainsFunc(k.windows, func(p promised) bool { return p.Promise.Alert == k.alert && p.alert != nil && p.Window(at) })
+	return slices.ContainsFunc(k.windows, func(p promised) bool { return p.Window(at) })
 }
 
 // settle tells each place what it may forget. One that cannot be told gives it again,
@@ -634,7 +659,11 @@ func (e *ears) hearing(ctx context.Context, c *claimed, p promised, before canar
 	if p.alert.Never != nil {
 		key := claimKey(p.Canary, p.Promise)
 		if _, asked := e.never[key]; !asked {
-			e.never[key] = p.alert.Never(ctx, c.cs.Plan, p.Promise)
+			e.never[key] = nil
+			reasons := p.alert.Never(ctx, c.cs.Plan, p.Promise)
+			for _, why := range reasons[:min(len(reasons), maxNever)] {
+				e.never[key] = append(e.never[key], short(why))
+			}
 		}
 		h.Never = e.never[key]
 	}

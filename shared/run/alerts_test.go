@@ -413,3 +413,31 @@ func TestListeningDiesAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a source says of an alert, it fits an entry, and stops nobody from listening.
+func TestWhatASourceSaysIsBounded(t *testing.T) {
+	w, b, r, cs := alerting(t)
+	r.AlertSources[0].Never = func(context.Context, run.Plan, canary.Promise) []string {
+		return slices.Repeat([]string{strings.Repeat("<", 5000)}, 50)
+	}
+	at, request := call(cs[0])
+	hostile := strings.Repeat("\x00<\xff", 20_000)
+	for i := range 40 {
+		b.ring(fmt.Sprint("m-", i), at.Add(time.Minute), func(r *canary.Rang) {
+			naming(request)(r)
+			r.ID += strings.Repeat("<", 90)
+			r.Suppressed, r.Weak, r.Rule, r.Payload = hostile, hostile, hostile, []byte(hostile)
+		})
+	}
+	b.ring(hostile, at.Add(time.Minute), naming(request))
+	b.ring("", at.Add(time.Minute), naming(request))
+	b.ring("many", at.Add(time.Minute), naming(slices.Repeat([]string{request}, 100_000)...))
+	b.problems = []string{hostile}
+	w.later(time.Hour)
+	listen(t, r, false)
+	if a := alerted(t, r, 0); a.Status != canary.Fail || len(rings(t, r)) == 0 {
+		t.Errorf("%s, %d alerts written down", a.Status, len(rings(t, r)))
+	}
+	b.failed = errors.New(hostile)
+	listen(t, r, false)
+}
