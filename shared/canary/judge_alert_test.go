@@ -246,10 +246,13 @@ func TestTheWorstPromiseSpeaksForAll(t *testing.T) {
 		t.Fatalf("%+v", x)
 	}
 	// What is written down as the canary's is held against the receipt once more.
-	silent.Heard[0].Name = "event-other"
-	a.ev.Hearings = append(a.ev.Hearings, silent)
-	if x := Judge(a.s, a.c, a.ev, a.seen, slo).Checks[Alerted]; x.Status != Fail {
-		t.Fatalf("%+v", x)
+	for _, not := range []Heard{{By: ByEvent, Name: "event-other"}, {By: ByRequest, Name: "req-other"}, {By: ByRequest, Name: "req-2"}} {
+		not.ID, not.At, not.Step = "m-2", t0.Add(time.Minute), "create"
+		silent.Heard = []Heard{not}
+		a.ev.Hearings = append(a.ev.Hearings, silent)
+		if x := Judge(a.s, a.c, a.ev, a.seen, slo).Checks[Alerted]; x.Status != Fail {
+			t.Fatalf("heard %+v: %+v", not, x)
+		}
 	}
 }
 
