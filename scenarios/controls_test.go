@@ -83,7 +83,7 @@ func TestWhatIsWrongWithAMappingIsNamed(t *testing.T) {
 		{"cleaned-supports-nothing", "{check: timely, canaries: naming", "{check: cleaned, canaries: naming"},
 		{"unknown-field", "fields: [time]", "fields: [moment]"},
 		{"fields-of-another-check", "{check: timely, canaries: naming", "{check: timely, canaries: naming, fields: [time]"},
-		{"no-version", "version: 2026-11-26.1", "version: latest"},
+		{"no-version", "version: 2026-11-26.2", "version: latest"},
 		{"without-does-not-show", ", does_not_show: that it is watched}", "}"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -42,6 +42,7 @@ func lint(d *document, s *canary.Scenario, check Checker) {
 		l.calls(i, st, check)
 	}
 	l.expectations()
+	l.alerts()
 }
 
 // at reports a fault of the value at path.
@@ -442,6 +443,29 @@ func (l *linter) expectations() {
 			continue
 		}
 		l.s.Rules = append(l.s.Rules, canary.Rule{Text: expr, Holds: x.Holds})
+	}
+}
+
+// alerts requires that each alert is promised once, of a step that there is, for what
+// may come of it.
+func (l *linter) alerts() {
+	for i, p := range l.s.Alerts {
+		path := []string{"alerts", strconv.Itoa(i)}
+		at := func(field string) []string { return append(slices.Clone(path), field) }
+		if first := slices.IndexFunc(l.s.Alerts, func(o canary.Promise) bool {
+			return o.Alert == p.Alert && o.On == p.On && (o.Step == p.Step || o.Step == "")
+		}); first < i && first >= 0 {
+			l.at(path, "alert %s on %s is already promised by alerts[%d]", quote(p.Alert), p.On, first)
+		}
+		if _, known := l.order[p.Step]; p.Step != "" && !known {
+			l.at(at("step"), "alert %s: there is no step %s", quote(p.Alert), quote(p.Step))
+		}
+		switch {
+		case l.s.Kind == canary.DryRun:
+			l.at(path, "a dry run does nothing: no alert can be promised of it")
+		case p.On == canary.OnDenied && l.s.Kind != canary.MustBeDenied && l.s.Kind != "":
+			l.at(at("on"), "alert %s is promised for a refusal: a %s canary that is refused was not done, and nothing is expected of it", quote(p.Alert), l.s.Kind)
+		}
 	}
 }
 

@@ -101,8 +101,38 @@ func TestEveryBuiltInScenarioIsCleanAndInTheCatalogue(t *testing.T) {
 		for _, r := range s.Rules {
 			fmt.Fprintf(&list, "  expect %s\n", r.Text)
 		}
+		for _, p := range s.Alerts {
+			fmt.Fprintf(&list, "  alert %s on %s %s\n", p.Alert, p.On, p.Step)
+		}
 	}
 	golden(t, "testdata/catalogue.golden", list.Bytes())
+}
+
+// Who does it must be noticed, and the names are few: a rule for each can be had. Only a
+// dry run does nothing that anybody would have to know of.
+func TestEveryBuiltInScenarioPromisesAnAlertOfAKnownName(t *testing.T) {
+	promised := map[string]int{}
+	for _, s := range builtIns(t) {
+		if (len(s.Alerts) == 0) != (s.Kind == canary.DryRun) {
+			t.Errorf("%s, %s, promises %v", s.ID, s.Kind, s.Alerts)
+		}
+		refused := slices.ContainsFunc(s.Alerts, func(p canary.Promise) bool { return p.On == canary.OnDenied })
+		if refused != (s.Kind == canary.MustBeDenied) {
+			t.Errorf("%s, %s, promises %v", s.ID, s.Kind, s.Alerts)
+		}
+		for _, p := range s.Alerts {
+			promised[p.Alert]++
+		}
+	}
+	for _, a := range Alerts() {
+		if promised[a.Name] == 0 || a.Means == "" {
+			t.Errorf("no scenario promises %q (%s)", a.Name, a.Means)
+		}
+		delete(promised, a.Name)
+	}
+	if len(promised) > 0 {
+		t.Errorf("alerts that nobody explains: %v", promised)
+	}
 }
 
 func TestEveryBuiltInFileLeadsAnEditorToTheSchema(t *testing.T) {
@@ -276,9 +306,9 @@ func TestWhatTheDriverRefusesIsReportedWhereItStands(t *testing.T) {
 		)
 	})
 	_, err = Read("iam-temporary-admin-role.yaml", data, check)
-	want := `iam-temporary-admin-role.yaml:19:11: no [2J reason
-iam-temporary-admin-role.yaml:27:9: iam:CreateRole has no parameter "Tags.7.Key"
-iam-temporary-admin-role.yaml:28:12: iam:CreateRole: iam:CreateRole has no parameter "Tags.1.Key"`
+	want := `iam-temporary-admin-role.yaml:21:11: no [2J reason
+iam-temporary-admin-role.yaml:29:9: iam:CreateRole has no parameter "Tags.7.Key"
+iam-temporary-admin-role.yaml:30:12: iam:CreateRole: iam:CreateRole has no parameter "Tags.1.Key"`
 	if fmt.Sprint(err) != want {
 		t.Errorf("error\n%v\nwant\n%s", err, want)
 	}

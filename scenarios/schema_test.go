@@ -45,12 +45,15 @@ func generateSchema(t *testing.T) []byte {
 	if err := r.AddGoComments("github.com/auditcanary/auditcanary/scenarios", "../shared/canary/canary.go", jsonschema.WithFullComment()); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.AddGoComments("github.com/auditcanary/auditcanary/scenarios", "../shared/canary/alert.go", jsonschema.WithFullComment()); err != nil {
+		t.Fatal(err)
+	}
 	s := r.ReflectFromType(reflect.TypeFor[canary.Scenario]())
 	s.Title = "auditcanary scenario"
 	step, undo, schedule := s.Definitions["Step"], s.Definitions["Undo"], s.Definitions["Schedule"]
-	look := s.Definitions["Protection"]
-	if step == nil || undo == nil || schedule == nil || look == nil {
-		t.Fatalf("canary.Scenario no longer has Step, Undo, Protection and Schedule: %v", s.Definitions)
+	look, promise := s.Definitions["Protection"], s.Definitions["Promise"]
+	if step == nil || undo == nil || schedule == nil || look == nil || promise == nil {
+		t.Fatalf("canary.Scenario no longer has Step, Undo, Protection, Promise and Schedule: %v", s.Definitions)
 	}
 
 	// The hash is of the file; it cannot stand in it.
@@ -87,6 +90,10 @@ func generateSchema(t *testing.T) []byte {
 	part(s, "cost").MinLength, part(s, "cost").MaxLength = ptr(4), text
 	part(s, "steps").MinItems, part(s, "steps").MaxItems = one, few
 	part(s, "expect").MinItems, part(s, "expect").MaxItems = one, ptr(maxExpect)
+	part(s, "alerts").MinItems, part(s, "alerts").MaxItems, part(s, "alerts").UniqueItems = one, few, true
+	part(promise, "alert").Pattern, part(promise, "alert").MaxLength = `^[a-z0-9-]+$`, ptr(60)
+	part(promise, "on").Enum = []any{canary.OnAllowed, canary.OnDenied}
+	part(promise, "step").Pattern, part(promise, "step").MaxLength = `^[a-z0-9-]+$`, line
 	part(schedule, "every").Enum = []any{"hourly", "daily", "weekly"}
 	part(schedule, "why").MinLength, part(schedule, "why").MaxLength = few, text
 	call := operationForm.String()

@@ -133,6 +133,9 @@ func injecting(o *options, use, short string, confirm bool) *cobra.Command {
 				// What keeps the records is known at once; what signs for them, in hours.
 				err = r.Seal(ctx, run.SealOptions{Run: id})
 			}
+			if err == nil && confirm {
+				err = r.Alerts(ctx, run.AlertOptions{Run: id, Wait: true}) // if any are configured
+			}
 			p.done()
 			if err != nil {
 				return err
@@ -251,7 +254,7 @@ func printSweep(cmd *cobra.Command, res run.SweepResult) {
 func planCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "plan [SCENARIO...]",
-		Short: "Show exactly what a run would do: calls, undo, policies, expected records, cost",
+		Short: "Show exactly what a run would do: calls, undo, policies, expected records and alerts, cost",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := wire.Load(o.config)
 			if err != nil {
@@ -271,12 +274,12 @@ func planCommand(o *options) *cobra.Command {
 			if o.json {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"canaries": plans, "permissions": permissions})
 			}
-			return printPlans(cmd, plans, permissions)
+			return printPlans(cmd, cfg, plans, permissions)
 		},
 	}
 }
 
-func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string][]json.RawMessage) error {
+func printPlans(cmd *cobra.Command, cfg *wire.Config, plans []run.Plan, permissions map[string][]json.RawMessage) error {
 	w := cmd.OutOrStdout()
 	for _, p := range plans {
 		s := p.Scenario
@@ -314,6 +317,7 @@ func printPlans(cmd *cobra.Command, plans []run.Plan, permissions map[string][]j
 			}
 			fmt.Fprintf(w, "    record %s %s in %s (%s)\n", ps.Record.Service, ps.Record.Operation, ps.Record.Region, kind)
 		}
+		printPromised(w, cfg, s)
 		fmt.Fprintf(w, "  session policy: %s\n\n", p.SessionPolicy)
 	}
 	for _, account := range slices.Sorted(maps.Keys(permissions)) {

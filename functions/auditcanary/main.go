@@ -69,7 +69,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVarP(&o.config, "config", "c", file, "configuration file (or AUDITCANARY_CONFIG)")
 	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON instead of text")
 	root.AddCommand(
-		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), integrityCommand(o),
+		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), alertsCommand(o), integrityCommand(o),
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o), notifyCommand(o),
 		coverageCommand(o), scopeCommand(o), sourcesCommand(o), accessCommand(o),
 		reportCommand(o), serveCommand(o), deliverablesCommand(o),

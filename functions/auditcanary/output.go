@@ -266,6 +266,9 @@ func printNotRun(w io.Writer, s run.Summary) {
 		}
 		// Where they differ it is in the time until which they wait: the latest.
 		text := slices.Max(why)
+		if reasons := unheard(s.Canaries); c == canary.Alerted && len(reasons) > 0 {
+			text = strings.Join(reasons, "; ")
+		}
 		fmt.Fprintf(w, "\n%s is not run for %d canaries (shown as -): %s\n", c, s.Tally.Checks[c][canary.NotRun], printable(text))
 	}
 }

@@ -1,6 +1,7 @@
 // Command confirm judges what is open by its records.
 //
-// It looks for them in the central store, and for what seals and holds those it found.
+// It looks for them in the central store, for what seals and holds those it found, and
+// for the alerts that they should have set off.
 //
 // Input {"run": id, "wait": true} limits it to one run; with wait it goes on until
 // everything is decided or its time is up; with "integrity": true it validates the

@@ -64,6 +64,8 @@ type Scenario struct {
 	Expect []string `json:"expect,omitempty"`
 	// Rules are the same, compiled by whoever read the file.
 	Rules []Rule `json:"-"`
+	// Alerts are those that it promises, by name: who does this must be noticed.
+	Alerts []Promise `json:"alerts,omitempty"`
 	// Hash is the SHA-256 of the file's bytes, hex; it goes into the ledger.
 	Hash string `json:"hash"`
 	// File and Line say where it was read from, for messages.

@@ -23,7 +23,7 @@ func Judge(s Scenario, c Canary, ev Evidence, seen Seen, slo SLO) Verdict {
 	v.Checks[Cleaned] = judgeCleaned(c, ev)
 	judgeRecords(&v, s, c, ev, seen, slo)
 	Protect(&v, ev)
-	v.Checks[Alerted] = Answer{Status: NotRun, Detail: "this version does not check it yet"}
+	Alert(&v, s, ev)
 	return v
 }
 

@@ -74,6 +74,7 @@ const (
 	Delivered Hop = "delivered" // written, but it never came to the store (or came changed)
 	Stored    Hop = "stored"    // it came, but the object it stands in cannot be had
 	Parsed    Hop = "parsed"    // the object can be had, but what it holds cannot be read
+	Announced Hop = "alerted"   // the alert that was promised of it did not come, or came to nobody
 )
 
 // Answer is what one check says for one canary.
@@ -95,9 +96,13 @@ type Answer struct {
 	Fields []event.Difference `json:"fields,omitempty"`
 	// Explained are differences a named rule accounts for; shown, not counted.
 	Explained []event.Difference `json:"explained,omitempty"`
-	// LatencySeconds from the action to its record standing in the store, both
-	// by the provider's clocks. Only on timely and surfaced.
+	// LatencySeconds from the action to its record standing in the store, or to the
+	// alert, both by the provider's clocks. Only on timely, surfaced and alerted.
 	LatencySeconds *float64 `json:"latency_seconds,omitempty"`
+	// Alert is what became of the promised alert that decides, Alerts of each of them.
+	// Only on alerted.
+	Alert  AlertKind     `json:"alert,omitempty"`
+	Alerts []AlertAnswer `json:"alerts,omitempty"`
 	// Also are the other steps, beside Step, that did not pass; a step that was not
 	// run is not among them.
 	Also []Other `json:"also,omitempty"`
@@ -152,6 +157,7 @@ type Source string
 const (
 	FromStore   Source = "log store"
 	FromHistory Source = "event history"
+	FromAlerts  Source = "alerts"
 )
 
 // Verdict is what is known of one canary at one time.
@@ -174,10 +180,11 @@ type StepRecord struct {
 	Copies []string `json:"copies,omitempty"`
 }
 
-// Open reports whether any check may still change by waiting.
+// Open reports whether any check may still change by waiting for records. That an
+// alert is awaited keeps no verdict from being given: it is amended, as by a digest.
 func (v Verdict) Open() bool {
-	for _, r := range v.Checks {
-		if r.Open {
+	for check, r := range v.Checks {
+		if r.Open && check != Alerted {
 			return true
 		}
 	}
@@ -278,6 +285,8 @@ type Evidence struct {
 	Custody []Custody
 	// Inspections of what protects the things that steps attempt to take away.
 	Inspections []Inspection
+	// Hearings of the alerts that are promised; the last one of each promise counts.
+	Hearings []Hearing
 }
 
 // Intent is written to the ledger before the call it announces.

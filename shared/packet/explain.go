@@ -121,7 +121,7 @@ func (x *explainer) take(leaf int64, data []byte, e entry) error {
 			t.fault = x.wrong[wrong].Err.Error()
 		}
 	}
-	if !slices.Contains([]string{"blob", "public_key", "validated", "own", "sweeping", "swept", "forged", "injected"}, e.Type) {
+	if !slices.Contains([]string{"blob", "public_key", "validated", "own", "sweeping", "swept", "forged", "injected", "rang"}, e.Type) {
 		if err := x.state.Apply(data); err != nil {
 			return refuse(BadEntry, leavesFile, "leaf %d: %w", leaf, err)
 		}
@@ -291,6 +291,18 @@ func (v *verifier) step(t takenEntry, s *state) (text string, verified bool, why
 		return text, true, leaf + " has the record's exact bytes, with these ids; to see them in the object, fetch it and compare its SHA-256"
 	case e.Kept != nil:
 		return v.keptStep(e, s, leaf)
+	case e.Rang != nil:
+		r := e.Rang
+		text = fmt.Sprintf("alert %s arrived, id %s, sent %s; it names %s; its payload's SHA-256 is %s",
+			r.Alert, r.ID, r.At.UTC().Format(time.RFC3339), orNone(strings.Join(slices.Concat(r.RequestIDs, r.EventIDs, r.Sessions), ", ")), orNone(r.SHA256))
+		return text, false, leaf + " shows that we wrote so then; whoever sends alerts does not sign them"
+	case e.Heard != nil:
+		h := e.Heard
+		text = fmt.Sprintf("listened for alert %s: %d heard that may be the canary's", h.Alert, len(h.Heard))
+		if !h.AsOf.IsZero() {
+			text += ", all that had arrived by " + h.AsOf.UTC().Format(time.RFC3339)
+		}
+		return text, false, leaf + " shows that we wrote so then"
 	case e.Verdict != nil:
 		var said []string
 		for _, c := range canary.Checks() {

@@ -49,6 +49,14 @@ type entry struct {
 	PublicKey *trail.PublicKey `json:"public_key"`
 
 	Register *exception.Register `json:"register"`
+	// Of an alert that rang, and of how it was listened for, as much as proves that they are there.
+	Rang *struct {
+		Alert string `json:"alert"`
+		ID    string `json:"id"`
+	} `json:"rang"`
+	Heard *struct {
+		Alert string `json:"alert"`
+	} `json:"heard"`
 }
 
 type planned struct {
@@ -236,6 +244,7 @@ type state struct {
 	limits                limits
 	// evidence knows, by their hashes, what receipts and records the slice has.
 	evidence map[key]bool
+	rang     map[key]bool // alerts, of whichever canary
 	problem  func(name string, leaf int64, format string, args ...any)
 	// custody, when set, verifies how records are sealed.
 	custody *custody
@@ -316,7 +325,7 @@ func newState(period Period, atOnce int, problem func(name string, leaf int64, f
 		period: period, atOnce: cmp.Or(atOnce, canariesAtOnce), ids: map[key]int{},
 		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, unproven: map[string]unproven{}, exceptedBy: map[string]int{}, problem: problem,
+		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, unproven: map[string]unproven{}, exceptedBy: map[string]int{}, rang: map[key]bool{}, problem: problem,
 	}
 }
 
@@ -349,6 +358,9 @@ func (s *state) apply(leaf int64, e entry) uint8 {
 		return 0
 	case e.Type == "register" && e.Register != nil:
 		s.noteRegister(e)
+		return 0
+	case e.Type == "rang" && e.Rang != nil:
+		s.rang[keyOf("rang", e.Rang.Alert, e.Rang.ID)] = true
 		return 0
 	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
 		s.custody.keys = append(s.custody.keys, *e.PublicKey)
@@ -402,6 +414,8 @@ func (s *state) fold(leaf int64, e entry) {
 		}
 	case e.Type == "sighted" && e.Sighted != nil:
 		s.sight(leaf, e)
+	case e.Type == "heard" && e.Heard != nil:
+		s.evidence[keyOf("heard", e.Canary, e.Heard.Alert)] = true
 	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
 		s.evidence[keyOf("kept", e.Canary, e.Kept.Step, e.Kept.At.Key, e.Kept.At.VersionID)] = true
 		err := s.custody.keep(e.Canary, *e.Kept)
@@ -417,9 +431,9 @@ func (s *state) fold(leaf int64, e entry) {
 }
 
 // foreign reports whether an entry is of another period, and of none of the canaries
-// of this one. Runs and what verifies custody may be of any time.
+// of this one. Runs, what verifies custody, and alerts may be of any time.
 func (s *state) foreign(e entry) bool {
-	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob", "register"}, e.Type) {
+	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob", "register", "rang"}, e.Type) {
 		return false
 	}
 	_, known := s.ids[idKey(e.Canary)]
@@ -576,6 +590,15 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 	}
 	if v.Checks[canary.Injected].Status == canary.Pass && !c.done {
 		s.problem(MissingEvidence, leaf, "the verdict of %s says that it was done, and there is no receipt of it", e.Canary)
+	}
+	for _, a := range v.Checks[canary.Alerted].Alerts {
+		if a.Status != canary.Pass && a.Status != canary.Late {
+			continue
+		}
+		// One that names no event is of no canary, and may be left out with those of others.
+		if !s.evidence[keyOf("heard", e.Canary, a.Alert)] || a.Weak == "" && !s.rang[keyOf("rang", a.Alert, a.ID)] {
+			s.problem(MissingEvidence, leaf, "the verdict of %s says that alert %s rang, and nothing in the packet before it says what was heard", e.Canary, a.Alert)
+		}
 	}
 	for _, rec := range v.Records {
 		if !s.evidence[recordKey(e.Canary, rec.Step, rec.EventUID, rec.RequestID, rec.At)] {

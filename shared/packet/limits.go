@@ -77,7 +77,7 @@ func (s *state) over() error {
 		{"runs", len(s.runs), l.runs}, {"scenarios", len(s.scenarios), l.scenarios}, {"places", len(s.places), l.places},
 		{"canaries", len(s.ids), l.canaries}, {"canaries of earlier packets", len(s.carried), l.canaries}, {"chains of digests", len(s.chains), l.chains},
 		{"pairs of runs and scenarios", s.pairs, l.pairs}, {"names", len(s.names), l.names}, {"lines of categories", s.lines, l.lines},
-		{"receipts, records and objects", len(s.evidence) + len(s.unheld) + s.objects, l.evidence},
+		{"receipts, records and objects", len(s.evidence) + len(s.rang) + len(s.unheld) + s.objects, l.evidence},
 	}
 	if c := s.custody; c != nil {
 		counts = append(counts, count{"digests", len(c.blobs), l.blobs}, count{"public keys", len(c.keys), l.keys}, count{"seals", len(c.checked), l.checked})

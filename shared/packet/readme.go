@@ -73,6 +73,7 @@ What the entries of ledger/leaves.jsonl mean: each is a JSON object with its typ
 planned, intent, receipt: what was done, with the request ids the provider gave.
 sighted: a record as it was found, its exact bytes in base64, and where it stood.
 kept, blob, public_key: the provider's signed digest that names the record's object.
+rang, heard: an alert as it arrived, and what of it was taken for the canary's.
 verdict: what follows; the last verdict in this packet of a canary counts.
 register: which failures somebody accepted, who, and until when. It changes no verdict:
 verdicts.csv says what was found, population.json how many of these are excepted. A packet

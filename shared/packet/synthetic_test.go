@@ -80,6 +80,8 @@ func versionOf(data []byte) ledger.Version {
 
 // book is a ledger with its keys.
 type book struct {
+	// rings: each canary promises an alert, and it rings.
+	rings      bool
 	log        *ledger.Log
 	skey, vkey string
 	provider   *rsa.PrivateKey
@@ -399,6 +401,16 @@ func (b *book) found(t testing.TB, c canary.Canary, s canary.Scenario, r canary.
 		k.Step, k.At = r.Step, at
 		evidence.Custody = []canary.Custody{k.Custody}
 		entries = append(entries, run.Entry{Type: "kept", Run: c.Run, Canary: c.ID, Kept: &k})
+	}
+	if b.rings {
+		rang := canary.Rang{Alert: "changed", ID: "m-" + c.ID, At: r.Want.Time.Add(time.Minute), RequestIDs: r.RequestIDs}
+		h := canary.Hearing{
+			Promise: canary.Promise{Alert: "changed", On: canary.OnAllowed}, Listened: b.clock, AsOf: b.clock,
+			Demanded: &canary.Heeding{Within: 5 * time.Minute, Late: 30 * time.Minute, Clock: time.Minute},
+			Heard:    []canary.Heard{{ID: rang.ID, At: rang.At, By: canary.ByRequest, Name: r.RequestIDs[0], Step: r.Step}},
+		}
+		evidence.Hearings = []canary.Hearing{h}
+		entries = append(entries, run.Entry{Type: "rang", Run: c.Run, Canary: c.ID, Rang: &rang}, run.Entry{Type: "heard", Run: c.Run, Canary: c.ID, Heard: &h})
 	}
 	seen := canary.Seen{AsOf: b.clock, Sightings: []canary.Sighting{{Event: ev, Raw: raw, At: at, Stored: f.stored}}}
 	v := canary.Judge(s, c, evidence, seen, testSLO)

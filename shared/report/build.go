@@ -38,6 +38,8 @@ type Input struct {
 	Period  Period
 	Version string
 	Now     time.Time
+	// Listens: the configuration says where some alerts arrive.
+	Listens bool
 }
 
 // New folds the input into a report. It does no I/O and reads no clock.
@@ -51,7 +53,7 @@ func New(in Input) Report {
 		V: 1, At: in.Now.UTC(), Version: in.Version, Period: in.Period, Facts: in.Facts.complete(),
 		Runs: []Run{}, Canaries: []Canary{}, Findings: []Finding{}, Leftovers: []Leftover{},
 		Alerts: []Alert{}, Exceptions: []Exception{}, Reviews: []Review{}, Tickets: []Ticket{},
-		Absent: absent(),
+		Absent: absent(in.Listens),
 	}
 	r.Exceptions = b.exceptions()
 	if len(r.Exceptions) > 0 || in.State.Register != nil {
@@ -62,6 +64,12 @@ func New(in Input) Report {
 	}
 	for _, rs := range in.State.Runs {
 		b.addRun(&r, rs)
+	}
+	for _, c := range r.Canaries {
+		r.Alerts = append(r.Alerts, alertsOf(c, in.Listens)...)
+	}
+	if len(r.Alerts) > 0 {
+		delete(r.Absent, "alerts")
 	}
 	markLatest(r.Canaries)
 	r.Controls = b.controls(r.Canaries)
@@ -79,13 +87,34 @@ func New(in Input) Report {
 }
 
 // absent says what this version holds nothing of.
-func absent() map[string]string {
-	return map[string]string{
-		"alerts":     "not present: this version records no alerts, so that the check alerted is not run",
+func absent(listens bool) map[string]string {
+	out := map[string]string{
+		"alerts":     "not present: the configuration does not say where any alert arrives, so that the check alerted is not run",
 		"exceptions": "not present: the ledger has no register of exceptions, and nothing is excepted",
 		"reviews":    "not present: this version keeps no log reviews",
 		"tickets":    "not present: no tickets are configured, and none is in the ledger",
 	}
+	if listens {
+		delete(out, "alerts")
+	}
+	return out
+}
+
+// alertsOf are the alerts that a canary promises. Where nobody ever listens, those that
+// nobody listened for are none.
+func alertsOf(c Canary, listens bool) (out []Alert) {
+	for _, k := range c.Checks {
+		for _, a := range k.Alerts {
+			if a.Status == canary.NotRun && !listens {
+				continue
+			}
+			out = append(out, Alert{
+				Canary: c.ID, Run: c.Run, Scenario: c.Scenario, Account: c.Account, Region: c.Region, Name: a.Alert, On: a.On,
+				Status: a.Status, Kind: a.Kind, Rang: a.Rang, LatencySeconds: a.LatencySeconds, Weak: a.Weak, Detail: a.Detail,
+			})
+		}
+	}
+	return out
 }
 
 // complete replaces lists that are nil by empty ones, so that JSON has no null for them.
@@ -684,7 +713,7 @@ func briefly(r coverage.Report) Coverage {
 // losses count what did not pass by where it was lost.
 func losses(canaries []Canary) []Loss {
 	out := []Loss{}
-	for _, hop := range []canary.Hop{canary.Emitted, canary.Delivered, canary.Stored, canary.Parsed, ""} {
+	for _, hop := range []canary.Hop{canary.Emitted, canary.Delivered, canary.Stored, canary.Parsed, canary.Announced, ""} {
 		l := Loss{Hop: hop, Canaries: []string{}}
 		for _, c := range canaries {
 			for _, k := range c.Checks {
@@ -710,7 +739,13 @@ func (b *builder) latency(canaries []Canary) []Hop {
 	call := Hop{Name: "call", Title: "from our sending the call to the service's answer"}
 	delivery := Hop{Name: "delivery", Title: "from the call to its record standing in the log store", PassSeconds: slo(b.in.SLO.Pass), LateSeconds: slo(b.in.SLO.Late)}
 	noticed := Hop{Name: "noticed", Title: "from the record's arrival to the first complete look at the store that had it"}
+	alert := Hop{Name: "alert", Title: "from the call to the alert that it promises"}
 	for _, c := range canaries {
+		for _, a := range alertsOf(c, true) {
+			if a.LatencySeconds != nil {
+				alert.Samples = append(alert.Samples, Sample{c.ID, a.Name, *a.LatencySeconds})
+			}
+		}
 		for _, st := range c.Steps {
 			r := st.Receipt
 			if r == nil {
@@ -730,7 +765,11 @@ func (b *builder) latency(canaries []Canary) []Hop {
 			}
 		}
 	}
-	return []Hop{call.figures(), delivery.figures(), noticed.figures()}
+	hops := []Hop{call.figures(), delivery.figures(), noticed.figures()}
+	if len(alert.Samples) > 0 {
+		hops = append(hops, alert.figures())
+	}
+	return hops
 }
 
 func (h *Hop) add(c Canary, st Step, from, to time.Time) {

@@ -47,7 +47,7 @@ const chunk = 64
 // HTML, each canary's evidence as compressed JSON that a script unpacks when
 // somebody opens it. The page may run that script and no other, and load nothing.
 func WriteHTML(w io.Writer, r Report) error {
-	t, err := template.New("html.html").Funcs(template.FuncMap{"tag": tagOf, "when": when, "object": placeOf, "sentence": sentence, "amount": amount[int]}).Parse(pageHTML)
+	t, err := template.New("html.html").Funcs(template.FuncMap{"tag": tagOf, "when": when, "object": placeOf, "sentence": sentence, "amount": amount[int], "seconds": func(s *float64) string { return lasts(*s) }}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("report page: %w", err)
 	}
@@ -113,6 +113,9 @@ type page struct {
 	Way           []stretch
 	Failures      []failure
 	MoreFailures  int
+	Alerts        []Alert
+	MoreAlerts    int
+	AlertsSay     string
 	Reasons       []reason
 	LatencySays   string
 	Plots         []plot
@@ -144,6 +147,7 @@ func newPage(r Report) (page, error) {
 		Answer: answerOf(r), Controls: controlRows(r), CoverageSays: coverageSays(r), Heat: heatOf(r), Gaps: gapRows(r),
 		Way: wayOf(r), Reasons: reasons(r), Protection: protectionRows(r), Stores: storeRows(r), Trend: trendOf(r), Scope: scopeOf(r),
 	}
+	p.Alerts, p.MoreAlerts, p.AlertsSay = alertRows(r.Alerts)
 	if r.Facts.Organization != "" {
 		p.Title += ": " + r.Facts.Organization
 	}

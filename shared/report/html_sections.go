@@ -251,13 +251,16 @@ func wayOf(r Report) []stretch {
 	for _, l := range r.Losses {
 		lost[l.Hop] += len(l.Canaries)
 	}
-	return []stretch{
+	way := []stretch{
 		{"1. Emitted", "the service writes the record", lost[canary.Emitted]},
 		{"2. Delivered", "trail and selectors bring it to the store", lost[canary.Delivered]},
 		{"3. Stored", "the object it stands in can be had, and is kept", lost[canary.Stored]},
 		{"4. Parsed", "what the object holds can be read", lost[canary.Parsed]},
-		{"Nobody could tell", "where it was lost is not known; each says why", lost[""]},
 	}
+	if len(r.Alerts) > 0 {
+		way = append(way, stretch{"5. Alerted", "the alert that is promised of it rings", lost[canary.Announced]})
+	}
+	return append(way, stretch{"Nobody could tell", "where it was lost is not known; each says why", lost[""]})
 }
 
 // lostOn says where records were lost or changed.
@@ -274,6 +277,30 @@ func lostOn(r Report) string {
 		return ""
 	}
 	return "Where records were lost or changed: " + strings.Join(parts, ", ") + "."
+}
+
+// maxAlerts is how many alerts the page lists; all of them are in the JSON.
+const maxAlerts = 200
+
+// alertRows are the alerts that the page lists, what did not ring in time before what did.
+func alertRows(all []Alert) (rows []Alert, more int, say string) {
+	rows = slices.Clone(all)
+	slices.SortStableFunc(rows, func(a, b Alert) int { return rankOf(a.Status) - rankOf(b.Status) })
+	rang := 0
+	for _, a := range all {
+		if a.Status == canary.Pass {
+			rang++
+		}
+	}
+	if n := len(rows) - maxAlerts; n > 0 {
+		rows, more = rows[:maxAlerts], n
+	}
+	return rows, more, fmt.Sprintf("%d of %s rang in time.", rang, amount(len(all), "promised alert", "promised alerts"))
+}
+
+// rankOf puts what somebody must see first.
+func rankOf(s canary.Status) int {
+	return slices.Index([]canary.Status{canary.Fail, canary.Late, canary.Inconclusive, canary.NotRun, canary.Excepted, canary.Pass}, s)
 }
 
 type failure struct {

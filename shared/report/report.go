@@ -455,7 +455,7 @@ type Coverage struct {
 
 // Loss counts what was lost or changed on one hop.
 type Loss struct {
-	// Hop is emitted, delivered, stored or parsed; "" = nobody could tell.
+	// Hop is emitted, delivered, stored, parsed or alerted; "" = nobody could tell.
 	Hop    canary.Hop `json:"hop"`
 	Checks int        `json:"checks"`
 	// Canaries concerned, by id.
@@ -466,7 +466,8 @@ type Loss struct {
 type Hop struct {
 	// Name: "call" (the service's answer, our clock), "delivery" (from the call to
 	// the record standing in the store, both by the provider's clocks; the SLO is of
-	// this one), "noticed" (from there to the first complete look that had it).
+	// this one), "noticed" (from there to the first complete look that had it), "alert"
+	// (from the call to the alert that it promises, if any rang; each has an SLO of its own).
 	Name  string `json:"name"`
 	Title string `json:"title"`
 	// SLO of the hop in seconds; null: none.
@@ -547,13 +548,24 @@ type Leftover struct {
 	Err  string `json:"error,omitempty"`
 }
 
-// Alert is one alert that a scenario promises.
+// Alert is one alert that a canary promises, with what became of it.
 type Alert struct {
-	Canary string        `json:"canary"`
-	Name   string        `json:"name"`
-	Status canary.Status `json:"status"`
-	Rang   time.Time     `json:"rang,omitzero"`
-	Detail string        `json:"detail,omitempty"`
+	Canary   string            `json:"canary"`
+	Run      string            `json:"run"`
+	Scenario string            `json:"scenario"`
+	Account  string            `json:"account"`
+	Region   string            `json:"region"`
+	Name     string            `json:"name"`
+	On       canary.PromisedOn `json:"on"`
+	Status   canary.Status     `json:"status"`
+	// Kind is what became of it: rang, late, duplicate, silent and so on.
+	Kind canary.AlertKind `json:"kind"`
+	Rang time.Time        `json:"rang,omitzero"`
+	// LatencySeconds after the call, both by the provider's clocks.
+	LatencySeconds *float64 `json:"latency_seconds,omitempty"`
+	// Weak says by what it was taken for the canary's, where it names no event.
+	Weak   canary.Means `json:"weak,omitempty"`
+	Detail string       `json:"detail,omitempty"`
 }
 
 // Review is one review of logs.

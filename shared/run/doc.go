@@ -8,6 +8,9 @@
 // Sweep undoes what is still owed, from the journal and from what the accounts
 // themselves list, and records a clean account.
 //
+// Seal and Alerts amend a verdict later, when the provider has signed for its records
+// and when the alerts that its scenario promises rang, or their time is over.
+//
 // What must be denied is attempted between two looks at what protects the thing, which
 // are written down as well: nothing is attempted that was not seen to be protected.
 //
@@ -17,6 +20,6 @@
 // store's own clock (Seen.AsOf), never ours: a record is missing once the store,
 // by its own clock, has been seen in full after the deadline.
 //
-// The package declares the ports it needs (Cloud, Sweeper, LogStore, History)
-// and imports no driver.
+// The package declares the ports it needs (Cloud, Sweeper, LogStore, History,
+// AlertSource) and imports no driver.
 package run

@@ -46,6 +46,7 @@ type Entry struct {
 	Inspected *canary.Inspection `json:"inspected,omitempty"`
 
 	Rang     *canary.Rang        `json:"rang,omitempty"`
+	Heard    *canary.Hearing     `json:"heard,omitempty"`
 	Ticket   *Ticket             `json:"ticket,omitempty"`
 	Post     *Post               `json:"post,omitempty"`
 	Asked    *Asked              `json:"asked,omitempty"`
@@ -467,6 +468,8 @@ func (s *State) Apply(leaf []byte) error {
 		cs.Sighted = append(cs.Sighted, *e.Sighted)
 	case e.Type == "kept" && e.Kept != nil:
 		cs.Evidence.Custody = append(cs.Evidence.Custody, e.Kept.Custody)
+	case e.Type == "heard" && e.Heard != nil:
+		cs.Evidence.Hearings = append(cs.Evidence.Hearings, *e.Heard)
 	case e.Type == "verdict" && e.Verdict != nil:
 		cs.Verdicts, cs.Leaf = append(cs.Verdicts, *e.Verdict), s.Size-1
 	default:

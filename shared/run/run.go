@@ -28,7 +28,9 @@ type Run struct {
 	// Custodian says how the store keeps its records; Keeping is what is demanded.
 	Custodian Custodian
 	Keeping   canary.Keeping
-	Scenarios []canary.Scenario
+	// AlertSources say where alerts of which name arrive. Optional.
+	AlertSources []Alert
+	Scenarios    []canary.Scenario
 	// Targets are the accounts and regions where canaries run.
 	Targets []canary.Target
 	// Global is the region in which a provider's global services are recorded ("aws": "us-east-1").
@@ -55,7 +57,7 @@ type Run struct {
 
 // Progress is how far a step has come.
 type Progress struct {
-	Step    string // plan, inject, confirm, seal, integrity, sweep
+	Step    string // plan, inject, confirm, seal, alerts, integrity, sweep
 	Done    int
 	Total   int
 	Message string

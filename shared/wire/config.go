@@ -65,6 +65,9 @@ type Config struct {
 	// run (`auditcanary notify`). Optional.
 	Tickets Tickets `yaml:"tickets"`
 	Chat    Chat    `yaml:"chat"`
+	// Alerts say where the alerts arrive that scenarios promise. What is promised under
+	// another name is not listened for, and verdicts say so.
+	Alerts []Alert `yaml:"alerts"`
 
 	file string
 	dir  string
@@ -564,6 +567,9 @@ func (c *Config) defaults() {
 	for i := range c.LogStores {
 		c.LogStores[i].Protection.defaults()
 	}
+	for i := range c.Alerts {
+		c.Alerts[i].defaults()
+	}
 	for _, d := range []struct {
 		d *Duration
 		v time.Duration
@@ -690,6 +696,7 @@ func (c *Config) check(root *yaml.Node) error {
 	c.checkInspection(bad)
 	c.checkSources(bad)
 	c.checkTickets(bad)
+	c.checkAlerts(bad)
 	return errors.Join(errs...)
 }
 

@@ -20,7 +20,8 @@ type Input struct {
 	Run string `json:"run,omitempty"`
 	// Every limits inject to the scenarios of a cadence: hourly, daily or weekly.
 	Every string `json:"every,omitempty"`
-	// Wait makes confirm go on until everything is decided or its time is up.
+	// Wait makes confirm go on until everything is decided, and every alert rang, or its
+	// time is up.
 	Wait bool `json:"wait,omitempty"`
 	// Integrity makes confirm validate the digest chains of the targets too, from head
 	// to head: what it finds goes into the ledger.
@@ -86,6 +87,9 @@ func do(ctx context.Context, r *run.Run, step string, in Input) (any, error) {
 			return nil, err
 		}
 		if err := r.Seal(ctx, run.SealOptions{Run: in.Run}); err != nil {
+			return nil, err
+		}
+		if err := r.Alerts(ctx, run.AlertOptions{Run: in.Run, Wait: in.Wait}); err != nil {
 			return nil, err
 		}
 		if in.Integrity {

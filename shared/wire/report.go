@@ -55,7 +55,8 @@ func Report(c *Config, state *run.State, o ReportOptions) (report.Report, error)
 	}
 	return report.New(report.Input{
 		State: state, Checkpoint: o.Checkpoint, Coverage: measured, Facts: facts, Controls: mapping.Controls,
-		SLO: c.CanarySLO(), Period: o.Period, Version: o.Version, Now: o.Now, Desk: c.Tickets.Jira != nil,
+		SLO: c.CanarySLO(), Period: o.Period, Version: o.Version, Now: o.Now,
+		Desk: c.Tickets.Jira != nil, Listens: len(c.Alerts) > 0,
 	}), nil
 }
 

@@ -64,32 +64,37 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	alerts, err := c.openAlerts(ctx, base, o.Clock)
+	if err != nil {
+		return nil, err
+	}
 	log, err := OpenLedger(ctx, c, ReadWrite)
 	if err != nil {
 		return nil, err
 	}
 	kept := newCustodian(base, c.LogStores[0])
 	return &run.Run{
-		Log:        log,
-		Clouds:     map[string]run.Cloud{"aws": cloud},
-		Sweepers:   map[string]run.Sweeper{"aws": cloud},
-		Histories:  map[string]run.History{"aws": cloud},
-		Store:      archive{kept.archive},
-		Custodian:  kept,
-		Keeping:    c.LogStores[0].Protection.Keeping(),
-		Scenarios:  catalogue,
-		Targets:    c.targets(),
-		Global:     global(),
-		SLO:        c.CanarySLO(),
-		Poll:       c.SLO.Poll.Duration,
-		Clock:      o.Clock,
-		Sleep:      sleep,
-		Compile:    compile,
-		Register:   c.register(),
-		Own:        own.Drain,
-		Progress:   o.Progress,
-		Version:    o.Version,
-		ConfigHash: c.hash,
+		Log:          log,
+		Clouds:       map[string]run.Cloud{"aws": cloud},
+		Sweepers:     map[string]run.Sweeper{"aws": cloud},
+		Histories:    map[string]run.History{"aws": cloud},
+		Store:        archive{kept.archive},
+		Custodian:    kept,
+		Keeping:      c.LogStores[0].Protection.Keeping(),
+		AlertSources: alerts,
+		Scenarios:    catalogue,
+		Targets:      c.targets(),
+		Global:       global(),
+		SLO:          c.CanarySLO(),
+		Poll:         c.SLO.Poll.Duration,
+		Clock:        o.Clock,
+		Sleep:        sleep,
+		Compile:      compile,
+		Register:     c.register(),
+		Own:          own.Drain,
+		Progress:     o.Progress,
+		Version:      o.Version,
+		ConfigHash:   c.hash,
 	}, nil
 }
 

@@ -1,0 +1,329 @@
+package wire
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// Alert says where the alerts of one name arrive that scenarios promise, and how soon
+// they must. Exactly one of sqs, cloudwatch_alarm, guardduty, security_hub and inbox.
+type Alert struct {
+	// Name as scenarios promise it: permissions-changed. Each once.
+	Name string `yaml:"name"`
+	// SQS is a queue that gets a copy of what people get: subscribed to the same SNS
+	// topic (raw or not), or a target of the same EventBridge rule.
+	SQS *AlertQueue `yaml:"sqs"`
+	// CloudWatchAlarm is an alarm. It names no event: see accept_weak.
+	CloudWatchAlarm *AlertAlarm `yaml:"cloudwatch_alarm"`
+	// GuardDuty is a detector, by the findings it makes.
+	GuardDuty *AlertDetector `yaml:"guardduty"`
+	// SecurityHub is a hub, by the findings it holds.
+	SecurityHub *AlertHub `yaml:"security_hub"`
+	// Inbox is a folder of a bucket into which an alert tool's webhook is written, an
+	// object a message.
+	Inbox *AlertInbox `yaml:"inbox"`
+	// Within: how long after the call it is in time (default 5m).
+	Within Duration `yaml:"within"`
+	// Late: late until then, missing after it (default 30m, at most 24h).
+	Late Duration `yaml:"late"`
+	// AcceptWeak: one that names no event, only the canary's session or nothing at all,
+	// is good enough if it comes in time. Verdicts say so. Left out, it is inconclusive.
+	AcceptWeak bool `yaml:"accept_weak"`
+	// Scenarios are patterns over ids (aws/iam-*) of those that promise it, beside those
+	// that name it.
+	Scenarios []string `yaml:"scenarios"`
+	// Rules are the names of those in alert_path (event_rules, metric_filters, alarms) that
+	// make it: where none of them can ever see what a canary does, that is said at once.
+	Rules []string `yaml:"rules"`
+}
+
+// Through is the role by which a place is asked.
+type Through struct {
+	// RoleARN of a role that may read there; empty: the base credentials.
+	RoleARN string `yaml:"role_arn"`
+	// ExternalIDEnv names the environment variable that holds the role's external id, if it wants one.
+	ExternalIDEnv string `yaml:"external_id_env"`
+}
+
+// AlertQueue is an SQS queue of its own: what is read is deleted from it.
+type AlertQueue struct {
+	QueueURL string `yaml:"queue_url"`
+	Region   string `yaml:"region"`
+	Through  `yaml:",inline"`
+}
+
+// AlertAlarm is a CloudWatch alarm of one metric.
+type AlertAlarm struct {
+	Where   `yaml:",inline"`
+	Name    string `yaml:"name"`
+	Through `yaml:",inline"`
+}
+
+// AlertDetector is a GuardDuty detector.
+type AlertDetector struct {
+	Where `yaml:",inline"`
+	// Detector id (default: whichever the region has).
+	Detector string `yaml:"detector"`
+	// Types of findings that count, "Stealth:IAMUser/CloudTrailLoggingDisabled".
+	Types   []string `yaml:"types"`
+	Through `yaml:",inline"`
+}
+
+// AlertHub is a Security Hub.
+type AlertHub struct {
+	Where `yaml:",inline"`
+	// Generators of the findings that count (GeneratorId). Left out: any.
+	Generators []string `yaml:"generators"`
+	Through    `yaml:",inline"`
+}
+
+// AlertInbox is a folder of a bucket.
+type AlertInbox struct {
+	Bucket  string `yaml:"bucket"`
+	Prefix  string `yaml:"prefix"`
+	Region  string `yaml:"region"`
+	Through `yaml:",inline"`
+}
+
+// maxAlertLate is the longest that an alert may take: no person would call it one.
+const maxAlertLate = 24 * time.Hour
+
+func (a *Alert) defaults() {
+	a.Within.Duration = cmp.Or(a.Within.Duration, 5*time.Minute)
+	a.Late.Duration = cmp.Or(a.Late.Duration, 30*time.Minute)
+}
+
+// alertKinds are those of places, in the order of the fields.
+const alertKinds = "sqs, cloudwatch_alarm, guardduty, security_hub, inbox"
+
+// kinds of place that are given.
+func (a Alert) kinds() (out []string) {
+	for _, k := range []struct {
+		name  string
+		given bool
+	}{
+		{"sqs", a.SQS != nil}, {"cloudwatch_alarm", a.CloudWatchAlarm != nil}, {"guardduty", a.GuardDuty != nil},
+		{"security_hub", a.SecurityHub != nil}, {"inbox", a.Inbox != nil},
+	} {
+		if k.given {
+			out = append(out, k.name)
+		}
+	}
+	return out
+}
+
+var alertName = regexp.MustCompile(`^[a-z0-9-]{1,60}$`)
+
+func (c *Config) checkAlerts(bad complain) {
+	first, places := map[string]int{}, map[string]string{}
+	for i, a := range c.Alerts {
+		at := fmt.Sprintf("alerts.%d", i)
+		wrong := func(field, format string, args ...any) {
+			bad(strings.TrimSuffix(at+"."+field, "."), "alert %q: "+format, append([]any{a.Name}, args...)...)
+		}
+		if !alertName.MatchString(a.Name) {
+			bad(at+".name", "alert name %q is not one such as permissions-changed", a.Name)
+		} else if n, dup := first[a.Name]; dup {
+			bad(at+".name", "alert %s is configured twice, here and as number %d: a name arrives in one place", a.Name, n+1)
+		} else {
+			first[a.Name] = i
+		}
+		if kinds := a.kinds(); len(kinds) != 1 {
+			given := "none is given"
+			if len(kinds) > 0 {
+				given = strings.Join(kinds, " and ") + " are given"
+			}
+			wrong("", "it arrives in exactly one place of %s: %s", alertKinds, given)
+		}
+		if place := a.check(wrong); place != "" {
+			if other, taken := places[place]; taken {
+				wrong(a.kinds()[0], "alert %s arrives there already: each needs a place of its own, or they could not be told apart", other)
+			} else {
+				places[place] = a.Name
+			}
+		}
+		if a.Within.Duration >= a.Late.Duration {
+			wrong("within", "within (%s) must be shorter than late (%s)", a.Within, a.Late)
+		}
+		if a.Late.Duration > maxAlertLate {
+			wrong("late", "late (%s) must not be longer than %s", a.Late, maxAlertLate)
+		}
+		for j, p := range a.Scenarios {
+			if _, err := path.Match(p, ""); err != nil || p == "" {
+				wrong(fmt.Sprintf("scenarios.%d", j), "%q is not a pattern over scenario ids", p)
+			}
+		}
+		for j, name := range a.Rules {
+			if !slices.Contains(c.AlertPath.names(), name) {
+				wrong(fmt.Sprintf("rules.%d", j), "alert_path has no event rule, metric filter or alarm %q", name)
+			}
+		}
+	}
+}
+
+// names of what makes alerts.
+func (p AlertPath) names() (out []string) {
+	for _, r := range p.EventRules {
+		out = append(out, r.Name)
+	}
+	for _, f := range p.MetricFilters {
+		out = append(out, f.Name)
+	}
+	for _, a := range p.Alarms {
+		out = append(out, a.Name)
+	}
+	return out
+}
+
+// check reports what is wrong with where an alert arrives, and names the place, if it
+// can be named, so that no two alerts arrive there.
+func (a Alert) check(bad complain) (place string) {
+	region := func(field, r string) {
+		if !regionID.MatchString(r) {
+			bad(field+".region", "%q is not a region", r)
+		}
+	}
+	role := func(field string, t Through, account string) {
+		m := roleARN.FindStringSubmatch(t.RoleARN)
+		switch {
+		case t.RoleARN == "" && t.ExternalIDEnv != "":
+			bad(field+".external_id_env", "an external id is for a role, and role_arn names none")
+		case t.RoleARN != "" && m == nil:
+			bad(field+".role_arn", "role_arn %q is not the ARN of a role", t.RoleARN)
+		case m != nil && account != "" && m[1] != account:
+			bad(field+".role_arn", "role_arn %s is not in account %s", t.RoleARN, account)
+		}
+	}
+	where := func(field string, w Where, t Through) {
+		if !accountID.MatchString(w.Account) {
+			bad(field+".account", "account %q is not twelve digits in quotes", w.Account)
+			w.Account = ""
+		}
+		region(field, w.Region)
+		role(field, t, w.Account)
+	}
+	if q := a.SQS; q != nil {
+		u, err := url.Parse(q.QueueURL)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !queuePath.MatchString(u.Path) || u.RawQuery != "" || u.User != nil {
+			bad("sqs.queue_url", "queue_url %q is not the URL of a queue (https://sqs.us-east-1.amazonaws.com/111122223333/name)", q.QueueURL)
+		} else if strings.HasSuffix(u.Path, ".fifo") {
+			bad("sqs.queue_url", "queue %s is a FIFO queue: it gives nothing more while what it gave is not deleted", q.QueueURL)
+		}
+		region("sqs", q.Region)
+		role("sqs", q.Through, "")
+		place = "sqs " + q.QueueURL
+	}
+	if x := a.CloudWatchAlarm; x != nil {
+		where("cloudwatch_alarm", x.Where, x.Through)
+		if blank(x.Name) {
+			bad("cloudwatch_alarm", "the alarm has no name")
+		}
+	}
+	if x := a.GuardDuty; x != nil {
+		where("guardduty", x.Where, x.Through)
+		if len(x.Types) == 0 || slices.ContainsFunc(x.Types, blank) {
+			bad("guardduty.types", "types must list the types of findings that count")
+		}
+	}
+	if x := a.SecurityHub; x != nil {
+		where("security_hub", x.Where, x.Through)
+		if slices.ContainsFunc(x.Generators, blank) {
+			bad("security_hub.generators", "a generator without a name")
+		}
+	}
+	if x := a.Inbox; x != nil {
+		if x.Bucket == "" {
+			bad("inbox", "the inbox has no bucket")
+		}
+		if strings.HasPrefix(x.Prefix, "/") || x.Prefix != "" && !strings.HasSuffix(x.Prefix, "/") {
+			bad("inbox.prefix", "prefix %q must end in a slash and not begin with one", x.Prefix)
+		}
+		region("inbox", x.Region)
+		role("inbox", x.Through, "")
+		place = "inbox " + x.Bucket + "/" + x.Prefix
+	}
+	return place
+}
+
+var queuePath = regexp.MustCompile(`^/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$`)
+
+// openAlerts makes ready the places where alerts arrive.
+func (c *Config) openAlerts(ctx context.Context, base awssdk.Config, clock func() time.Time) ([]run.Alert, error) {
+	var out []run.Alert
+	for _, a := range c.Alerts {
+		source, err := openAlert(ctx, base, a, clock)
+		if err != nil {
+			return nil, fmt.Errorf("alert %s: %w", a.Name, err)
+		}
+		out = append(out, run.Alert{
+			Name: a.Name, Source: source, Within: a.Within.Duration, Late: a.Late.Duration, AcceptWeak: a.AcceptWeak, Scenarios: a.Scenarios,
+		})
+	}
+	return out, nil
+}
+
+// openAlert opens the one place where an alert arrives.
+func openAlert(_ context.Context, _ awssdk.Config, a Alert, _ func() time.Time) (run.AlertSource, error) {
+	switch {
+	case a.SQS != nil: // a tap on the topic, that is deleted from
+	case a.CloudWatchAlarm != nil: // the alarm's history, with the sum of its metric
+	case a.GuardDuty != nil: // findings, by the time at which they were updated
+	case a.SecurityHub != nil: // findings, likewise
+	case a.Inbox != nil: // objects, by the time at which they were stored
+	}
+	return nil, fmt.Errorf("this version cannot listen to a place of kind %s", strings.Join(a.kinds(), ", "))
+}
+
+// PromisedAlert is an alert that a scenario promises, or the configuration for it.
+type PromisedAlert struct {
+	canary.Promise
+	// Arrives says where it is listened for, or that it is not.
+	Arrives string
+}
+
+// Promised are the alerts that are promised for a scenario.
+func (c *Config) Promised(s canary.Scenario) (out []PromisedAlert) {
+	var names []run.Alert
+	for _, a := range c.Alerts {
+		names = append(names, run.Alert{Name: a.Name, Scenarios: a.Scenarios})
+	}
+	for _, p := range run.Promises(s, canary.Evidence{}, names) {
+		arrives := "nobody listens for it: the configuration does not say where it arrives (alerts)"
+		if i := slices.IndexFunc(c.Alerts, func(a Alert) bool { return a.Name == p.Alert }); i >= 0 {
+			a := c.Alerts[i]
+			arrives = fmt.Sprintf("%s, within %s, late until %s", a.place(), a.Within, a.Late)
+			if a.AcceptWeak {
+				arrives += ", accepted without the event's name"
+			}
+		}
+		out = append(out, PromisedAlert{p, arrives})
+	}
+	return out
+}
+
+// place in words.
+func (a Alert) place() string {
+	switch {
+	case a.SQS != nil:
+		return "queue " + a.SQS.QueueURL
+	case a.CloudWatchAlarm != nil:
+		return fmt.Sprintf("alarm %s in %s/%s", a.CloudWatchAlarm.Name, a.CloudWatchAlarm.Account, a.CloudWatchAlarm.Region)
+	case a.GuardDuty != nil:
+		return fmt.Sprintf("GuardDuty in %s/%s", a.GuardDuty.Account, a.GuardDuty.Region)
+	case a.SecurityHub != nil:
+		return fmt.Sprintf("Security Hub in %s/%s", a.SecurityHub.Account, a.SecurityHub.Region)
+	}
+	return fmt.Sprintf("s3://%s/%s", a.Inbox.Bucket, a.Inbox.Prefix)
+}
