@@ -132,20 +132,18 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 // eventType marks our messages, in their metadata.
 const eventType = "auditcanary"
 
-// Post sends news: one message, or for a detail as many as it takes, those that are in
-// the thread already left out. What it returns is the last of them, which carries the
+// Post sends news: one message, or for a detail in a thread as many as it takes, those
+// that are in the thread already left out. What it returns is the last of them, which carries the
 // mark for Find: a detail that was interrupted is not found, and posted to its end when
 // it is posted again.
 func (c *Chat) Post(ctx context.Context, n ticket.News, thread string) (ticket.Posted, error) {
 	messages := []Message{Render(n)}
 	done := map[int]string{}
-	if n.Kind == "detail" {
+	if n.Kind == "detail" && thread != "" {
 		messages = Parts(n)
-		if thread != "" {
-			var err error
-			if done, err = c.parts(ctx, n.Mark, thread); err != nil {
-				return ticket.Posted{}, err
-			}
+		var err error
+		if done, err = c.parts(ctx, n.Mark, thread); err != nil {
+			return ticket.Posted{}, err
 		}
 	}
 	var last ticket.Posted

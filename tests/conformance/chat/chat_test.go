@@ -384,6 +384,27 @@ func TestRepliesThatLieAreNotBelieved(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatSaysNothingIsNotAnEmptyChannel: what was not seen would be posted twice.
+func TestAnAnswerThatSaysNothingIsNotAnEmptyChannel(t *testing.T) {
+	for name, lie := range map[string]string{"history": `{"ok": false}`, "replies": `{}`, "replies of none": `{"ok": true, "messages": []}`} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "auth.test"):
+				fmt.Fprint(w, `{"ok": true, "user_id": "U0CANARYBOT"}`)
+			case strings.HasSuffix(r.URL.Path, "history") && name != "history":
+				fmt.Fprint(w, `{"ok": true, "messages": [{"type": "message", "user": "U0CANARYBOT", "ts": "1700000000.000100", "reply_count": 1}]}`)
+			default:
+				fmt.Fprint(w, lie)
+			}
+		}))
+		w := open(t, func(_ *sandbox.Options, o *slack.Options) { o.APIURL = server.URL + "/api/" })
+		if _, found, err := w.chat.Find(t.Context(), "run-1", begun); found || err == nil {
+			t.Errorf("%s: found %v, %v", name, found, err)
+		}
+		server.Close()
+	}
+}
+
 func TestTokensGoOverHTTPSOnly(t *testing.T) {
 	for url, ok := range map[string]bool{
 		"https://slack.com/api/": true, "http://127.0.0.1:9/api/": true, "http://localhost:9/api/": true, "http://[::1]:9/api/": true,
