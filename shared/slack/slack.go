@@ -71,11 +71,15 @@ var channelID = regexp.MustCompile(`^[CG][A-Z0-9]{7,20}$`)
 
 // New makes a Chat. It calls nobody.
 func New(o Options) (*Chat, error) {
-	if o.Token == "" {
-		return nil, errors.New("slack: no token")
-	}
 	if !channelID.MatchString(o.Channel) {
 		return nil, fmt.Errorf("slack: channel %q is not the id of a channel, like C0123ABCD (Slack shows it at the end of the channel's details)", o.Channel)
+	}
+	return connect(o)
+}
+
+func connect(o Options) (*Chat, error) {
+	if o.Token == "" {
+		return nil, errors.New("slack: no token")
 	}
 	if o.APIURL == "" {
 		o.APIURL = slack.APIURL
@@ -368,25 +372,6 @@ func (c *Chat) ours(ctx context.Context) (func(slack.Message) bool, error) {
 	}, nil
 }
 
-// Member reports whether a user is in one of the user groups. A disabled group has no members.
-func (c *Chat) Member(ctx context.Context, user string, groups []string) (bool, error) {
-	for _, g := range groups {
-		var users []string
-		err := c.call(ctx, "usergroups.users.list", func(ctx context.Context) error {
-			var err error
-			users, err = c.api.GetUserGroupMembersContext(ctx, g)
-			return err
-		})
-		if err != nil {
-			return false, err
-		}
-		if slices.Contains(users, user) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // call makes one call, waiting as a rate limit asks for as long as ctx allows.
 func (c *Chat) call(ctx context.Context, method string, f func(context.Context) error) error {
 	for waited := 0; ; waited++ {
@@ -398,10 +383,10 @@ func (c *Chat) call(ctx context.Context, method string, f func(context.Context) 
 		wait := max(limited.RetryAfter, pace)
 		deadline, bounded := ctx.Deadline()
 		if wait > maxWait || waited == maxWaits || bounded && time.Until(deadline) < wait {
-			return fmt.Errorf("slack: %s for %s: rate limited, to be tried again after %s", method, c.channel, wait)
+			return fmt.Errorf("slack: %s: rate limited, to be tried again after %s", method, wait)
 		}
 		if err := c.sleep(ctx, wait); err != nil {
-			return fmt.Errorf("slack: %s for %s: rate limited: %w", method, c.channel, err)
+			return fmt.Errorf("slack: %s: rate limited: %w", method, err)
 		}
 	}
 }
@@ -440,7 +425,10 @@ func (c *Chat) explain(method string, err error) error {
 	if err == nil {
 		return nil
 	}
-	what := fmt.Sprintf("slack: %s for %s", method, c.channel)
+	what := "slack: " + method
+	if c.channel != "" {
+		what += " for " + c.channel
+	}
 	var answer slack.SlackErrorResponse
 	switch {
 	case errors.As(err, &answer):

@@ -425,13 +425,16 @@ func TestTokensGoOverHTTPSOnly(t *testing.T) {
 
 func TestMembersOfGroups(t *testing.T) {
 	w := open(t, nil)
-	chat := w.chat.(*slack.Chat)
+	groups, err := slack.NewGroups(slack.Options{Token: token, APIURL: w.server.URL + "/api/", Clock: w.clock.now, Sleep: w.clock.sleep})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for user, want := range map[string]bool{"U0AUDITOR": true, "U0MALLORY01": false, "": false} {
-		if got, err := chat.Member(t.Context(), user, []string{"S0AUDITORS"}); err != nil || got != want {
+		if got, err := groups.Have(t.Context(), user, []string{"S0AUDITORS"}); err != nil || got != want {
 			t.Errorf("%s: %v, %v", user, got, err)
 		}
 	}
-	if _, err := chat.Member(t.Context(), "U0AUDITOR", []string{"S0NOBODY"}); !errors.Is(err, ticket.ErrRefused) {
+	if _, err := groups.Have(t.Context(), "U0AUDITOR", []string{"S0NOBODY"}); !errors.Is(err, ticket.ErrRefused) {
 		t.Errorf("a group that is not there: %v", err)
 	}
 }
