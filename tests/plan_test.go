@@ -63,6 +63,7 @@ var floors = [][]room{
 		{"functions/packet", "builds the evidence packet of a period"},
 		{"functions/confirm", "looks for what is open, judges, undoes"},
 		{"functions/sweep", "undoes what a crash left"},
+		{"functions/trigger", "takes what people and programs ask for"},
 	},
 }
 

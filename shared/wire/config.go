@@ -59,6 +59,8 @@ type Config struct {
 	Sources []LogSource `yaml:"sources"`
 	// AlertPath lists what people rely on to be told. What is not listed is not judged.
 	AlertPath AlertPath `yaml:"alert_path"`
+	// Trigger says who may ask for a run besides the schedule. Optional.
+	Trigger *Trigger `yaml:"trigger"`
 
 	file string
 	dir  string
@@ -682,6 +684,7 @@ func (c *Config) check(root *yaml.Node) error {
 	c.checkScope(bad)
 	c.checkInspection(bad)
 	c.checkSources(bad)
+	c.checkTrigger(bad)
 	return errors.Join(errs...)
 }
 
