@@ -1,4 +1,4 @@
-// Command trigger takes what people and programs ask for: the slash command at /slack,
+// Command trigger takes requests for runs: the slash command at /slack,
 // the configured callers at /run.
 //
 // AUDITCANARY_CONFIG names the configuration file, whose trigger says who may ask.
