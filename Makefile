@@ -54,6 +54,10 @@ golden: ## write generated files anew: scenario schema, data dictionary, golden 
 		(set -x; $(GO) -C "$${file%/*}" test . -update </dev/null) || exit 1; \
 	done
 
+.PHONY: slackschema
+slackschema: ## the schema of Slack's blocks anew, from Slack's own types (needs node and npm)
+	tests/sandbox/slack/testdata/generate.sh
+
 .PHONY: package
 package: ## the functions as zip files for Lambda (arm64) in out/package, the same bytes every time
 	$(GO) -C tests run ./bundle -out ../out/package

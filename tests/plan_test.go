@@ -52,6 +52,7 @@ var floors = [][]room{
 	{
 		{"shared/aws", "the driver for AWS; implements the ports"},
 		{"shared/gcp", "the driver for Google Cloud; implements the packet's signer"},
+		{"shared/slack", "the driver for Slack; implements the chat"},
 	},
 	{
 		{"shared/wire", "configuration to a ready run; alone knows every driver"},
@@ -63,6 +64,7 @@ var floors = [][]room{
 		{"functions/confirm", "looks for what is open, judges, undoes"},
 		{"functions/sweep", "undoes what a crash left"},
 		{"functions/report", "keeps tickets, tells the chat"},
+		{"functions/trigger", "takes what people and programs ask for"},
 	},
 }
 
@@ -123,12 +125,14 @@ var bans = []ban{
 	{in: below("shared/gcp"), imports: "golang.org/x/oauth2", deep: true,
 		why: "only drivers know a cloud's credentials; whoever verifies a packet links none"},
 	{in: everywhere, except: []string{"shared/gcp"}, imports: "golang.org/x/oauth2", why: "Google's credentials are its driver's affair"},
+	{in: everywhere, except: []string{"shared/slack"}, imports: "github.com/slack-go/slack", why: "Slack is its driver's affair"},
 	{in: everywhere, except: []string{"shared/host"}, imports: "github.com/aws/aws-lambda-go", why: "the platform is host's affair"},
 	{in: everywhere, except: []string{"shared/host"}, imports: "github.com/GoogleCloudPlatform/functions-framework-go", why: "the platform is host's affair"},
 	{in: everywhere, except: []string{"functions/auditcanary"}, imports: "github.com/spf13/cobra", deep: true,
 		why: "a deployed function takes JSON, not flags"},
 	{in: within("functions"), imports: module + "/shared/aws", why: "wire alone knows the drivers: a further cloud must not touch the functions"},
 	{in: within("functions"), imports: module + "/shared/gcp", why: "wire alone knows the drivers"},
+	{in: within("functions"), imports: module + "/shared/slack", why: "wire alone knows the drivers"},
 }
 
 // topLevel is everything that stands at the top of the repository; false: not yet.

@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o), notifyCommand(o),
 		coverageCommand(o), scopeCommand(o), sourcesCommand(o), accessCommand(o),
 		reportCommand(o), serveCommand(o), deliverablesCommand(o),
-		packetCommand(o), verifyCommand(o), exceptionsCommand(o),
+		packetCommand(o), verifyCommand(o), exceptionsCommand(o), triggerCommand(o),
 	)
 	return root
 }

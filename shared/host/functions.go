@@ -20,11 +20,16 @@ import (
 //
 // LOCAL_ONLY=true binds to loopback only, as the framework's own examples do.
 func serveFunction(ctx context.Context, name string, h Handler) int {
+	return frame(ctx, name, func(w http.ResponseWriter, r *http.Request) { answer(ctx, w, r, h) })
+}
+
+// frame runs a function under the framework.
+func frame(ctx context.Context, name string, h http.HandlerFunc) int {
 	var inHand sync.WaitGroup
 	serve := func(w http.ResponseWriter, r *http.Request) {
 		inHand.Add(1)
 		defer inHand.Done()
-		answer(ctx, w, r, h)
+		h(w, r)
 	}
 	if err := funcframework.RegisterHTTPFunctionContext(ctx, "/", serve); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: register with the Functions Framework: %v\n", name, err)

@@ -68,6 +68,11 @@ func (r *Run) begin(ctx context.Context, runID string, plans []Plan) (bool, erro
 	for i := range plans {
 		entries = append(entries, Entry{Type: "planned", Run: runID, Canary: plans[i].Canary.ID, Planned: &plans[i]})
 	}
+	if r.asked != nil {
+		asked := *r.asked
+		asked.Run = runID
+		entries = append(entries, Entry{Type: "asked", Run: runID, Asked: &asked})
+	}
 	leaves, err := r.encode(entries)
 	if err != nil {
 		return false, err
@@ -80,6 +85,9 @@ func (r *Run) begin(ctx context.Context, runID string, plans []Plan) (bool, erro
 		if state.Run(runID) != nil {
 			r.progress("plan", 0, 0, "run %s was begun before: nothing is done twice", runID)
 			return false, nil
+		}
+		if r.asked != nil && r.underWay(state) {
+			return false, errUnderWay
 		}
 		_, err = r.Log.AppendAt(ctx, cp.Size, leaves...)
 		if errors.Is(err, ledger.ErrMoved) {

@@ -53,6 +53,8 @@ type Run struct {
 	Progress func(Progress)
 	// Version of this program and hash of the configuration, for the ledger.
 	Version, ConfigHash string
+
+	asked *Asked // what the run was asked for by, if it was
 }
 
 // Progress is how far a step has come.

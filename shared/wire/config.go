@@ -68,6 +68,8 @@ type Config struct {
 	// Alerts say where the alerts arrive that scenarios promise. What is promised under
 	// another name is not listened for, and verdicts say so.
 	Alerts []Alert `yaml:"alerts"`
+	// Trigger says who may ask for a run besides the schedule. Optional.
+	Trigger *Trigger `yaml:"trigger"`
 
 	file string
 	dir  string
@@ -697,6 +699,7 @@ func (c *Config) check(root *yaml.Node) error {
 	c.checkSources(bad)
 	c.checkTickets(bad)
 	c.checkAlerts(bad)
+	c.checkTrigger(bad)
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"time"
@@ -32,6 +33,9 @@ type Input struct {
 	// day, or week, of which every verdict is final.
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
+	// Asked makes inject do what somebody asked for (see Trigger), by the command's id.
+	// The scheduled call does what was asked for and not begun, after its own.
+	Asked string `json:"asked,omitempty"`
 }
 
 // Handler is a deployed function's step by name: inject, confirm, sweep, packet or report. The
@@ -41,20 +45,12 @@ func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, er
 		var in Input
 		if len(raw) > 0 && string(raw) != "null" {
 			if err := json.Unmarshal(raw, &in); err != nil {
-				return nil, fmt.Errorf("%s: the event is not an object of run, every, wait, integrity, older_than, from, to: %w", step, err)
+				return nil, fmt.Errorf("%s: the event is not an object of run, every, wait, integrity, older_than, from, to, asked: %w", step, err)
 			}
 		}
-		file := os.Getenv("AUDITCANARY_CONFIG")
-		if file == "" {
-			file = "auditcanary.yaml"
-		}
-		cfg, err := Load(file)
+		cfg, version, err := deployed()
 		if err != nil {
 			return nil, err
-		}
-		version := ""
-		if info, ok := debug.ReadBuildInfo(); ok {
-			version = info.Main.Version
 		}
 		if step == "packet" {
 			return packetStep(ctx, cfg, in, version, time.Now())
@@ -69,8 +65,65 @@ func Handler(step string) func(ctx context.Context, in json.RawMessage) (any, er
 		if err != nil {
 			return nil, err
 		}
-		return do(ctx, r, step, in)
+		if step == "inject" && in.Asked != "" {
+			return asked(ctx, r, in.Asked)
+		}
+		out, err := do(ctx, r, step, in)
+		if step == "inject" && err == nil {
+			err = takeWaiting(ctx, r, cfg.file, Options{Version: version})
+		}
+		return out, err
 	}
+}
+
+// deployed is the configuration of a deployed function, with its version.
+func deployed() (*Config, string, error) {
+	file := os.Getenv("AUDITCANARY_CONFIG")
+	if file == "" {
+		file = "auditcanary.yaml"
+	}
+	cfg, err := Load(file)
+	version := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	return cfg, version, err
+}
+
+// TriggerHandler is OpenTrigger for a deployed function.
+func TriggerHandler(ctx context.Context, o TriggerOptions) (http.Handler, error) {
+	cfg, version, err := deployed()
+	if err != nil {
+		return nil, err
+	}
+	o.Version = version
+	return OpenTrigger(ctx, cfg, o)
+}
+
+// takeWaiting does what was asked for and not begun, with all scenarios to choose from.
+func takeWaiting(ctx context.Context, r *run.Run, file string, o Options) error {
+	state, _, err := run.Fold(ctx, r.Log)
+	if err != nil || len(state.Waiting()) == 0 {
+		return err
+	}
+	return takeAsked(ctx, file, o, "")
+}
+
+// asked does what somebody asked for.
+func asked(ctx context.Context, r *run.Run, id string) (any, error) {
+	begun, err := r.Take(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	state, cp, err := run.Fold(ctx, r.Log)
+	if err != nil {
+		return nil, err
+	}
+	if len(begun) == 0 { // begun before, refused, or waiting for another run
+		known, _ := state.Ask(id)
+		return known, nil
+	}
+	return run.Summarise(state, cp, begun[0], r.SLO, r.Clock()), nil
 }
 
 func do(ctx context.Context, r *run.Run, step string, in Input) (any, error) {

@@ -23,7 +23,7 @@ import (
 )
 
 // functions that are deployed; the command auditcanary is for a terminal.
-var functions = []string{"inject", "confirm", "sweep", "packet", "report"}
+var functions = []string{"inject", "confirm", "sweep", "packet", "report", "trigger"}
 
 func main() {
 	out := flag.String("out", filepath.Join("..", "out", "package"), "write the zip files to `DIR`")

@@ -18,7 +18,7 @@
 // # Keys of a fault
 //
 //   - name: what it is, once in a file.
-//   - at: the point at which it strikes: call, record, file, digest or object.
+//   - at: the point at which it strikes: call, record, file, digest, object or chat.
 //   - match: a CEL condition over the thing, it. A condition on a field that a
 //     thing does not have is not true of it.
 //   - do: one action.
@@ -270,6 +270,29 @@
 //	    at: object
 //	    match: 'it.kind == "digest"'
 //	    do: {retain: {mode: NONE}}
+//
+// # at: chat
+//
+// A call of the chat's API, with the right token; it = {method, channel, thread, n}. It
+// can
+//
+//   - error: be answered with an error (status 429: come again; from 500 on: no answer of
+//     the API at all), before the effect or after it;
+//   - hang: get no answer, before the effect or after it.
+//
+// Examples:
+//
+//	faults:
+//	  - name: the chat is down three times
+//	    at: chat
+//	    match: 'it.method == "chat.postMessage"'
+//	    times: 3
+//	    do: {error: {code: internal_error, status: 503}}
+//	  - name: a message is posted, and the answer is lost
+//	    at: chat
+//	    match: 'it.method == "chat.postMessage" && it.thread == ""'
+//	    times: 1
+//	    do: {hang: {for: 2s, when: after}}
 //
 // # For who adds one
 //

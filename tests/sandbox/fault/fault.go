@@ -26,6 +26,8 @@ const (
 	AtDigest = "digest"
 	// AtObject: it = {key, kind, account, region, n}; kind is "log" or "digest".
 	AtObject = "object"
+	// AtChat: it = {method, channel, thread, n}; n is the ordinal of the call, from 1.
+	AtChat = "chat"
 )
 
 // When an error or a hang strikes.

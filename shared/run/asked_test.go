@@ -1,0 +1,187 @@
+package run_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+// ask writes down a command; fresh is whether it was not known.
+func ask(t *testing.T, r *run.Run, a run.Asked) (known run.Asked, fresh bool) {
+	t.Helper()
+	known, _, repeat, err := run.NoteAsked(t.Context(), r.Log, r.Clock, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return known, !repeat
+}
+
+func command(r *run.Run, id string) run.Asked {
+	return run.Asked{ID: id, By: "U0AUDITOR", Through: "slack", Command: "run", At: r.Clock()}
+}
+
+func fold(t *testing.T, r *run.Run) *run.State {
+	t.Helper()
+	s, _, err := run.Fold(t.Context(), r.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestACommandBecomesOneRun(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := command(r, "slack:1")
+	a.Scenarios, a.Targets = []string{"test/one"}, []string{"1/r"}
+	if _, fresh := ask(t, r, a); !fresh {
+		t.Error("the first is a repeat")
+	}
+	if _, fresh := ask(t, r, a); fresh {
+		t.Error("the second is no repeat")
+	}
+	if n := len(fold(t, r).Asked); n != 1 {
+		t.Errorf("%d entries", n)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := r.Take(t.Context(), ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	state := fold(t, r)
+	if len(state.Runs) != 1 || state.Runs[0].ID != run.RunFor(a) || len(state.Canaries) != 1 || state.Canaries[0].Plan.Scenario.ID != "test/one" {
+		t.Errorf("%d runs, %d canaries", len(state.Runs), len(state.Canaries))
+	}
+	if known, fresh := ask(t, r, a); fresh || known.Run != run.RunFor(a) || known.By != a.By {
+		t.Errorf("asked again: %+v, fresh %v", known, fresh)
+	}
+	if _, err := r.Take(t.Context(), ""); err != nil || len(fold(t, r).Runs) != 1 {
+		t.Errorf("taken again: %v, %d runs", err, len(fold(t, r).Runs))
+	}
+}
+
+func TestWhatCannotBeDoneIsRefusedInTheLedger(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(w *world, a *run.Asked)
+		want   string
+	}{
+		"too old":     {func(w *world, _ *run.Asked) { w.now = w.now.Add(61 * time.Minute) }, "asked for 1h1m0s ago: too old"},
+		"no scenario": {func(_ *world, a *run.Asked) { a.Scenarios = []string{"aws/*"} }, "no scenario matches aws/*"},
+		"no target":   {func(_ *world, a *run.Asked) { a.Targets = []string{"2"} }, "target 2 is not configured"},
+	} {
+		w := newWorld()
+		s, v := key(t)
+		r, err := process(t, w, newMemory(), s, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := command(r, "slack:1")
+		tt.change(w, &a)
+		ask(t, r, a)
+		begun, err := r.Take(t.Context(), "")
+		state := fold(t, r)
+		known, _ := state.Ask("slack:1")
+		if err != nil || len(begun)+len(state.Runs) != 0 || !strings.HasPrefix(known.Refused, tt.want) || known.By != a.By || len(state.Waiting()) != 0 {
+			t.Errorf("%s: %v, %v, %+v", name, begun, err, known)
+		}
+	}
+}
+
+// TestACommandWaitsWhileAnotherRunInjects: two would act on the same things.
+func TestACommandWaitsWhileAnotherRunInjects(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	files := newMemory()
+	r, err := process(t, w, files, s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A run that died after it began.
+	w.dieAt, w.after = w.effects+6, true
+	_ = r.Inject(t.Context(), "20261122-aaaaaa") // it dies
+	w.alive()
+	if r, err = process(t, w, files, s, v); err != nil {
+		t.Fatal(err)
+	}
+	if state := fold(t, r); len(state.Runs) != 1 || state.Runs[0].Injected {
+		t.Fatalf("%d runs", len(state.Runs))
+	}
+	ask(t, r, command(r, "slack:1"))
+	if begun, err := r.Take(t.Context(), ""); err != nil || len(begun) != 0 || len(fold(t, r).Waiting()) != 1 {
+		t.Errorf("%v, %v", begun, err)
+	}
+	if _, err := r.Sweep(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if begun, err := r.Take(t.Context(), ""); err != nil || len(begun) != 1 {
+		t.Errorf("after it was closed: %v, %v", begun, err)
+	}
+}
+
+// TestACommandIsTakenUpAfterACrash dies at each effect, between the command's entry and
+// the run's end: what had not begun is begun by the next, and nothing is begun twice.
+func TestACommandIsTakenUpAfterACrash(t *testing.T) {
+	s, v := key(t)
+	died := 0
+	for n := 1; ; n++ {
+		survived := true
+		for _, after := range []bool{false, true} {
+			w := newWorld()
+			files := newMemory()
+			r, err := process(t, w, files, s, v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := command(r, "slack:1")
+			w.dieAt, w.after = w.effects+n, after
+			_, _, _, err = run.NoteAsked(t.Context(), r.Log, r.Clock, a)
+			if err == nil {
+				_, err = r.Take(t.Context(), "slack:1")
+			}
+			if err == nil {
+				continue
+			}
+			survived = false
+			died++
+			w.alive()
+			if r, err = process(t, w, files, s, v); err != nil {
+				t.Fatal(err)
+			}
+			ask(t, r, a) // whoever asked got no answer, and asks again
+			for range 2 {
+				if _, err := r.Take(t.Context(), ""); err != nil {
+					t.Fatalf("at %d (after %v): %v", n, after, err)
+				}
+				if _, err := r.Sweep(t.Context(), 0); err != nil {
+					t.Fatalf("at %d (after %v): sweep: %v", n, after, err)
+				}
+			}
+			state := fold(t, r)
+			if len(state.Runs) != 1 || state.Runs[0].ID != run.RunFor(a) || len(state.Waiting()) != 0 || len(w.things) != 0 {
+				t.Errorf("at %d (after %v): %d runs, %d waiting, left %v", n, after, len(state.Runs), len(state.Waiting()), w.things)
+			}
+			for name, times := range w.done {
+				if times > 1 {
+					t.Errorf("at %d (after %v): %s was done %d times", n, after, name, times)
+				}
+			}
+		}
+		if survived {
+			break
+		}
+	}
+	if died < 10 {
+		t.Errorf("it died %d times only", died)
+	}
+}
