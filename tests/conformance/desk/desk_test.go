@@ -740,9 +740,9 @@ func wikiInert(text string) error {
 		}
 		rest := ours.ReplaceAllString(line, "")
 		if strings.HasPrefix(line, "|") {
-			rest = strings.ReplaceAll(rest, "|", "")
+			rest = strings.ReplaceAll(rest, "|", " ")
 		}
-		rest = entity.ReplaceAllString(rest, "")
+		rest = entity.ReplaceAllString(rest, "·")
 		if c := active.FindString(rest); c != "" {
 			return fmt.Errorf("%q is in the line %.200q", c, line)
 		}
