@@ -251,9 +251,10 @@ func link(to string) (string, bool) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || len(to) > 2000 {
 		return "", false
 	}
+	// No address of version 6: its brackets would end a link.
 	if strings.ContainsFunc(u.Host, func(r rune) bool {
-		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune(".-:[]", r))
-	}) || strings.Contains(u.Host, "[") { // no address of version 6: its brackets would end a link
+		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune(".-:", r))
+	}) {
 		return "", false
 	}
 	var out strings.Builder

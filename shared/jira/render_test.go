@@ -52,7 +52,7 @@ func TestOnlyAddressesOfTheWebAreLinks(t *testing.T) {
 	for in, want := range map[string]string{
 		"https://example.com": "https://example.com", "http://h:8080/a b": "http://h:8080/a%20b", "HTTPS://h/x": "https://h/x",
 		"https://h/a|b]{c}": "https://h/a%7Cb%5D%7Bc%7D", "https://h/?q=é": "https://h/?q=%C3%A9",
-		"javascript:alert(1)": "", "//h/x": "", "/x": "", "": "", "https://": "", "https://u:p@h/": "", "https://[::1]/": "", "ftp://h/": "",
+		"javascript:alert(1)": "", "//h/x": "", "/x": "", "": "", "https://": "", "https://u:p@h/": "", "https://[::1]/": "", "https://h]x/": "", "ftp://h/": "",
 		"https://h\n/": "", "data:text/html,x": "", "https://е.example/": "", "https://h|x/": "", "https://h/" + strings.Repeat("a", 3000): "",
 	} {
 		if got, ok := link(in); got != want || ok != (want != "") {

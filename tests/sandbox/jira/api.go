@@ -1034,7 +1034,13 @@ func (s *Server) getAttachment(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(s.attachmentBean(c, a))
+	bean := s.attachmentBean(c, a)
+	if s.opts.Flavour == Cloud {
+		if bean["id"], err = strconv.Atoi(a.id); err != nil { // here, and only here, it is a number
+			return reply{}, err
+		}
+	}
+	return ok(bean)
 }
 
 func (s *Server) attachmentContent(c *call) (reply, error) {
