@@ -111,7 +111,8 @@ func (d *Desk) send(ctx context.Context, op string, e effect, out any, request f
 // wait waits as a failure asks for, and returns it if there is no time for that.
 func (d *Desk) wait(ctx context.Context, f *failure, waited *time.Duration) error {
 	deadline, bounded := ctx.Deadline()
-	if *waited += f.wait; *waited > d.cfg.MaxWait || bounded && d.cfg.Now().Add(f.wait).After(deadline) {
+	// (A deadline is always of the real clock.)
+	if *waited += f.wait; *waited > d.cfg.MaxWait || bounded && f.wait > time.Until(deadline) {
 		f.text += fmt.Sprintf(" (it asks to wait %v, and there is no time left for that)", f.wait)
 		return f
 	}

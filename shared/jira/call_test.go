@@ -123,19 +123,23 @@ func TestTheTokenStaysWhereItBelongs(t *testing.T) {
 	basic := base64.StdEncoding.EncodeToString([]byte("a@example.com:" + secret))
 	for name, h := range map[string]http.HandlerFunc{
 		"in the body": func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, `{"errorMessages":["`+secret+` `+basic+`"]}`, 400)
+			http.Error(w, `{"errorMessages":["`+secret+` `+basic+`"]}`, http.StatusBadRequest)
 		},
 		"in a field": func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, `{"errors":{"`+secret+`":"`+basic+`"}}`, 403)
+			http.Error(w, `{"errors":{"`+secret+`":"`+basic+`"}}`, http.StatusForbidden)
 		},
 		"in no JSON": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>"+secret) },
 		"in the type": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", secret)
 			io.WriteString(w, "x")
 		},
-		"redirect":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/"+secret, 307) },
-		"redirect 302": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/login?t="+secret, 302) },
-		"closed":       func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL+"/"+secret, http.StatusTemporaryRedirect)
+		},
+		"redirect 302": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL+"/login?t="+secret, http.StatusFound)
+		},
+		"closed": func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
 		"key": func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, `{"key":"`+secret+`","issues":[{"key":"`+secret+`","fields":{"labels":["auditcanary-m"]}}]}`)
 		},

@@ -282,27 +282,23 @@ const maxComments = 1000
 
 // comment adds a comment, unless there is one with its mark.
 func (d *Desk) comment(ctx context.Context, op, key string, c ticket.Change) error {
-	body := d.body(c.Comment)
-	request := map[string]any{"body": body}
-	if d.cfg.Flavour == Cloud {
-		request["properties"] = []any{map[string]any{"key": property, "value": map[string]string{"mark": c.Mark}}}
-	} else {
-		request["body"] = d.body(withLast(c.Comment, lastLine(c.Mark)))
-	}
 	there, err := d.commented(ctx, op, key, c.Mark)
 	if err != nil || there {
 		return err
+	}
+	request := map[string]any{}
+	if d.cfg.Flavour == Cloud {
+		request["body"] = adf(c.Comment)
+		request["properties"] = []any{map[string]any{"key": property, "value": map[string]string{"mark": c.Mark}}}
+	} else {
+		last := ticket.Block{Kind: "text", Text: lastLine(c.Mark)}
+		request["body"] = wikiOf(append(fit(c.Comment, maxText-wikiSize(last), wikiSize), last)) // cut before it, not in it
 	}
 	return d.call(ctx, op, adds, http.MethodPost, d.api("issue/%s/comment", key), request, nil)
 }
 
 // lastLine of a comment, where it cannot carry the mark otherwise.
 func lastLine(mark string) string { return "auditcanary " + mark }
-
-// withLast puts a line after a document, which is cut before, not in it.
-func withLast(doc ticket.Doc, line string) ticket.Doc {
-	return append(fit(doc, func(doc ticket.Doc) int { return length(wikiOf(doc)) + 2 + length(escape(line)) }), ticket.Block{Kind: "text", Text: line})
-}
 
 func (d *Desk) commented(ctx context.Context, op, key, mark string) (bool, error) {
 	type comment struct {

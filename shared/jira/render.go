@@ -43,12 +43,13 @@ type (
 
 // adf renders a document, cut to what Jira takes.
 func adf(doc ticket.Doc) node {
-	return adfOf(fit(doc, func(doc ticket.Doc) int {
-		b, err := json.Marshal(adfOf(doc))
+	return adfOf(fit(doc, maxText-len(`{"type":"doc","version":1,"content":[]}`), func(b ticket.Block) int {
+		n, _ := adfBlock(b)
+		text, err := json.Marshal(n)
 		if err != nil {
-			return maxText + 1 // cannot be: nodes are strings and numbers
+			return maxText // cannot be: nodes are strings and numbers
 		}
-		return length(string(b))
+		return length(string(text)) + len(",")
 	}))
 }
 
@@ -137,8 +138,10 @@ func text(s string) []node {
 
 // wiki renders a document as wiki markup, cut to what Jira takes.
 func wiki(doc ticket.Doc) string {
-	return wikiOf(fit(doc, func(doc ticket.Doc) int { return length(wikiOf(doc)) }))
+	return wikiOf(fit(doc, maxText, wikiSize))
 }
+
+func wikiSize(b ticket.Block) int { return length(wikiBlock(b)) + len("\n\n") }
 
 func wikiOf(doc ticket.Doc) string {
 	var blocks []string
@@ -284,38 +287,50 @@ func noLink(b ticket.Block) string {
 	return b.Text + " (" + b.URL + ")"
 }
 
-// fit cuts a document until its size is at most what Jira takes, and says in it that it did.
-func fit(doc ticket.Doc, size func(ticket.Doc) int) ticket.Doc {
+// cutNote stands at the end of what was cut.
+var cutNote = ticket.Block{Kind: "text", Text: "(Cut here: it is longer than Jira takes. The evidence holds all of it.)"}
+
+// fit cuts a document to what there is room for, its blocks having a size each, and
+// says in it that it did.
+func fit(doc ticket.Doc, room int, size func(ticket.Block) int) ticket.Doc {
 	doc, cut := rough(doc)
-	if !cut && size(doc) <= maxText {
+	sizes := make([]int, len(doc))
+	total := 0
+	for i, b := range doc {
+		sizes[i] = size(b)
+		total += sizes[i]
+	}
+	if !cut && total <= room {
 		return doc
 	}
-	note := ticket.Block{Kind: "text", Text: "(Cut here: it is longer than Jira takes. The evidence holds all of it.)"}
-	with := func(blocks ...ticket.Block) ticket.Doc { return append(slices.Clone(blocks), note) }
 	// As many blocks as fit, then as much as fits of the next.
-	n := most(len(doc), func(n int) bool { return size(with(doc[:n]...)) <= maxText })
-	if n == len(doc) {
-		return with(doc...)
+	room -= size(cutNote)
+	n := 0
+	for n < len(doc) && sizes[n] <= room {
+		room -= sizes[n]
+		n++
 	}
-	next := doc[n]
-	part := func(k int) ticket.Block {
-		b := next
+	out := slices.Clone(doc[:n])
+	if n < len(doc) {
+		next := doc[n]
+		whole := length(next.Text)
 		if len(next.Rows) > 0 {
-			b.Rows = next.Rows[:k]
-		} else {
-			b.Text = clip(next.Text, k)
+			whole = len(next.Rows)
 		}
-		return b
+		part := func(k int) ticket.Block {
+			b := next
+			if len(next.Rows) > 0 {
+				b.Rows = next.Rows[:k]
+			} else {
+				b.Text = clip(next.Text, k)
+			}
+			return b
+		}
+		if k := most(whole, func(k int) bool { return size(part(k)) <= room }); k > 0 {
+			out = append(out, part(k))
+		}
 	}
-	whole := length(next.Text)
-	if len(next.Rows) > 0 {
-		whole = len(next.Rows)
-	}
-	k := most(whole, func(k int) bool { return size(with(append(slices.Clone(doc[:n]), part(k))...)) <= maxText })
-	if k == 0 {
-		return with(doc[:n]...)
-	}
-	return with(append(slices.Clone(doc[:n]), part(k))...)
+	return append(out, cutNote)
 }
 
 // rough cuts what could never fit, so that nothing huge is rendered, and reports

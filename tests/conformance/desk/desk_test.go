@@ -390,15 +390,22 @@ func TestABusyJiraIsWaitedFor(t *testing.T) {
 		// No longer than there is time.
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(time.Hour))
 		defer cancel()
-		d := b.desk(t, func(c *driver.Config) { c.MaxWait = 5 * time.Second })
-		var err error
-		for range 5 {
-			if _, err = d.Find(ctx, ticket.Query{Key: "SEC-1"}); err != nil {
-				break
+		short, cancelShort := context.WithDeadline(t.Context(), time.Now().Add(9*time.Second))
+		defer cancelShort()
+		for name, tc := range map[string]struct {
+			ctx     context.Context
+			maxWait time.Duration
+		}{"the configuration's": {ctx, 5 * time.Second}, "the caller's": {short, time.Hour}} {
+			d := b.desk(t, func(c *driver.Config) { c.MaxWait = tc.maxWait })
+			var err error
+			for range 5 {
+				if _, err = d.Find(tc.ctx, ticket.Query{Key: "SEC-1"}); err != nil {
+					break
+				}
 			}
-		}
-		if err == nil || errors.Is(err, ticket.ErrRefused) || !strings.Contains(err.Error(), "no time left") {
-			t.Errorf("it is %v", err)
+			if err == nil || errors.Is(err, ticket.ErrRefused) || !strings.Contains(err.Error(), "no time left") {
+				t.Errorf("%s: it is %v", name, err)
+			}
 		}
 	}, func(o *jira.Options, _ *driver.Config) { o.Limit, o.Window = 3, 10*time.Second })
 }
@@ -619,8 +626,8 @@ func TestNoTextIsMoreThanText(t *testing.T) {
 		for i, attack := range attacks(t) {
 			mark := fmt.Sprintf("a-%d", i)
 			doc := ticket.Doc{
-				{Kind: "heading", Text: attack}, {Kind: "text", Text: attack}, {Kind: "list", Rows: [][]string{{attack}, {"x", attack}}},
-				{Kind: "table", Rows: [][]string{{attack, "b"}, {"c", attack}}}, {Kind: "code", Text: attack}, {Kind: "link", Text: attack, URL: "https://ok.example/a"},
+				{Kind: "heading", Text: attack}, {Kind: "text", Text: attack}, {Kind: "list", Rows: [][]string{{attack, attack}}},
+				{Kind: "table", Rows: [][]string{{attack}, {attack}}}, {Kind: "code", Text: attack}, {Kind: "link", Text: attack, URL: "https://ok.example/a"},
 				{Kind: "link", Text: "t", URL: attack}, {Kind: attack, Text: attack},
 			}
 			d := draft(mark)
@@ -630,7 +637,7 @@ func TestNoTextIsMoreThanText(t *testing.T) {
 				t.Errorf("%.80q: %v", attack, err)
 				continue
 			}
-			for _, c := range []ticket.Change{{Mark: "c", Comment: doc}, {Mark: "e", Name: attack, Attach: []byte(`{}`)}} {
+			for _, c := range []ticket.Change{{Mark: "c", Comment: append(doc[4:6:6], doc[1])}, {Mark: "e", Name: attack, Attach: []byte(`{}`)}} {
 				if err := b.Do(t.Context(), made.Key, c); err != nil {
 					t.Errorf("%.80q: %v", attack, err)
 				}
@@ -786,8 +793,8 @@ func TestWhatIsTooLongIsCutWithANote(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
 		long := strings.Repeat("𝒳\"<&{", 20_000)
 		for i, doc := range []ticket.Doc{
-			text(long), {{Kind: "code", Text: long}}, {{Kind: "list", Rows: slices.Repeat([][]string{{"row", long[:4000]}}, 300)}},
-			slices.Repeat(text("a line of a block. "), 3000), {{Kind: "heading", Text: "h"}, {Kind: "table", Rows: slices.Repeat([][]string{{"a", "b", "c"}}, 4200)}},
+			text(long), {{Kind: "code", Text: long}}, {{Kind: "list", Rows: slices.Repeat([][]string{{"row", long[:4000]}}, 30)}},
+			slices.Repeat(text(long[:3996]), 30), {{Kind: "heading", Text: "h"}, {Kind: "table", Rows: slices.Repeat([][]string{{"a", "b", "c"}}, 4200)}},
 			{{Kind: "text", Text: "first"}, {Kind: "table", Rows: [][]string{slices.Repeat([]string{long}, 500)}}},
 		} {
 			d := draft(fmt.Sprintf("l-%d", i))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"unicode/utf16"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -14,8 +15,8 @@ import (
 //go:embed testdata/adf/full.json
 var adfSchema []byte
 
-// documentFormat compiles Atlassian's schema of its Document Format.
-func documentFormat() (*jsonschema.Schema, error) {
+// documentFormat is Atlassian's schema of its Document Format, compiled once.
+var documentFormat = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(adfSchema))
 	if err != nil {
 		return nil, fmt.Errorf("jira: schema of the document format: %w", err)
@@ -29,7 +30,7 @@ func documentFormat() (*jsonschema.Schema, error) {
 		return nil, fmt.Errorf("jira: schema of the document format: %w", err)
 	}
 	return schema, nil
-}
+})
 
 // maxText is what Jira lets a text be, in characters. Of a document we count all the
 // JSON: Atlassian does not say what it counts, and this is the most it could be.

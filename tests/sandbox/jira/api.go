@@ -2,6 +2,7 @@ package jira
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,7 +108,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const maxBody = 10 << 20
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, op operation) {
-	c := &call{Request: r, base: "http://" + r.Host}
+	c := &call{Request: r, base: cmp.Or(strings.TrimRight(s.opts.URL, "/"), "http://"+r.Host)}
 	if s.opts.Latency > 0 {
 		time.Sleep(s.opts.Latency)
 	}

@@ -18,9 +18,9 @@ table{border-collapse:collapse;margin:.5rem 0}td,th{border:1px solid #c1c7d0;pad
 pre{background:#f4f5f7;padding:.6rem;overflow:auto;white-space:pre-wrap}.lozenge{background:#deebff;border-radius:3px;padding:.1rem .4rem;font-size:.85em}
 .done{background:#e3fcef}.label{background:#f4f5f7;border-radius:3px;padding:0 .3rem;margin-right:.3rem}article{border-top:1px solid #dfe1e6;margin-top:1rem}small{color:#6b778c}</style>{{end}}
 {{define "index"}}{{template "head" "Jira"}}<h1>Jira</h1><table><tr><th>Key<th>Type<th>Summary<th>Status<th>Labels<th>Created</tr>
-{{range .}}<tr><td><a href="/browse/{{.Key}}">{{.Key}}</a><td>{{.Type}}<td>{{.Summary}}<td><span class="lozenge {{.Status.Category}}">{{.Status.Name}}</span><td>{{range .Labels}}<span class="label">{{.}}</span>{{end}}<td>{{.Created}}</tr>
+{{range .}}<tr><td><a href="browse/{{.Key}}">{{.Key}}</a><td>{{.Type}}<td>{{.Summary}}<td><span class="lozenge {{.Status.Category}}">{{.Status.Name}}</span><td>{{range .Labels}}<span class="label">{{.}}</span>{{end}}<td>{{.Created}}</tr>
 {{else}}<tr><td colspan="6">No tickets.</tr>{{end}}</table>{{end}}
-{{define "ticket"}}{{template "head" .Key}}<p><a href="/">All tickets</a></p><h1>{{.Key}}: {{.Summary}}</h1>
+{{define "ticket"}}{{template "head" .Key}}<p><a href="../">All tickets</a></p><h1>{{.Key}}: {{.Summary}}</h1>
 <p><span class="lozenge {{.Status.Category}}">{{.Status.Name}}</span> {{.Type}}{{with .Priority}}, priority {{.}}{{end}}, reported by {{.Reporter}} {{.Created}}</p>
 <p>{{range .Labels}}<span class="label">{{.}}</span>{{end}}</p><section>{{body .Body}}</section>
 {{with .Files}}<h2>Attachments</h2><ul>{{range .}}<li>{{.Name}} ({{.Size}} bytes)<details><summary>show</summary><pre>{{.Data}}</pre></details></li>{{end}}</ul>{{end}}

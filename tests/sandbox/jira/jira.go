@@ -31,7 +31,10 @@ const (
 
 // Options of a site.
 type Options struct {
-	Flavour  string
+	Flavour string
+	// URL that the site is served at, with what stands before its paths; default:
+	// the host that a request names.
+	URL      string
 	Clock    func() time.Time
 	Users    []User
 	Projects []Project

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/auditcanary/auditcanary/shared/ticket"
 	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
 	"github.com/auditcanary/auditcanary/tests/sandbox/jira"
 )
@@ -266,8 +267,8 @@ func TestAPersonMayLookAtTickets(t *testing.T) {
 		t.Fatal(code, said)
 	}
 	for path, want := range map[string][]string{
-		"/":             {`<a href="/browse/SEC-1">SEC-1</a>`, "&lt;script&gt;one", "To Do"},
-		"/browse/SEC-1": {"&lt;script&gt;one", "<h3>What</h3>", "<td><p>&lt;b&gt;cell</p></td>", `href="https://h/?a&amp;b">good</a>`, "<p>bad<a", "Audit Canary"},
+		"/":             {`<a href="browse/SEC-1">SEC-1</a>`, "&lt;script&gt;one", "To Do"},
+		"/browse/SEC-1": {"&lt;script&gt;one", "<h3>What</h3>", "<td><p>&lt;b&gt;cell</p></td>", `href="https://h/?a&amp;b">good</a>`, "<p>bad<a", "Audit Canary", `href="../"`},
 	} {
 		rec := httptest.NewRecorder()
 		s.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
@@ -288,5 +289,19 @@ func TestAPersonMayLookAtTickets(t *testing.T) {
 		return r.Operation == "createIssue" && strings.Contains(string(r.Body), "cell") && r.Status == 201
 	}) {
 		t.Errorf("the request is not among %+v", reqs)
+	}
+}
+
+func TestASiteMayStandUnderAPath(t *testing.T) {
+	s := site(t, jira.Cloud, func(o *jira.Options) { o.URL = "http://127.0.0.1:1/jira/" })
+	if code, said := ask(t, s, "POST", "/rest/api/3/issue", issue); code != 201 || !strings.Contains(said, `"http://127.0.0.1:1/jira/rest/api/3/issue/10001"`) {
+		t.Error(code, said)
+	}
+	srv := httptest.NewServer(http.StripPrefix("/jira", s))
+	defer srv.Close()
+	d := desk(t, srv.URL+"/jira")
+	made, err := d.Create(t.Context(), ticket.Draft{Mark: "m", Summary: "s"})
+	if err != nil || made.URL != srv.URL+"/jira/browse/SEC-2" {
+		t.Errorf("%+v, %v", made, err)
 	}
 }
