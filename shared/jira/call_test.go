@@ -1,6 +1,7 @@
 package jira
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/auditcanary/auditcanary/shared/ticket"
 )
@@ -284,4 +286,62 @@ func TestAConfigurationIsChecked(t *testing.T) {
 			t.Errorf("%s: %v, want %q in it", name, err, tc.want)
 		}
 	}
+}
+
+// answers is a Jira that says to everything the same.
+type answers struct {
+	status int
+	header string
+	body   []byte
+}
+
+func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	h := http.Header{"Retry-After": {a.header}, "Date": {a.header}, "Content-Type": {"application/json"}}
+	return &http.Response{StatusCode: a.status, Header: h, Body: io.NopCloser(bytes.NewReader(a.body)), Request: r}, nil
+}
+
+// FuzzReply: whatever Jira says, nothing panics, what is believed has a key, and an
+// error is on one line and without the token.
+func FuzzReply(f *testing.F) {
+	for _, s := range []string{
+		usual("createmeta"), usual("issue"), `{"issues":[{"key":"SEC-1","fields":{"labels":["auditcanary-m"],"created":"2026-03-02T09:00:00.000+0000","status":{"statusCategory":{"key":"new"}}}}],"total":1}`,
+		`{"errorMessages":["x\n` + secret + `"],"errors":{"a":"b"}}`, `null`, `[]`, `{"comments":[{"id":"7","body":"x"}],"total":1,"values":[{"properties":[{"key":"auditcanary","value":{"mark":"m"}}]}]}`,
+		`{"transitions":[{"id":"1","name":"n","to":{"statusCategory":{"key":"done"}},"fields":{"resolution":{"required":true}}}]}`, `{"projects":[{"issuetypes":[{"name":"Task","fields":{"a":{"required":true}}}]}]}`, "\xff",
+	} {
+		for _, status := range []int{200, 204, 302, 400, 404, 429, 503} {
+			f.Add(uint16(status), "1", []byte(s))
+		}
+	}
+	f.Fuzz(func(t *testing.T, status uint16, header string, body []byte) {
+		for _, flavour := range []string{Cloud, DataCenter} {
+			cfg := Config{URL: "https://jira.example", Flavour: flavour, Token: secret, Project: "SEC", Transport: answers{int(status), header, body},
+				Sleep: func(context.Context, time.Duration) error { return nil }}
+			if flavour == Cloud {
+				cfg.User = "a@example.com"
+			}
+			d, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made, err := d.Create(t.Context(), ticket.Draft{Mark: "m"})
+			if err == nil && !issueKey.MatchString(made.Key) {
+				t.Errorf("made %+v", made)
+			}
+			found, find := d.Find(t.Context(), ticket.Query{Mark: "m"})
+			one, get := d.Find(t.Context(), ticket.Query{Key: "SEC-1"})
+			for _, i := range append(found, one...) {
+				if !issueKey.MatchString(i.Key) || i.Created.IsZero() || strings.ContainsFunc(i.Status, unicode.IsControl) {
+					t.Errorf("found %+v", i)
+				}
+			}
+			for _, err := range []error{err, find, get,
+				d.Do(t.Context(), "SEC-1", ticket.Change{Mark: "m", Comment: ticket.Doc{{Text: "x"}}}), d.Do(t.Context(), "SEC-1", ticket.Change{Mark: "m", Attach: []byte("{}")}),
+				d.Do(t.Context(), "SEC-1", ticket.Change{To: "resolved"}), d.Do(t.Context(), "SEC-1", ticket.Change{Summary: "x"}), errors.Join(d.Check(t.Context())...),
+			} {
+				if err != nil && (strings.Contains(err.Error(), secret) || strings.ContainsFunc(strings.ReplaceAll(err.Error(), "\n", ""), unicode.IsControl)) {
+					t.Errorf("%q", err)
+				}
+			}
+		}
+	})
 }
