@@ -53,6 +53,7 @@ var floors = [][]room{
 		{"shared/aws", "the driver for AWS; implements the ports"},
 		{"shared/gcp", "the driver for Google Cloud; implements the packet's signer"},
 		{"shared/slack", "the driver for Slack; implements the chat"},
+		{"shared/jira", "the driver for Jira; implements the ticket desk"},
 	},
 	{
 		{"shared/wire", "configuration to a ready run; alone knows every driver"},
@@ -133,6 +134,8 @@ var bans = []ban{
 	{in: within("functions"), imports: module + "/shared/aws", why: "wire alone knows the drivers: a further cloud must not touch the functions"},
 	{in: within("functions"), imports: module + "/shared/gcp", why: "wire alone knows the drivers"},
 	{in: within("functions"), imports: module + "/shared/slack", why: "wire alone knows the drivers"},
+	{in: within("functions"), imports: module + "/shared/jira", why: "wire alone knows the drivers"},
+	{in: everywhere, except: []string{"shared/jira"}, imports: "github.com/andygrunwald/go-jira", why: "Jira is its driver's affair"},
 }
 
 // topLevel is everything that stands at the top of the repository; false: not yet.

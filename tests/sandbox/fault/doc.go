@@ -18,7 +18,7 @@
 // # Keys of a fault
 //
 //   - name: what it is, once in a file.
-//   - at: the point at which it strikes: call, record, file, digest, object or chat.
+//   - at: the point at which it strikes: call, record, file, digest, object, ticket or chat.
 //   - match: a CEL condition over the thing, it. A condition on a field that a
 //     thing does not have is not true of it.
 //   - do: one action.
@@ -270,6 +270,34 @@
 //	    at: object
 //	    match: 'it.kind == "digest"'
 //	    do: {retain: {mode: NONE}}
+//
+// # at: ticket
+//
+// A call of the ticket system, authenticated and known;
+// it = {operation, method, path, user, key, n, nth}, key of the ticket that it is
+// about ("" if none), n and nth as of a call. It can
+//
+//   - error: be answered with an error, before the effect or after it;
+//   - hang: get no answer, before the effect or after it;
+//   - drop: never arrive, while the connection is closed.
+//
+// Examples:
+//
+//	faults:
+//	  - name: Jira is down for an hour
+//	    at: ticket
+//	    match: 'true'
+//	    for: 1h
+//	    do: {error: {code: Unavailable, message: Jira is down for maintenance, status: 503}}
+//	  - name: a ticket is made, and the answer is lost
+//	    at: ticket
+//	    match: 'it.operation == "createIssue"'
+//	    times: 1
+//	    do: {hang: {for: 2s, when: after}}
+//	  - name: the third change never arrives
+//	    at: ticket
+//	    match: 'it.nth == 3'
+//	    do: {drop: true}
 //
 // # at: chat
 //

@@ -26,6 +26,9 @@ const (
 	AtDigest = "digest"
 	// AtObject: it = {key, kind, account, region, n}; kind is "log" or "digest".
 	AtObject = "object"
+	// AtTicket: it = {operation, method, path, user, key, n, nth}, of a call of the
+	// ticket system; n and nth as of AtCall.
+	AtTicket = "ticket"
 	// AtChat: it = {method, channel, thread, n}; n is the ordinal of the call, from 1.
 	AtChat = "chat"
 )

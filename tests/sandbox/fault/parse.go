@@ -104,7 +104,7 @@ func (p *parser) fault(n *yaml.Node) *entry {
 	}
 	f.name = p.str(m["name"], "name")
 	if f.at = p.str(m["at"], "at"); f.at != "" && actions[f.at] == nil {
-		p.errorf(m["at"], "unknown point %q in at; want call, record, file, digest, object or chat", f.at)
+		p.errorf(m["at"], "unknown point %q in at; want call, record, file, digest, object, ticket or chat", f.at)
 	}
 	if t := m["times"]; t != nil {
 		f.times = p.integer(t, "times", 0)
@@ -215,11 +215,19 @@ var actions = map[string]map[string]action{
 		"copy":     (*parser).doCopy,
 		"retain":   (*parser).doRetain,
 	},
+	AtTicket: {
+		"error": (*parser).doError,
+		"hang":  (*parser).doHang,
+		"drop":  doDrop,
+	},
 	AtChat: {"error": (*parser).doError, "hang": (*parser).doHang},
 }
 
 // article of each point, for messages.
-var article = map[string]string{AtCall: "a call", AtRecord: "a record", AtFile: "a file", AtDigest: "a digest", AtObject: "an object", AtChat: "a chat's call"}
+var article = map[string]string{
+	AtCall: "a call", AtRecord: "a record", AtFile: "a file", AtDigest: "a digest", AtObject: "an object",
+	AtTicket: "a ticket call", AtChat: "a chat's call",
+}
 
 // allActions in the order of the documentation, for messages.
 var allActions = []string{
