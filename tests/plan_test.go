@@ -36,6 +36,7 @@ var floors = [][]room{
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},
 		{"shared/access", "who may tamper with the logs, by which statement; arithmetic over policies"},
+		{"shared/pattern", "whether an alert rule matches a record that is known in part; arithmetic over patterns"},
 		{"scenarios", "canaries as data"},
 		{"shared/exception", "approved exceptions that end; arithmetic over a register"},
 		{"shared/coverage", "what is proven of what is privileged; arithmetic over verdicts"},
@@ -105,6 +106,9 @@ var bans = []ban{
 	{in: is("shared/packet"), imports: "google.golang.org/api", deep: true, why: "whoever verifies a packet needs no cloud, and links none"},
 	{in: is("shared/packet"), imports: "net/http", why: "verifying calls nobody; who asks a time-stamping authority is the caller"},
 	{in: is("shared/packet"), imports: "os", why: "it reads and writes what it is handed"},
+
+	{in: is("shared/pattern", "shared/alertrule"), imports: "os", why: "whether a rule fires follows from the rule and the record; who reads the rule is another's affair"},
+	{in: is("shared/pattern", "shared/alertrule"), imports: "context", why: "what needs a context waits for something, and matching does not"},
 
 	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
 	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},
