@@ -2,6 +2,7 @@ package aws
 
 import (
 	"cmp"
+	"context"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,6 +28,20 @@ func (r *sourceReader) alerts(a inventory.AlertPath) {
 	everyOne(r, a.MetricFilters, func(w inventory.MetricFilter) inventory.Place { return w.Place }, r.metricFilter)
 	everyOne(r, a.Detectors, func(w inventory.Detector) inventory.Place { return w.Place }, r.detector)
 	everyOne(r, a.LogGroups, func(w inventory.LogGroup) inventory.Place { return w.Place }, r.logGroup)
+}
+
+// Alerts reads the settings of an alert path alone. What cannot be read is in the
+// snapshot, with why; the rest goes on. The error is ctx's.
+func (i *Inspector) Alerts(ctx context.Context, a inventory.AlertPath) (inventory.Snapshot, error) {
+	r := &sourceReader{i: i, ctx: ctx, refused: map[string]bool{}, slots: make(chan struct{}, readers)}
+	for _, account := range (SourcesQuery{Alerts: a}).accounts() {
+		r.start(func() { r.enter(account) })
+	}
+	r.wait()
+	r.alerts(a)
+	r.wait()
+	inOrder(&r.out)
+	return r.out, ctx.Err()
 }
 
 // everyOne reads every one of a list, where it is.
