@@ -332,14 +332,15 @@ func criteria(c *guardtypes.FindingCriteria) pattern.Criteria {
 		return nil
 	}
 	out := pattern.Criteria{}
-	for name, c := range c.Criterion {
-		// The older names of the operators are still in use beside the newer.
-		out[name] = pattern.Criterion{
-			Equals: slices.Concat(c.Equals, c.Eq), NotEquals: slices.Concat(c.NotEquals, c.Neq),
-			Matches: c.Matches, NotMatches: c.NotMatches,
-			Greater: bound(c.GreaterThan, c.Gt), GreaterOrEqual: bound(c.GreaterThanOrEqual, c.Gte),
-			Less: bound(c.LessThan, c.Lt), LessOrEqual: bound(c.LessThanOrEqual, c.Lte),
-		}
+	for name, c := range c.Criterion { // the older names of the operators are still in use beside the newer
+		one := pattern.Criterion{Matches: c.Matches, NotMatches: c.NotMatches}
+		//lint:ignore SA1019 filters that were made with it still have it
+		one.Equals, one.NotEquals = slices.Concat(c.Equals, c.Eq), slices.Concat(c.NotEquals, c.Neq)
+		//lint:ignore SA1019 filters that were made with it still have it
+		one.Greater, one.GreaterOrEqual = bound(c.GreaterThan, c.Gt), bound(c.GreaterThanOrEqual, c.Gte)
+		//lint:ignore SA1019 filters that were made with it still have it
+		one.Less, one.LessOrEqual = bound(c.LessThan, c.Lt), bound(c.LessThanOrEqual, c.Lte)
+		out[name] = one
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 func doc(t testing.TB, text string) any {
@@ -290,6 +291,18 @@ func TestManyCombinationsAreGivenUp(t *testing.T) {
 	p := eventPattern(t, pattern.String()+"}")
 	if got := p.Match(doc(t, event.String()+"}")); got.Truth != Undecided || !strings.Contains(got.Reason, "too many ways") {
 		t.Errorf("%+v", got)
+	}
+	var rules strings.Builder // each of many rules may be combined in many ways, too
+	rules.WriteString(`{"$or":[{"z":["2"]}`)
+	for range 300 {
+		rules.WriteString(`,{"a":["1"],"b":["1"],"c":["1"],"d":["1"],"e":["1"],"f":["1"],"z":["2"]}`)
+	}
+	began := time.Now()
+	if got := eventPattern(t, rules.String()+"]}").Match(doc(t, event.String()+"}")); got.Truth != Undecided {
+		t.Errorf("%+v", got)
+	}
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("it took %s", d)
 	}
 	if got := eventPattern(t, `{"a":["x"]}`).Match(doc(t, `{"a":[`+strings.Repeat("1,", maxLeaves)+`1]}`)); got.Truth != Undecided {
 		t.Errorf("too many fields: %+v", got)

@@ -14,9 +14,13 @@ func (p *EventPattern) Match(event any) Answer {
 	if leaves.overflow {
 		return Answer{Truth: Undecided, Reason: fmt.Sprintf("the event has more than %d fields", maxLeaves)}
 	}
+	m := &matcher{leaves: leaves, budget: maxMatching}
 	var answers []Answer
 	for _, rule := range p.rules {
-		answers = append(answers, rule.match(leaves))
+		answers = append(answers, m.match(rule))
+	}
+	if m.budget <= 0 {
+		return Answer{Truth: Undecided, Reason: "its lists can be combined in too many ways"}
 	}
 	return either(answers)
 }
@@ -119,8 +123,8 @@ func (o opening) mayHold(path string) bool {
 	if o.members == nil {
 		return true
 	}
-	for name := range o.members {
-		if rest == name || strings.HasPrefix(rest, name+".") {
+	for i, r := range rest + "." {
+		if _, known := o.members[rest[:i]]; known && r == '.' {
 			return false
 		}
 	}
@@ -128,26 +132,22 @@ func (o opening) mayHold(path string) bool {
 }
 
 // match: each field must match in one and the same element of every list.
-func (c conjunction) match(l *leaves) Answer {
-	m := matcher{leaves: l, budget: maxMatching}
+func (m *matcher) match(c conjunction) Answer {
 	truth := m.from(c, nil)
 	if truth == Yes {
 		return Answer{Truth: Yes}
 	}
-	if m.budget <= 0 {
-		return Answer{Truth: Undecided, Reason: "its lists can be combined in too many ways"}
-	}
 	// The field that decides: the first that by itself is no better than the whole.
 	for _, f := range c {
-		m.budget = maxMatching
 		if m.from(conjunction{f}, nil) == truth {
-			return Answer{Truth: truth, Field: f.path, Reason: f.reason(l, truth)}
+			return Answer{Truth: truth, Field: f.path, Reason: f.reason(m.leaves, truth)}
 		}
 	}
 	return Answer{Truth: truth, Reason: "no element of a list satisfies the pattern in all fields"}
 }
 
-const maxMatching = 100000
+// maxMatching is how many values are looked at for one event.
+const maxMatching = 200000
 
 type matcher struct {
 	leaves *leaves
@@ -161,11 +161,12 @@ func (m *matcher) from(fields []field, chosen []element) Truth {
 	if len(fields) == 0 {
 		return Yes
 	}
-	if m.budget--; m.budget <= 0 {
-		return Undecided
-	}
 	f, best, absent := fields[0], No, Yes
+	m.budget -= 1 + len(m.leaves.open)
 	for _, one := range m.leaves.below(f.path) {
+		if m.budget--; m.budget <= 0 {
+			return Undecided
+		}
 		at, consistent := choose(chosen, one.at)
 		if !consistent {
 			continue
