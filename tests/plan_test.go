@@ -36,6 +36,7 @@ var floors = [][]room{
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},
 		{"shared/access", "who may tamper with the logs, by which statement; arithmetic over policies"},
+		{"shared/pattern", "whether an alert rule matches a record that is known in part; arithmetic over patterns"},
 		{"scenarios", "canaries as data"},
 		{"shared/exception", "approved exceptions that end; arithmetic over a register"},
 		{"shared/coverage", "what is proven of what is privileged; arithmetic over verdicts"},
@@ -47,6 +48,7 @@ var floors = [][]room{
 	{
 		{"shared/report", "a period as plain data, with a renderer per format"},
 		{"shared/packet", "evidence that verifies alone; understands a run's entries, and no driver"},
+		{"shared/alertrule", "which alerts could fire; holds rules against the records that plans will leave"},
 		{"shared/ticket", "a ticket for each thing that fails until it is fixed; declares the desk and the chat"},
 	},
 	{
@@ -112,6 +114,8 @@ var bans = []ban{
 
 	{in: is("shared/ticket"), imports: "os", why: "what to do about tickets follows from the ledger and the desk"},
 	{in: is("shared/ticket"), imports: "net/http", why: "desk and chat are reached through ports only"},
+	{in: is("shared/pattern", "shared/alertrule"), imports: "os", why: "whether a rule fires follows from the rule and the record; who reads the rule is another's affair"},
+	{in: is("shared/pattern", "shared/alertrule"), imports: "context", why: "what needs a context waits for something, and matching does not"},
 
 	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
 	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},

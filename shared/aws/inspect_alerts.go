@@ -1,6 +1,9 @@
 package aws
 
 import (
+	"cmp"
+	"context"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"github.com/auditcanary/auditcanary/shared/inventory"
+	"github.com/auditcanary/auditcanary/shared/pattern"
 )
 
 // alerts reads what the configuration lists of the alert path.
@@ -24,6 +28,20 @@ func (r *sourceReader) alerts(a inventory.AlertPath) {
 	everyOne(r, a.MetricFilters, func(w inventory.MetricFilter) inventory.Place { return w.Place }, r.metricFilter)
 	everyOne(r, a.Detectors, func(w inventory.Detector) inventory.Place { return w.Place }, r.detector)
 	everyOne(r, a.LogGroups, func(w inventory.LogGroup) inventory.Place { return w.Place }, r.logGroup)
+}
+
+// Alerts reads the settings of an alert path alone. What cannot be read is in the
+// snapshot, with why; the rest goes on. The error is ctx's.
+func (i *Inspector) Alerts(ctx context.Context, a inventory.AlertPath) (inventory.Snapshot, error) {
+	r := &sourceReader{i: i, ctx: ctx, refused: map[string]bool{}, slots: make(chan struct{}, readers)}
+	for _, account := range (SourcesQuery{Alerts: a}).accounts() {
+		r.start(func() { r.enter(account) })
+	}
+	r.wait()
+	r.alerts(a)
+	r.wait()
+	inOrder(&r.out)
+	return r.out, ctx.Err()
 }
 
 // everyOne reads every one of a list, where it is.
@@ -150,6 +168,9 @@ func (r *sourceReader) alarm(cfg aws.Config, w inventory.Alarm) {
 	}
 	for _, a := range out.MetricAlarms {
 		is(a.AlarmName, a.ActionsEnabled, a.AlarmActions)
+		if aws.ToString(a.AlarmName) == w.Name {
+			s.Metrics, s.Condition, s.Threshold = watched(a)
+		}
 	}
 	for _, a := range out.LogAlarms {
 		is(a.AlarmName, a.ActionsEnabled, a.AlarmActions)
@@ -181,6 +202,27 @@ func (r *sourceReader) alarm(cfg aws.Config, w inventory.Alarm) {
 	r.keep(func(out *inventory.Snapshot) { out.Alarms = append(out.Alarms, s) })
 }
 
+// watched are the metrics of an alarm, with the condition on the one of a plain alarm.
+func watched(a watchtypes.MetricAlarm) (metrics *[]string, condition string, threshold float64) {
+	if name := aws.ToString(a.MetricName); name != "" {
+		condition = cmp.Or(string(a.Statistic), aws.ToString(a.ExtendedStatistic)) + " " + string(a.ComparisonOperator)
+		return &[]string{aws.ToString(a.Namespace) + "/" + name}, condition, aws.ToFloat64(a.Threshold)
+	}
+	list := []string{}
+	for _, q := range a.Metrics {
+		switch {
+		case q.MetricStat != nil && q.MetricStat.Metric != nil:
+			list = append(list, aws.ToString(q.MetricStat.Metric.Namespace)+"/"+aws.ToString(q.MetricStat.Metric.MetricName))
+		case !metricMath.MatchString(aws.ToString(q.Expression)):
+			return nil, "", 0 // it names its metrics in a query: SELECT, SEARCH
+		}
+	}
+	return &list, "", 0
+}
+
+// metricMath is an expression over metrics that are listed beside it.
+var metricMath = regexp.MustCompile(`^[\w\s.,+*/()<>=!&|^-]+$`)
+
 func (r *sourceReader) metricFilter(cfg aws.Config, w inventory.MetricFilter) {
 	client, what := cloudwatchlogs.NewFromConfig(cfg), "logs:DescribeMetricFilters of "+w.LogGroup
 	s := inventory.MetricFilterState{Place: w.Place, LogGroup: w.LogGroup, Name: w.Name, Missing: true}
@@ -192,6 +234,9 @@ func (r *sourceReader) metricFilter(cfg aws.Config, w inventory.MetricFilter) {
 		for _, f := range page.MetricFilters {
 			if aws.ToString(f.FilterName) == w.Name {
 				s.Missing, s.Pattern = false, aws.ToString(f.FilterPattern)
+				for _, m := range f.MetricTransformations {
+					s.Metrics = append(s.Metrics, aws.ToString(m.MetricNamespace)+"/"+aws.ToString(m.MetricName))
+				}
 			}
 		}
 		return page.NextToken, true
@@ -243,13 +288,18 @@ func (r *sourceReader) detector(cfg aws.Config, w inventory.Detector) {
 		return
 	} else if s.Missing = !there; there {
 		s.Enabled = out.Status == guardtypes.DetectorStatusEnabled
-		s.Suppressing = r.suppressing(client, w.Place, id)
+		if s.Suppressions, ok = r.suppressions(client, w.Place, id); ok {
+			s.Suppressing = &[]string{}
+			for _, f := range s.Suppressions {
+				*s.Suppressing = append(*s.Suppressing, f.Name)
+			}
+		}
 	}
 	r.keep(func(out *inventory.Snapshot) { out.Detectors = append(out.Detectors, s) })
 }
 
-// suppressing are a detector's filters that archive; nil if they could not all be read.
-func (r *sourceReader) suppressing(client *guardduty.Client, p inventory.Place, detector string) *[]string {
+// suppressions are a detector's filters that archive; false if they could not all be read.
+func (r *sourceReader) suppressions(client *guardduty.Client, p inventory.Place, detector string) ([]inventory.Suppression, bool) {
 	var names []string
 	what := "guardduty:ListFilters of " + detector
 	if !r.turn(p, what, func(token *string) (*string, bool) {
@@ -260,18 +310,44 @@ func (r *sourceReader) suppressing(client *guardduty.Client, p inventory.Place, 
 		names = append(names, page.FilterNames...)
 		return page.NextToken, true
 	}) {
-		return nil
+		return nil, false
 	}
-	archive := []string{}
+	slices.Sort(names)
+	var archive []inventory.Suppression
 	for _, name := range names {
 		out, there, ok := ask(r, p, "guardduty:GetFilter of "+detector+"/"+name, client.GetFilter, &guardduty.GetFilterInput{DetectorId: &detector, FilterName: &name}, "BadRequestException", notFound)
 		if !ok {
-			return nil
+			return nil, false
 		}
 		if there && out.Action != guardtypes.FilterActionNoop {
-			archive = append(archive, name)
+			archive = append(archive, inventory.Suppression{Name: name, Criteria: criteria(out.FindingCriteria)})
 		}
 	}
-	slices.Sort(archive)
-	return &archive
+	return archive, true
+}
+
+// criteria of a filter; none where it was given none.
+func criteria(c *guardtypes.FindingCriteria) pattern.Criteria {
+	if c == nil {
+		return nil
+	}
+	out := pattern.Criteria{}
+	for name, c := range c.Criterion { // the older names of the operators are still in use beside the newer
+		one := pattern.Criterion{Matches: c.Matches, NotMatches: c.NotMatches}
+		//lint:ignore SA1019 filters that were made with it still have it
+		one.Equals, one.NotEquals = slices.Concat(c.Equals, c.Eq), slices.Concat(c.NotEquals, c.Neq)
+		//lint:ignore SA1019 filters that were made with it still have it
+		one.Greater, one.GreaterOrEqual = bound(c.GreaterThan, c.Gt), bound(c.GreaterThanOrEqual, c.Gte)
+		//lint:ignore SA1019 filters that were made with it still have it
+		one.Less, one.LessOrEqual = bound(c.LessThan, c.Lt), bound(c.LessThanOrEqual, c.Lte)
+		out[name] = one
+	}
+	return out
+}
+
+func bound(newer *int64, older *int32) *int64 {
+	if newer == nil && older != nil {
+		return aws.Int64(int64(*older))
+	}
+	return newer
 }

@@ -2,12 +2,15 @@ package aws
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	watchtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/smithy-go/encoding/cbor"
 
 	"github.com/auditcanary/auditcanary/shared/inventory"
@@ -82,7 +85,7 @@ func soundPlace(t *testing.T) *wire {
 	w.answer["guardduty:GET /detector"] = jsonReply(map[string]any{"detectorIds": []string{"d1"}})
 	w.answer["guardduty:GET /detector/d1"] = jsonReply(map[string]any{"status": "ENABLED"})
 	w.answer["guardduty:GET /detector/d1/filter"] = jsonReply(map[string]any{"filterNames": []string{"hide", "show"}})
-	w.answer["guardduty:GET /detector/d1/filter/hide"] = jsonReply(map[string]any{"action": "ARCHIVE", "name": "hide"})
+	w.answer["guardduty:GET /detector/d1/filter/hide"] = jsonReply(map[string]any{"action": "ARCHIVE", "name": "hide", "findingCriteria": map[string]any{"criterion": map[string]any{"type": map[string]any{"eq": []string{"X"}, "matches": []string{"Y*"}}, "severity": map[string]any{"gte": 4}}}})
 	w.answer["guardduty:GET /detector/d1/filter/show"] = jsonReply(map[string]any{"action": "NOOP", "name": "show"})
 	return w
 }
@@ -113,9 +116,40 @@ func TestWhatTheServicesSayIsInTheSnapshot(t *testing.T) {
 		"rule":      {fmt.Sprint(s.Rules[0].State, s.Rules[0].Pattern, *s.Rules[0].Targets), "ENABLED{}[arn:1 arn:2]"},
 		"alarm":     {fmt.Sprint(s.Alarms[0].ActionsEnabled, s.Alarms[0].Actions, *s.Alarms[0].Muted), "true [arn:1] [arn:quiet arn:mute]"},
 		"detector":  {fmt.Sprint(s.Detectors[0].Enabled, *s.Detectors[0].Suppressing), "true [hide]"},
+		"criteria":  {string(criteriaOf(s.Detectors[0])), `[{"Name":"hide","Criteria":{"severity":{"greater_or_equal":4},"type":{"equals":["X"],"matches":["Y*"]}}}]`},
 	} {
 		if strings.Join(strings.Fields(pair[0]), " ") != strings.Join(strings.Fields(pair[1]), " ") {
 			t.Errorf("%s: got %q, want %q", what, pair[0], pair[1])
+		}
+	}
+}
+
+func criteriaOf(d inventory.DetectorState) []byte {
+	b, _ := json.Marshal(d.Suppressions)
+	return b
+}
+
+func TestTheMetricsThatAnAlarmWatches(t *testing.T) {
+	metric := func(name string) *watchtypes.MetricStat {
+		return &watchtypes.MetricStat{Metric: &watchtypes.Metric{Namespace: aws.String("Security"), MetricName: aws.String(name)}}
+	}
+	for what, tc := range map[string]struct {
+		alarm watchtypes.MetricAlarm
+		want  string // metrics, condition, threshold; nil: not known
+	}{
+		"one metric":      {watchtypes.MetricAlarm{Namespace: aws.String("Security"), MetricName: aws.String("Root"), Statistic: watchtypes.StatisticSum, ComparisonOperator: watchtypes.ComparisonOperatorGreaterThanThreshold, Threshold: aws.Float64(2)}, "[Security/Root] Sum GreaterThanThreshold 2"},
+		"a percentile":    {watchtypes.MetricAlarm{Namespace: aws.String("Security"), MetricName: aws.String("Root"), ExtendedStatistic: aws.String("p90"), ComparisonOperator: watchtypes.ComparisonOperatorGreaterThanThreshold}, "[Security/Root] p90 GreaterThanThreshold 0"},
+		"metric math":     {watchtypes.MetricAlarm{Metrics: []watchtypes.MetricDataQuery{{MetricStat: metric("A")}, {MetricStat: metric("B")}, {Expression: aws.String("m1 + m2")}}}, "[Security/A Security/B]  0"},
+		"a metrics query": {watchtypes.MetricAlarm{Metrics: []watchtypes.MetricDataQuery{{Expression: aws.String(`SELECT SUM(Root) FROM "Security"`)}}}, "nil"},
+		"a search":        {watchtypes.MetricAlarm{Metrics: []watchtypes.MetricDataQuery{{MetricStat: metric("A")}, {Expression: aws.String("SEARCH('Root', 'Sum')")}}}, "nil"},
+	} {
+		metrics, condition, threshold := watched(tc.alarm)
+		got := "nil"
+		if metrics != nil {
+			got = fmt.Sprint(*metrics, " ", condition, " ", threshold)
+		}
+		if got != tc.want {
+			t.Errorf("%s: got %q, want %q", what, got, tc.want)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package inventory
 
-import "time"
+import (
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/pattern"
+)
 
 // Snapshot is settings as they were read. A pointer that is nil was not read, and
 // Unread says why.
@@ -209,6 +213,12 @@ type AlarmState struct {
 	// Muted names what keeps its actions back, now or at times: mute rules, a
 	// suppressing alarm; nil: not read.
 	Muted *[]string
+	// Metrics, namespace/name, that a metric alarm watches; nil: it is of another kind.
+	Metrics *[]string
+	// Condition of an alarm on one metric: "Sum GreaterThanOrEqualToThreshold"; ""
+	// where it is another's.
+	Condition string
+	Threshold float64
 }
 
 // MetricFilterState of a metric filter that is relied on.
@@ -229,6 +239,14 @@ type DetectorState struct {
 	Enabled bool
 	// Suppressing are the filters that archive findings unseen; nil: not read.
 	Suppressing *[]string
+	// Suppressions are what those filters archive, where Suppressing was read.
+	Suppressions []Suppression
+}
+
+// Suppression is a filter of a threat detector that archives findings unseen.
+type Suppression struct {
+	Name     string
+	Criteria pattern.Criteria
 }
 
 // LogGroupState of a log group that is relied on.
