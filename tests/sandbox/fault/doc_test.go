@@ -15,7 +15,7 @@ func TestEveryExampleOfTheDocumentationParses(t *testing.T) {
 	}
 	shown := map[string]bool{}
 	examples := examplesOf(string(text))
-	if len(examples) != 7 {
+	if len(examples) != 8 {
 		t.Errorf("%d examples, want the first, a window and one for each point", len(examples))
 	}
 	for _, src := range examples {

@@ -104,7 +104,7 @@ func (p *parser) fault(n *yaml.Node) *entry {
 	}
 	f.name = p.str(m["name"], "name")
 	if f.at = p.str(m["at"], "at"); f.at != "" && actions[f.at] == nil {
-		p.errorf(m["at"], "unknown point %q in at; want call, record, file, digest or object", f.at)
+		p.errorf(m["at"], "unknown point %q in at; want call, record, file, digest, object or alert", f.at)
 	}
 	if t := m["times"]; t != nil {
 		f.times = p.integer(t, "times", 0)
@@ -215,10 +215,17 @@ var actions = map[string]map[string]action{
 		"copy":     (*parser).doCopy,
 		"retain":   (*parser).doRetain,
 	},
+	AtAlert: {
+		"drop":      doDrop,
+		"delay":     doDelay,
+		"duplicate": doDuplicate,
+		"set":       (*parser).doSet,
+		"unset":     (*parser).doUnset,
+	},
 }
 
 // article of each point, for messages.
-var article = map[string]string{AtCall: "a call", AtRecord: "a record", AtFile: "a file", AtDigest: "a digest", AtObject: "an object"}
+var article = map[string]string{AtCall: "a call", AtRecord: "a record", AtFile: "a file", AtDigest: "a digest", AtObject: "an object", AtAlert: "an alert"}
 
 // allActions in the order of the documentation, for messages.
 var allActions = []string{
