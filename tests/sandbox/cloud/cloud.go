@@ -161,6 +161,7 @@ type call struct {
 	who   caller
 	body  []byte        // the whole body, except where S3 streams it
 	skew  time.Duration // of the service's clock
+	began time.Time     // by the sandbox's clock
 }
 
 // reply is the outcome of a successful operation.
@@ -225,9 +226,10 @@ const maxBody = 1 << 20
 
 // ServeHTTP answers one request.
 func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	now := c.opts.Clock.Now().UTC().Truncate(time.Second)
+	began := c.opts.Clock.Now()
+	now := began.UTC().Truncate(time.Second)
 	w.Header()["Date"] = []string{now.Format(http.TimeFormat)}
-	k := &call{cloud: c, Request: Request{HTTP: r, Time: now, RequestID: newUUID()}}
+	k := &call{cloud: c, began: began, Request: Request{HTTP: r, Time: now, RequestID: newUUID()}}
 
 	auth, err := parseAuthorization(r)
 	if err == nil {

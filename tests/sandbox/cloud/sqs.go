@@ -332,7 +332,7 @@ func receiveMessage(k *call) (reply, error) {
 		list = append(list, m.element(told))
 	}
 	if len(list) == 0 {
-		return reply{body: map[string]any{}, until: until(now, k.Time.Add(time.Duration(wait)*time.Second))}, nil
+		return reply{body: map[string]any{}, until: until(now, k.began.Add(time.Duration(wait)*time.Second))}, nil
 	}
 	return reply{body: map[string]any{"Messages": list}}, nil
 }
