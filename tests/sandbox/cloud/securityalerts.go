@@ -63,7 +63,7 @@ func detailOf(more string, calls []string) string {
 
 var securityAlerts = []securityAlert{
 	{name: "permissions-changed", detail: successOf("CreateRole", "AttachRolePolicy", "DetachRolePolicy", "PutRolePolicy", "DeleteRolePolicy", "UpdateAssumeRolePolicy", "CreatePolicy",
-		"CreatePolicyVersion", "DeletePolicy", "DeleteRolePermissionsBoundary", "CreateUser", "CreateAccessKey", "UpdateAccessKey", "CreateOpenIDConnectProvider", "CreateInstanceProfile", "CreateAccessEntry")},
+		"CreatePolicyVersion", "DeletePolicy", "DeleteRolePermissionsBoundary", "CreateUser", "CreateAccessKey", "UpdateAccessKey", "CreateOpenIDConnectProvider", "CreateAccessEntry")},
 	{name: "network-changed", detail: `{"eventSource":["ec2.amazonaws.com"],"errorCode":[{"exists":false}],"eventName":[{"prefix":"AuthorizeSecurityGroup"},{"prefix":"RevokeSecurityGroup"},
 		{"wildcard":"*NetworkAcl*"},{"suffix":"RouteTable"},{"suffix":"InternetGateway"},"CreateRoute","ReplaceRoute"]}`},
 	{name: "keys-changed", raw: true, detail: `{"eventSource":["kms.amazonaws.com"],"eventName":["DisableKey","EnableKey","ScheduleKeyDeletion","CancelKeyDeletion","CreateGrant","PutKeyPolicy","DeleteImportedKeyMaterial"]}`},
@@ -77,7 +77,9 @@ var securityAlerts = []securityAlert{
 		"InputTemplate":"{\"title\":\"Storage was opened: <what> by <who>\",\"rule\":\"<aws.events.rule-name>\",\"account\":<where>,\"eventID\":<id>,\"requestID\":<request>}"}`},
 	{name: "security-tooling-changed", detail: `{"eventSource":["guardduty.amazonaws.com","securityhub.amazonaws.com","wafv2.amazonaws.com","config.amazonaws.com","events.amazonaws.com","access-analyzer.amazonaws.com"],"readOnly":[false]}`},
 	{name: "break-glass-used", reads: true, detail: `{"eventName":["AssumeRole"],"requestParameters":{"roleArn":[{"suffix":":role/auditcanary-break-glass"}]}}`},
-	{name: "tampering-refused", direct: true, detail: `{"errorCode":[{"wildcard":"*AccessDenied*"},{"wildcard":"*UnauthorizedOperation*"}],"readOnly":[false]}`},
+	{name: "host-access-changed", detail: successOf("ImportKeyPair", "CreateKeyPair", "CreateInstanceProfile", "AddRoleToInstanceProfile", "CreateDocument", "UpdateDocument", "SendCommand", "StartSession")},
+	{name: "configuration-changed", raw: true, detail: `{"eventSource":["organizations.amazonaws.com","rds.amazonaws.com","secretsmanager.amazonaws.com","ssm.amazonaws.com"],"errorCode":[{"exists":false}],"readOnly":[false]}`},
+	{name: "tampering-refused", direct: true, detail: `{"errorCode":[{"exists":true}],"readOnly":[false]}`},
 	{name: "privileged-activity", detail: `{"readOnly":[false]}`},
 }
 
