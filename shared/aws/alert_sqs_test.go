@@ -27,12 +27,12 @@ type line struct {
 	t       *testing.T
 	replies [][]map[string]any // of ReceiveMessage, in order; then empty ones
 	// answer, when there is one for an operation, answers instead.
-	answer                  map[string]func(n int, in map[string]any) (status int, body any)
-	hidden, delayed         string
-	noDate                  bool
-	asked                   map[string]int
-	deleted, released       []string // receipts
-	wait, hide, most, given float64
+	answer            map[string]func(n int, in map[string]any) (status int, body any)
+	hidden, delayed   string
+	noDate            bool
+	asked             map[string]int
+	deleted, released []string // receipts
+	wait, hide, most  float64
 }
 
 func (l *line) ServeHTTP(w http.ResponseWriter, r *http.Request) {

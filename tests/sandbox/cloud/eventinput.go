@@ -26,7 +26,7 @@ func eventInputOf(target map[string]any) (eventInput, error) {
 		said++
 		in.constant = s
 		if !json.Valid([]byte(s)) {
-			return in, errors.New("Input is no JSON")
+			return in, errors.New("the parameter Input is no JSON")
 		}
 	}
 	if s, ok := target["InputPath"].(string); ok {
@@ -40,7 +40,7 @@ func eventInputOf(target map[string]any) (eventInput, error) {
 	if m, ok := target["InputTransformer"].(map[string]any); ok {
 		said++
 		if in.template = field(m, "InputTemplate"); in.template == "" {
-			return in, errors.New("InputTransformer has no InputTemplate")
+			return in, errors.New("the InputTransformer has no InputTemplate")
 		}
 		in.paths = map[string][]any{}
 		paths, _ := m["InputPathsMap"].(map[string]any)
@@ -54,12 +54,12 @@ func eventInputOf(target map[string]any) (eventInput, error) {
 		}
 		for _, m := range placeholder.FindAllStringSubmatch(in.template, -1) {
 			if _, ok := in.paths[m[1]]; !ok && !strings.HasPrefix(m[1], "aws.events.") {
-				return in, fmt.Errorf("InvalidInput: InputTemplate names <%s>, which is not in InputPathsMap", m[1])
+				return in, fmt.Errorf("the InputTemplate names <%s>, which is not in InputPathsMap", m[1])
 			}
 		}
 	}
 	if said > 1 {
-		return in, errors.New("Only one of Input, InputPath, or InputTransformer must be provided")
+		return in, errors.New("only one of Input, InputPath, or InputTransformer must be provided")
 	}
 	return in, nil
 }
