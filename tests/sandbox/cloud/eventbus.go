@@ -32,9 +32,10 @@ const (
 	leastHop, mostHop           = 200 * time.Millisecond, 4 * time.Second
 )
 
-// recordedEvent puts a record on the default bus, if a trail takes such records. The
-// lock is held.
+// recordedEvent puts a record on the default bus, if a trail takes such records.
 func (c *Cloud) recordedEvent(account, region string, rec map[string]any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if rec == nil || !c.world.trailLogs(account) {
 		return
 	}
