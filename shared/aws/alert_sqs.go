@@ -90,7 +90,7 @@ func (q *AlertQueue) Listen(ctx context.Context, _ time.Time) (run.Arrived, erro
 			QueueUrl: &q.url, MaxNumberOfMessages: queueBatch, VisibilityTimeout: queueHide, WaitTimeSeconds: queueWait,
 			MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{sqstypes.MessageSystemAttributeNameSentTimestamp},
 		})
-		if err != nil && len(q.held) == 0 {
+		if err != nil && (len(q.held) == 0 || ctx.Err() != nil) {
 			return out, q.explain("ReceiveMessage", err)
 		}
 		if err != nil { // what was taken is told, and given again if it is not settled
