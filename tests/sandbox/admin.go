@@ -73,7 +73,7 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 			reply(w, http.StatusBadRequest, map[string]any{"error": fmt.Sprintf("advance: want a duration above 0 and up to %s, not %q", mostAdvance, ask.Advance)})
 			return
 		}
-		if err := advance(r.Context(), now, delivery, by); err != nil {
+		if err := advance(r.Context(), now, by, delivery.CatchUp, func(context.Context) time.Time { return plane.CatchUp() }); err != nil {
 			reply(w, http.StatusInternalServerError, map[string]any{"error": "advance: " + err.Error()})
 			return
 		}
@@ -115,18 +115,25 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 const mostAdvance = 1000 * time.Hour
 
 // advance puts the clock forward, from one thing that is due to the next, so that
-// each is delivered at its own time.
-func advance(ctx context.Context, now *clock, delivery *archive.Delivery, by time.Duration) error {
+// each is delivered at its own time. Each of those who deliver does what is due and
+// says when it has the next thing, zero if it has none.
+func advance(ctx context.Context, now *clock, by time.Duration, deliver ...func(context.Context) time.Time) error {
 	until := now.Now().Add(by)
-	for next := delivery.CatchUp(ctx); next.Before(until); next = delivery.CatchUp(ctx) {
+	for {
+		next := until
+		for _, catchUp := range deliver {
+			if t := catchUp(ctx); !t.IsZero() && t.Before(next) {
+				next = t
+			}
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if !next.Before(until) && !now.Now().Before(until) {
+			return nil
+		}
 		now.putForward(next)
 	}
-	now.putForward(until)
-	delivery.CatchUp(ctx)
-	return ctx.Err()
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

@@ -109,9 +109,9 @@ inspection:
 sources:
   - {class: cloud-management-events, owner: platform team}
   - {class: console-sign-in, owner: identity team}
-%s`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
+%s%s`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
 		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole(),
-		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath())
+		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath(), alerts(listenForAlerts))
 	return b.String()
 }
 
@@ -135,6 +135,23 @@ func alertPath() string {
 		for _, region := range cloud.Regions() {
 			fmt.Fprintf(&b, "    - {account: %q, region: %s}\n", account, region)
 		}
+	}
+	return b.String()
+}
+
+// listenForAlerts: the configuration says where the alerts arrive that scenarios promise.
+const listenForAlerts = false
+
+// alerts says where each alert of the security bus arrives.
+func alerts(listen bool) string {
+	if !listen {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("alerts:\n")
+	for _, name := range cloud.AlertNames() {
+		fmt.Fprintf(&b, "  - {name: %s, sqs: {queue_url: %q, region: %s, role_arn: %s}, within: 5m, late: 30m}\n",
+			name, cloud.AlertTapURL(name), homeRegion, cloud.ReaderRole())
 	}
 	return b.String()
 }

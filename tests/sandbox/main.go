@@ -19,6 +19,10 @@
 // When that is answered, everything that was due in that hour has been delivered,
 // each thing at its own time. So a test need not wait, and cannot be too early.
 //
+// What is recorded rings the alerts of a security team, some seconds later: each account
+// forwards its events to one bus, where rules pick theirs and tell topics, which
+// tell people and a queue (cloud.AlertTapURL).
+//
 // What goes wrong is data: -faults FILE. Package fault has the words, with an
 // example of each; the folder faults has a file for every way to lose a record.
 package main

@@ -27,7 +27,7 @@ func seedAlertPath(w *Seed) {
 		"State": "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS", "EventPattern": `{"detail-type":["AWS API Call via CloudTrail"]}`,
 	}})
 	r.Put(ruleTargets, &Thing{ID: AlertRule, Attr: map[string]any{"targets": []any{map[string]any{"Id": "security", "Arn": AlertTopic}}}})
-	r.Put(topics, &Thing{ID: AlertTopic, ARN: AlertTopic, Attr: map[string]any{}})
+	r.Put(topics, &Thing{ID: AlertTopic, ARN: AlertTopic, Attr: map[string]any{"Policy": admitsRule(AlertTopic, ruleARN(ManagementAccount, region, AlertRule))}})
 	r.Put(subscriptions, &Thing{ID: AlertSubscription, ARN: AlertSubscription, Attr: map[string]any{
 		"topic": AlertTopic, "protocol": "email", "endpoint": AlertEndpoint, "pending": false,
 	}})

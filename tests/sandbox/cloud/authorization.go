@@ -162,8 +162,8 @@ func getKeyPolicy(k *call) (reply, error) {
 	return reply{body: map[string]any{"Policy": text, "PolicyName": "default"}}, nil
 }
 
-// topicAttributes: every topic here has the policy that a topic gets if nobody
-// gives it another.
+// topicAttributes: a topic has the policy that it gets if nobody gives it another,
+// unless the world gave it its own.
 func topicAttributes(k *call) (reply, error) {
 	t, err := k.topic()
 	if err != nil {
@@ -172,6 +172,9 @@ func topicAttributes(k *call) (reply, error) {
 	text := `{"Version":"2008-10-17","Id":"__default_policy_ID","Statement":[{"Sid":"__default_statement_ID","Effect":"Allow","Principal":{"AWS":"*"},` +
 		`"Action":["SNS:GetTopicAttributes","SNS:SetTopicAttributes","SNS:AddPermission","SNS:RemovePermission","SNS:DeleteTopic","SNS:Subscribe","SNS:ListSubscriptionsByTopic","SNS:Publish"],` +
 		`"Resource":"` + t.ARN + `","Condition":{"StringEquals":{"AWS:SourceOwner":"` + k.Principal.Account + `"}}}]}`
+	if own := t.text("Policy"); own != "" {
+		text = own
+	}
 	entry := func(key, value string) el { return node("entry", leaf("key", key), leaf("value", value)) }
 	return reply{body: []el{node("Attributes", entry("TopicArn", t.ARN), entry("Owner", k.Principal.Account), entry("Policy", text))}}, nil
 }

@@ -79,6 +79,9 @@ type Cloud struct {
 	faults   Faults
 	calls    []CallLog
 	history  history
+	later    later
+	messages map[string][]*message    // by the ARN of their queue
+	patterns map[string]*eventPattern // as compiled
 }
 
 // services is every API the sandbox answers, by signing name.
@@ -104,6 +107,7 @@ func services() map[string]service {
 		"wafv2":          wafv2Service(),
 		"secretsmanager": secretsmanagerService(),
 		"ssm":            ssmService(),
+		"sqs":            sqsService(),
 	}
 }
 
@@ -157,6 +161,7 @@ type call struct {
 	who   caller
 	body  []byte        // the whole body, except where S3 streams it
 	skew  time.Duration // of the service's clock
+	began time.Time     // by the sandbox's clock
 }
 
 // reply is the outcome of a successful operation.
@@ -172,6 +177,8 @@ type reply struct {
 	status int
 	// forward: the S3 backend answers.
 	forward bool
+	// until, when not zero: there is nothing yet, and the caller waits so long for it.
+	until time.Time
 }
 
 type resource struct{ ARN, Type, Account string }
@@ -203,7 +210,7 @@ func New(opts Options) (*Cloud, error) {
 	}
 	return &Cloud{
 		opts: opts, services: services(), world: opts.World,
-		sessions: map[string]*session{}, faults: opts.Faults,
+		sessions: map[string]*session{}, faults: opts.Faults, messages: map[string][]*message{},
 	}, nil
 }
 
@@ -219,9 +226,10 @@ const maxBody = 1 << 20
 
 // ServeHTTP answers one request.
 func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	now := c.opts.Clock.Now().UTC().Truncate(time.Second)
+	began := c.opts.Clock.Now()
+	now := began.UTC().Truncate(time.Second)
 	w.Header()["Date"] = []string{now.Format(http.TimeFormat)}
-	k := &call{cloud: c, Request: Request{HTTP: r, Time: now, RequestID: newUUID()}}
+	k := &call{cloud: c, began: began, Request: Request{HTTP: r, Time: now, RequestID: newUUID()}}
 
 	auth, err := parseAuthorization(r)
 	if err == nil {
@@ -292,6 +300,10 @@ func (c *Cloud) serve(w http.ResponseWriter, k *call) {
 	}
 
 	rep, err := c.act(k)
+	for more := true; more && err == nil && !rep.until.IsZero(); {
+		more = c.await(k.HTTP.Context(), rep.until)
+		rep, err = c.act(k)
+	}
 	after := find(actions, fault.After)
 	if err == nil && rep.forward {
 		out := w
@@ -322,6 +334,7 @@ func (c *Cloud) serve(w http.ResponseWriter, k *call) {
 func (c *Cloud) act(k *call) (reply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.later.catchUp(c.opts.Clock.Now())
 	if k.op.needs != nil {
 		for _, n := range k.op.needs(k) {
 			if err := c.authorize(k, n); err != nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud/policy"
 )
@@ -43,10 +44,11 @@ func eventsService() service {
 }
 
 const (
-	// eventRules are the rules of the default bus, by name. There are no others.
+	// eventRules are the rules by name, those of another bus than the default one
+	// by bus and name ("security/keys-changed").
 	eventRules = "event rule"
 	lockedRule = "auditcanary-locked"
-	// ruleTargets are the targets of a rule, by its name.
+	// ruleTargets are the targets of a rule, under what the rule is under.
 	ruleTargets = "event rule targets"
 )
 
@@ -54,12 +56,32 @@ func ruleARN(account, region, name string) string {
 	return "arn:aws:events:" + region + ":" + account + ":rule/" + name
 }
 
-func (k *call) eventRule() *Thing { return k.region().Things[eventRules][k.str("Name")] }
+// onBus is what a rule of the bus that a call names is under.
+func (k *call) onBus(name string) string { return busRule(k.bus(), name) }
+
+func busRule(bus, name string) string {
+	if bus == defaultBus {
+		return name
+	}
+	return bus + "/" + name
+}
+
+// bus that a call names, by name or ARN.
+func (k *call) bus() string {
+	bus := k.str("EventBusName")
+	bus = strings.TrimPrefix(bus, busARN(k.Principal.Account, k.Region, ""))
+	if bus == "" {
+		return defaultBus
+	}
+	return bus
+}
+
+func (k *call) eventRule() *Thing { return k.region().Things[eventRules][k.onBus(k.str("Name"))] }
 
 // newEventRule: to tag what one makes is a permission of its own. The tags of a
 // request for a rule that is there already are ignored.
 func newEventRule(k *call) []need {
-	arn, given := ruleARN(k.Principal.Account, k.Region, k.str("Name")), tags(k.list("Tags"))
+	arn, given := ruleARN(k.Principal.Account, k.Region, k.onBus(k.str("Name"))), tags(k.list("Tags"))
 	ctx := requestTags(policy.Context{"events:creatoraccount": {k.Principal.Account}}, given)
 	if old := k.eventRule(); old != nil {
 		tagKeys(ctx, "aws:ResourceTag/", old.Tags)
@@ -79,7 +101,7 @@ func newEventRule(k *call) []need {
 
 func onEventRule(action string) func(*call) []need {
 	return func(k *call) []need {
-		n := need{action: action, resource: ruleARN(k.Principal.Account, k.Region, k.str("Name")), context: policy.Context{}}
+		n := need{action: action, resource: ruleARN(k.Principal.Account, k.Region, k.onBus(k.str("Name"))), context: policy.Context{}}
 		if rule := k.eventRule(); rule != nil {
 			n.context["events:creatoraccount"] = []string{k.Principal.Account}
 			tagKeys(n.context, "aws:ResourceTag/", rule.Tags)
@@ -92,21 +114,21 @@ func onRuleARN(k *call) []need {
 	return []need{{action: "events:ListTagsForResource", resource: k.str("ResourceARN")}}
 }
 
-func (k *call) defaultBus() error {
-	if bus := k.str("EventBusName"); bus != "" && bus != "default" {
+func (k *call) knownBus() error {
+	if bus := k.bus(); bus != defaultBus && k.region().Things[eventBuses][bus] == nil {
 		return fail(400, "ResourceNotFoundException", "Event bus %s does not exist.", bus)
 	}
 	return nil
 }
 
 func (k *call) knownRule() (*Thing, error) {
-	if err := k.defaultBus(); err != nil {
+	if err := k.knownBus(); err != nil {
 		return nil, err
 	}
 	if rule := k.eventRule(); rule != nil {
 		return rule, nil
 	}
-	return nil, fail(400, "ResourceNotFoundException", "Rule %s does not exist on EventBus default.", k.str("Name"))
+	return nil, fail(400, "ResourceNotFoundException", "Rule %s does not exist on EventBus %s.", k.str("Name"), k.bus())
 }
 
 var ruleName = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,64}$`)
@@ -114,21 +136,24 @@ var ruleName = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,64}$`)
 const maxEventRules = 300 // AWS's limit for a bus
 
 func putRule(k *call) (reply, error) {
-	if err := k.defaultBus(); err != nil {
+	if err := k.knownBus(); err != nil {
 		return reply{}, err
 	}
 	name, pattern, state := k.str("Name"), k.str("EventPattern"), k.str("State")
 	if state == "" {
 		state = "ENABLED"
 	}
-	var doc map[string]any
+	var invalid error
+	if pattern != "" {
+		_, invalid = compileEventPattern(pattern)
+	}
 	switch {
 	case !ruleName.MatchString(name):
 		return reply{}, fail(400, "ValidationException", "1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\.\\-_A-Za-z0-9]+", name)
 	case pattern == "" && k.str("ScheduleExpression") == "":
 		return reply{}, fail(400, "ValidationException", "Parameter(s) EventPattern or ScheduleExpression must be specified.")
-	case pattern != "" && json.Unmarshal([]byte(pattern), &doc) != nil:
-		return reply{}, fail(400, "InvalidEventPatternException", "Event pattern is not valid. Reason: it is no JSON object")
+	case invalid != nil:
+		return reply{}, fail(400, "InvalidEventPatternException", "Event pattern is not valid. Reason: %v", invalid)
 	case !slices.Contains([]string{"ENABLED", "DISABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"}, state):
 		return reply{}, fail(400, "ValidationException", "1 validation error detected: Value '%s' at 'state' failed to satisfy constraint", state)
 	}
@@ -145,7 +170,7 @@ func putRule(k *call) (reply, error) {
 	case len(r.Things[eventRules]) >= maxEventRules:
 		return reply{}, fail(400, "LimitExceededException", "The requested resource exceeds the maximum number allowed.")
 	default:
-		rule = &Thing{ID: name, ARN: ruleARN(k.Principal.Account, k.Region, name), Tags: tags(k.list("Tags")), Attr: attr}
+		rule = &Thing{ID: k.onBus(name), ARN: ruleARN(k.Principal.Account, k.Region, k.onBus(name)), Tags: tags(k.list("Tags")), Attr: attr}
 		r.Put(eventRules, rule)
 	}
 	return reply{body: map[string]any{"RuleArn": rule.ARN}, elements: map[string]any{"ruleArn": rule.ARN}}, nil
@@ -153,13 +178,13 @@ func putRule(k *call) (reply, error) {
 
 // deleteRule says of what is not there that it is done, as the service does.
 func deleteRule(k *call) (reply, error) {
-	if err := k.defaultBus(); err != nil {
+	if err := k.knownBus(); err != nil {
 		return reply{}, err
 	}
-	if k.region().Things[ruleTargets][k.str("Name")] != nil {
+	if k.region().Things[ruleTargets][k.onBus(k.str("Name"))] != nil {
 		return reply{}, fail(400, "ValidationException", "Rule can't be deleted since it has targets.")
 	}
-	delete(k.region().Things[eventRules], k.str("Name"))
+	delete(k.region().Things[eventRules], k.onBus(k.str("Name")))
 	return reply{}, nil
 }
 
@@ -176,7 +201,10 @@ func setRule(state string) func(*call) (reply, error) {
 
 func (t *Thing) ruleBody() map[string]any {
 	body := maps.Clone(t.Attr)
-	body["Name"], body["Arn"], body["EventBusName"] = t.ID, t.ARN, "default"
+	body["Name"], body["Arn"], body["EventBusName"] = t.ID, t.ARN, defaultBus
+	if bus, name, ok := strings.Cut(t.ID, "/"); ok {
+		body["Name"], body["EventBusName"] = name, bus
+	}
 	return body
 }
 
@@ -189,18 +217,24 @@ func describeRule(k *call) (reply, error) {
 }
 
 func listRules(k *call) (reply, error) {
-	if err := k.defaultBus(); err != nil {
+	if err := k.knownBus(); err != nil {
 		return reply{}, err
 	}
 	size, err := k.integer("Limit", 100)
 	if err != nil || size < 1 || size > 100 {
 		return reply{}, fail(400, "ValidationException", "1 validation error detected: Value at 'limit' failed to satisfy constraint: Member must have value less than or equal to 100")
 	}
-	all := k.region().Things[eventRules]
-	names, next := namesPage(slices.Sorted(maps.Keys(all)), k.str("NamePrefix"), k.str("NextToken"), size)
+	all, own := k.region().Things[eventRules], []string{}
+	for _, rule := range all {
+		if body := rule.ruleBody(); body["EventBusName"] == k.bus() {
+			own = append(own, body["Name"].(string))
+		}
+	}
+	slices.Sort(own)
+	names, next := namesPage(own, k.str("NamePrefix"), k.str("NextToken"), size)
 	list := []any{}
 	for _, name := range names {
-		list = append(list, all[name].ruleBody())
+		list = append(list, all[k.onBus(name)].ruleBody())
 	}
 	body := map[string]any{"Rules": list}
 	if next != "" {
@@ -221,18 +255,18 @@ func listRuleTags(k *call) (reply, error) {
 // onTargets: these calls name the rule Rule.
 func onTargets(action string) func(*call) []need {
 	return func(k *call) []need {
-		return []need{{action: action, resource: ruleARN(k.Principal.Account, k.Region, k.str("Rule")), context: policy.Context{"events:creatoraccount": {k.Principal.Account}}}}
+		return []need{{action: action, resource: ruleARN(k.Principal.Account, k.Region, k.onBus(k.str("Rule"))), context: policy.Context{"events:creatoraccount": {k.Principal.Account}}}}
 	}
 }
 
 // targets of the rule that a call names.
 func (k *call) targets() (rule string, list []any, err error) {
-	rule = k.str("Rule")
-	if err := k.defaultBus(); err != nil {
+	rule = k.onBus(k.str("Rule"))
+	if err := k.knownBus(); err != nil {
 		return "", nil, err
 	}
 	if k.region().Things[eventRules][rule] == nil {
-		return "", nil, fail(400, "ResourceNotFoundException", "Rule %s does not exist on EventBus default.", rule)
+		return "", nil, fail(400, "ResourceNotFoundException", "Rule %s does not exist on EventBus %s.", k.str("Rule"), k.bus())
 	}
 	if t := k.region().Things[ruleTargets][rule]; t != nil {
 		list, _ = t.Attr["targets"].([]any)
@@ -258,6 +292,9 @@ func putTargets(k *call) (reply, error) {
 	for _, t := range k.list("Targets") {
 		if field(t, "Id") == "" || field(t, "Arn") == "" {
 			return reply{}, fail(400, "ValidationException", "A target has an Id and an Arn")
+		}
+		if _, err := eventInputOf(t.(map[string]any)); err != nil {
+			return reply{}, fail(400, "ValidationException", "%v", err)
 		}
 		list = append(without(list, field(t, "Id")), t)
 	}

@@ -1,7 +1,6 @@
 package cloud
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -9,7 +8,8 @@ import (
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud/policy"
 )
 
-// SNS: topics with their subscriptions. Nothing is ever sent.
+// SNS: topics with their subscriptions. What is published comes from other services;
+// it is sent to queues, and nowhere else.
 func snsService() service {
 	return service{
 		source: "sns.amazonaws.com", wire: query{"http://sns.amazonaws.com/doc/2010-03-31/"},
@@ -98,10 +98,10 @@ func subscriptionAttributes(k *call) (reply, error) {
 	entry := func(key string, v any) el { return node("entry", leaf("key", key), leaf("value", v)) }
 	entries := []el{
 		entry("SubscriptionArn", s.ID), entry("TopicArn", s.Attr["topic"]), entry("Protocol", s.Attr["protocol"]), entry("Endpoint", s.Attr["endpoint"]),
-		entry("Owner", k.Principal.Account), entry("PendingConfirmation", s.Attr["pending"]), entry("RawMessageDelivery", false),
+		entry("Owner", k.Principal.Account), entry("PendingConfirmation", s.Attr["pending"]), entry("RawMessageDelivery", s.Attr["raw"] == true),
 	}
 	if f := s.Attr["filter"]; f != nil {
-		entries = append(entries, entry("FilterPolicy", f), entry("FilterPolicyScope", "MessageAttributes"))
+		entries = append(entries, entry("FilterPolicy", f), entry("FilterPolicyScope", s.filterScope()))
 	}
 	return reply{body: []el{node("Attributes", entries...)}}, nil
 }
@@ -111,21 +111,51 @@ func setSubscriptionAttributes(k *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var doc map[string]any
-	switch value := k.str("AttributeValue"); {
-	case k.str("AttributeName") != "FilterPolicy":
-		return reply{}, fail(501, "NotImplemented", "the sandbox sets no attribute of a subscription but FilterPolicy")
-	case value == "":
-		delete(s.Attr, "filter")
-	case json.Unmarshal([]byte(value), &doc) != nil:
-		return reply{}, fail(400, "InvalidParameter", "Invalid parameter: FilterPolicy: failed to parse JSON")
-	default:
-		s.Attr["filter"] = value
-	}
-	return reply{}, nil
+	return reply{}, s.set(k.str("AttributeName"), k.str("AttributeValue"))
 }
 
-// subscribe: nobody confirms anything here.
+// set one attribute of a subscription.
+func (t *Thing) set(name, value string) error {
+	invalid := func(why string) error {
+		return fail(400, "InvalidParameter", "Invalid parameter: %s: %s", name, why)
+	}
+	switch name {
+	case "FilterPolicy":
+		if value == "" {
+			delete(t.Attr, "filter")
+			return nil
+		}
+		if _, err := compileEventPattern(value); err != nil {
+			return invalid("failed to parse JSON. " + err.Error())
+		}
+		t.Attr["filter"] = value
+	case "FilterPolicyScope":
+		if value != onAttributes && value != onBody {
+			return invalid("must be MessageAttributes or MessageBody")
+		}
+		t.Attr["scope"] = value
+	case "RawMessageDelivery":
+		if value != "true" && value != "false" {
+			return invalid("must be true or false")
+		}
+		t.Attr["raw"] = value == "true"
+	default:
+		return fail(501, "NotImplemented", "the sandbox has no attribute %q of a subscription", name)
+	}
+	return nil
+}
+
+// What a filter policy looks at.
+const onAttributes, onBody = "MessageAttributes", "MessageBody"
+
+func (t *Thing) filterScope() string {
+	if t.Attr["scope"] == onBody {
+		return onBody
+	}
+	return onAttributes
+}
+
+// subscribe: nobody confirms anything here. A queue of one's own need not be.
 func subscribe(k *call) (reply, error) {
 	t, err := k.topic()
 	if err != nil {
@@ -135,8 +165,21 @@ func subscribe(k *call) (reply, error) {
 		return reply{}, fail(400, "InvalidParameter", "Invalid parameter: Protocol and Endpoint are needed")
 	}
 	id := t.ARN + ":" + newUUID()
-	k.region().Put(subscriptions, &Thing{ID: id, ARN: id, Attr: map[string]any{"topic": t.ARN, "protocol": k.str("Protocol"), "endpoint": k.str("Endpoint"), "pending": true}})
-	return reply{body: []el{leaf("SubscriptionArn", "pending confirmation")}, elements: map[string]any{"subscriptionArn": "pending confirmation"}}, nil
+	s := &Thing{ID: id, ARN: id, Attr: map[string]any{"topic": t.ARN, "protocol": k.str("Protocol"), "endpoint": k.str("Endpoint"), "pending": true}}
+	if attributes, ok := k.Params["Attributes"].(map[string]any); ok {
+		list, _ := attributes["entry"].([]any)
+		for _, e := range list {
+			if err := s.set(field(e, "key"), field(e, "value")); err != nil {
+				return reply{}, err
+			}
+		}
+	}
+	told := "pending confirmation"
+	if owner, _ := ofARN(k.str("Endpoint")); k.str("Protocol") == "sqs" && owner == k.Principal.Account {
+		s.Attr["pending"], told = false, id
+	}
+	k.region().Put(subscriptions, s)
+	return reply{body: []el{leaf("SubscriptionArn", told)}, elements: map[string]any{"subscriptionArn": told}}, nil
 }
 
 func unsubscribe(k *call) (reply, error) {

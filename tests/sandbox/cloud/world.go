@@ -202,6 +202,7 @@ func World(clock Clock) *Seed {
 		MultiRegion: true, Organization: true, Validation: true, Logging: true, Started: now,
 	}
 	seedAlertPath(w)
+	seedSecurityAlerts(w)
 	seedArchiveKey(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
@@ -280,6 +281,7 @@ const evidencePolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:PutObjectRetention","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::auditcanary-evidence/*"}]}`
 
 const readerPolicy = `{"Version":"2012-10-17","Statement":[
+ {"Effect":"Allow","Action":["sqs:ReceiveMessage","sqs:DeleteMessage","sqs:ChangeMessageVisibility","sqs:GetQueueAttributes"],"Resource":"arn:aws:sqs:us-east-1:999999999999:auditcanary-alert-tap-*"},
  {"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation","s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration"],"Resource":"arn:aws:s3:::org-trail-archive"},
  {"Effect":"Allow","Action":"cloudtrail:ListPublicKeys","Resource":"*"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:GetObjectVersion","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::org-trail-archive/*"}]}`

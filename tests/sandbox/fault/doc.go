@@ -18,7 +18,8 @@
 // # Keys of a fault
 //
 //   - name: what it is, once in a file.
-//   - at: the point at which it strikes: call, record, file, digest, object, ticket or chat.
+//   - at: the point at which it strikes: call, record, file, digest, object, alert, ticket
+//     or chat.
 //   - match: a CEL condition over the thing, it. A condition on a field that a
 //     thing does not have is not true of it.
 //   - do: one action.
@@ -270,6 +271,43 @@
 //	    at: object
 //	    match: 'it.kind == "digest"'
 //	    do: {retain: {mode: NONE}}
+//
+// # at: alert
+//
+// An event rule that an event matched is about to tell its target, a topic or a queue:
+// it = {alert, bus, account, region, target, event, message}. alert is the rule's name,
+// bus, account and region are where the rule is, target the ARN of the topic or queue;
+// event is the event as the rule saw it, message the text that it makes of it. It can
+//
+//   - drop: tell nobody;
+//   - delay: tell it so much later;
+//   - duplicate: tell it so many times more, each a message of its own;
+//   - set, unset: tell of an event with fields changed, by dotted path.
+//
+// That an alert is suppressed is no fault of a rule: a subscription with a filter policy,
+// a rule that is disabled and a finding that is archived are settings. Examples:
+//
+//	faults:
+//	  - name: nobody is told of keys
+//	    at: alert
+//	    match: 'it.alert == "keys-changed"'
+//	    do: {drop: true}
+//	  - name: twenty minutes late
+//	    at: alert
+//	    match: 'it.target.startsWith("arn:aws:sns:")'
+//	    do: {delay: 20m}
+//	  - name: twice
+//	    at: alert
+//	    match: 'it.event.detail.eventName == "CreateRole"'
+//	    do: {duplicate: 1}
+//	  - name: it names another event
+//	    at: alert
+//	    match: 'it.alert == "network-changed" && it.event.account == "444455556666"'
+//	    do: {set: {detail.requestID: 4d4ce0a3-3c6d-4b57-8f5b-7e2f8f9a1b20}}
+//	  - name: it does not say who
+//	    at: alert
+//	    match: 'it.message.contains("AssumeRole")'
+//	    do: {unset: [detail.userIdentity]}
 //
 // # at: ticket
 //

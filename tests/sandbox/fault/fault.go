@@ -26,6 +26,8 @@ const (
 	AtDigest = "digest"
 	// AtObject: it = {key, kind, account, region, n}; kind is "log" or "digest".
 	AtObject = "object"
+	// AtAlert: it = {alert, bus, account, region, target, event, message}.
+	AtAlert = "alert"
 	// AtTicket: it = {operation, method, path, user, key, n, nth}, of a call of the
 	// ticket system; n and nth as of AtCall.
 	AtTicket = "ticket"
@@ -69,9 +71,9 @@ type Do struct {
 	Delay time.Duration
 	// Duplicate is how many further copies are delivered, from 1.
 	Duplicate int
-	// Set fields of a record or digest, by dotted path; see Edit.
+	// Set fields of a record, a digest or an alert's event, by dotted path; see Edit.
 	Set map[string]any
-	// Unset fields of a record or digest, by dotted path; see Edit.
+	// Unset fields of a record, a digest or an alert's event, by dotted path; see Edit.
 	Unset []string
 	// Shift times of a record, by dotted path; see Edit.
 	Shift map[string]time.Duration

@@ -86,7 +86,7 @@ func TestParseRefusesWithExactErrors(t *testing.T) {
 			`f.yaml:3: fault "a" has the name of the one in line 2`},
 		{"key twice", "faults:\n  - name: a\n    name: b\n    at: file\n    match: 'true'\n    do: {drop: true}\n",
 			`f.yaml:3: key "name" occurs twice in a fault`},
-		{"unknown point", one("pigeon", "true", "{drop: true}"), `f.yaml:3: unknown point "pigeon" in at; want call, record, file, digest, object, ticket or chat`},
+		{"unknown point", one("pigeon", "true", "{drop: true}"), `f.yaml:3: unknown point "pigeon" in at; want call, record, file, digest, object, alert, ticket or chat`},
 		{"two actions", one("record", "true", "{drop: true, delay: 5m}"),
 			"f.yaml:5: do has 2 actions (drop, delay); want exactly one: write a second fault"},
 		{"no action", one("record", "true", "{}"),
@@ -352,7 +352,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, at := range []string{"call", "record", "file", "digest", "object"} {
+		for _, at := range []string{"call", "record", "file", "digest", "object", "alert"} {
 			for _, a := range s.Fire(at, map[string]any{"a": 1}) {
 				a.Do.Edit(map[string]any{"a": 1})
 			}

@@ -104,7 +104,7 @@ func (p *parser) fault(n *yaml.Node) *entry {
 	}
 	f.name = p.str(m["name"], "name")
 	if f.at = p.str(m["at"], "at"); f.at != "" && actions[f.at] == nil {
-		p.errorf(m["at"], "unknown point %q in at; want call, record, file, digest, object, ticket or chat", f.at)
+		p.errorf(m["at"], "unknown point %q in at; want call, record, file, digest, object, alert, ticket or chat", f.at)
 	}
 	if t := m["times"]; t != nil {
 		f.times = p.integer(t, "times", 0)
@@ -215,6 +215,13 @@ var actions = map[string]map[string]action{
 		"copy":     (*parser).doCopy,
 		"retain":   (*parser).doRetain,
 	},
+	AtAlert: {
+		"drop":      doDrop,
+		"delay":     doDelay,
+		"duplicate": doDuplicate,
+		"set":       (*parser).doSet,
+		"unset":     (*parser).doUnset,
+	},
 	AtTicket: {
 		"error": (*parser).doError,
 		"hang":  (*parser).doHang,
@@ -225,7 +232,7 @@ var actions = map[string]map[string]action{
 
 // article of each point, for messages.
 var article = map[string]string{
-	AtCall: "a call", AtRecord: "a record", AtFile: "a file", AtDigest: "a digest", AtObject: "an object",
+	AtCall: "a call", AtRecord: "a record", AtFile: "a file", AtDigest: "a digest", AtObject: "an object", AtAlert: "an alert",
 	AtTicket: "a ticket call", AtChat: "a chat's call",
 }
 

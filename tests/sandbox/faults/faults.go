@@ -11,8 +11,9 @@
 //
 // run lists commands of the program and, between them, how far the sandbox's
 // clock is put forward; its last word is a confirm or a seal, which reports: a
-// seal also whether the records are sealed and immutable. Without the line it is
-// what DefaultRun says. scenarios narrows the catalogue down, where a few canaries
+// seal also whether the records are sealed and immutable, either one also whether
+// what was promised is alerted, if alerts are among the commands. Without the line it
+// is what DefaultRun says. scenarios narrows the catalogue down, where a few canaries
 // show as much as all.
 //
 // An expect line speaks of every canary it selects, so that a scenario that is
@@ -26,7 +27,9 @@
 //	recorded(eu-west-1)     some step's record is written in this region
 //	readonly()              some step's record is marked as of a read
 //	kind(must-be-denied)    the scenario's kind
+//	promises(keys-changed)  an alert of that name is promised of what it does
 //
+// A canary that promises no alert is not-run where others are alerted.
 // Of several lines that speak of the same check of the same canary, the last
 // holds. A line that speaks of nothing is an error: it could not fail.
 // STATUS|STATUS allows either, where chance decides (in which of two files a
@@ -65,17 +68,26 @@ type File struct {
 // Sealed reports whether the run says how the records are kept.
 func (f File) Sealed() bool { return f.Run[len(f.Run)-1].Command == "seal" }
 
+// Heard reports whether the run says what became of the promised alerts.
+func (f File) Heard() bool {
+	return slices.ContainsFunc(f.Run, func(w Word) bool { return w.Command == "alerts" })
+}
+
 // Checks that a run answers for every canary.
 func (f File) Checks() []string {
+	all := checks
 	if f.Sealed() {
-		return slices.Concat(checks, custody)
+		all = slices.Concat(all, custody)
 	}
-	return checks
+	if f.Heard() {
+		all = slices.Concat(all, []string{alerted})
+	}
+	return all
 }
 
 // Word of a run: a command, or a time by which the clock is put forward.
 type Word struct {
-	Command string // inject, confirm, seal or sweep; "" for a time
+	Command string // inject, confirm, alerts, seal or sweep; "" for a time
 	Advance time.Duration
 }
 
@@ -112,6 +124,7 @@ type Finding struct {
 type Canary struct {
 	Scenario, Account, Region, Kind string
 	Calls, Undoes                   []string // "kms:DisableKey"
+	Alerts                          []string // that it promises of what it is to come out as
 	Records                         []Record
 }
 
@@ -184,12 +197,12 @@ func parseRun(words []string) ([]Word, error) {
 	for _, w := range words {
 		d, err := time.ParseDuration(w)
 		switch {
-		case slices.Contains([]string{"inject", "confirm", "seal", "sweep"}, w):
+		case slices.Contains([]string{"inject", "confirm", "alerts", "seal", "sweep"}, w):
 			out = append(out, Word{Command: w})
 		case err == nil && d > 0:
 			out = append(out, Word{Advance: d})
 		default:
-			return nil, fmt.Errorf("run: %q is neither inject, confirm, seal or sweep nor a time like 12m", w)
+			return nil, fmt.Errorf("run: %q is neither inject, confirm, alerts, seal or sweep nor a time like 12m", w)
 		}
 	}
 	if len(out) == 0 || out[len(out)-1].Command != "confirm" && out[len(out)-1].Command != "seal" {
@@ -216,7 +229,7 @@ func (f *File) expect(line int, words []string) error {
 		switch {
 		case !ok || val == "":
 			return fmt.Errorf("expect: %q is not CHECK=STATUS", w)
-		case slices.Contains(checks, key) || slices.Contains(custody, key):
+		case slices.Contains(checks, key) || slices.Contains(custody, key) || key == alerted:
 			a := Answer{Check: key, Statuses: strings.Split(val, "|")}
 			for _, s := range a.Statuses {
 				if !slices.Contains(statuses, s) {
@@ -242,8 +255,9 @@ func (f *File) expect(line int, words []string) error {
 var (
 	checks   = []string{"injected", "surfaced", "attributed", "timely", "cleaned"}
 	custody  = []string{"sealed", "immutable"}
+	alerted  = "alerted"
 	statuses = []string{"pass", "late", "fail", "inconclusive", "not-run"}
-	hops     = []string{"emitted", "delivered", "stored", "parsed"}
+	hops     = []string{"emitted", "delivered", "stored", "parsed", "alerted"}
 )
 
 // selects reports whether a line speaks of a canary.
@@ -289,6 +303,8 @@ func selected(term string, c Canary) (bool, error) {
 		return record(func(r Record) bool { return match(arg, r.Region) }), nil
 	case name == "readonly" && arg == "":
 		return record(func(r Record) bool { return r.ReadOnly }), nil
+	case name == "promises":
+		return any(c.Alerts), nil
 	case name == "kind":
 		return match(arg, c.Kind), nil
 	}
@@ -360,6 +376,9 @@ func (f File) Compare(canaries []Canary, got map[Question]Answer, findings []Fin
 		for _, check := range f.Checks() {
 			q := Question{c.Scenario, c.Account, c.Region, check}
 			want := Answer{Check: check, Statuses: []string{"pass"}}
+			if check == alerted && len(c.Alerts) == 0 {
+				want.Statuses = []string{"not-run"}
+			}
 			if a := said[q]; a != nil {
 				want = a.want.of(c)
 				a.seen[got[q].status()] = true

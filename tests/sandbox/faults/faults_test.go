@@ -30,6 +30,7 @@ func TestEveryFaultOfTheListHasItsFile(t *testing.T) {
 		"selector-excludes-kms", "trail-write-only", "trail-single-region", "delivery-stopped-and-resumed", "clock-skew",
 		"history-unavailable", "undo-fails-for-ever", "undo-throttled-for-a-minute", "store-throttled-for-a-minute",
 		"session-expires-in-mid-run", "reader-expires-in-mid-run", "object-hidden",
+		"alert-never-fires", "alert-late", "alert-for-another-canary", "alert-twice", "alert-without-identity",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no file %s", want)
@@ -44,6 +45,9 @@ func TestExpectationsUseTheJudgesWords(t *testing.T) {
 	}
 	if !slices.Equal(checks, want) {
 		t.Errorf("checks %q, the judge requires %q", checks, want)
+	}
+	if alerted != string(canary.Alerted) {
+		t.Errorf("check %q, the judge has %q", alerted, canary.Alerted)
 	}
 	for _, s := range []canary.Status{canary.Pass, canary.Late, canary.Fail, canary.Inconclusive, canary.NotRun} {
 		if !slices.Contains(statuses, string(s)) {
@@ -75,7 +79,7 @@ func TestHeadersAreStrict(t *testing.T) {
 		{"# expect: calls(kms:* 1 r surfaced=fail", `f.yaml:1: expect: "calls(kms:*" is not closed`},
 		{"# expect: does(kms:*) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "does(kms:*)"`},
 		{"# expect: readonly(x) 1 r surfaced=fail", `f.yaml:1: expect: unknown selection "readonly(x)"`},
-		{"# run: inject soon\n# expect: * * * surfaced=pass", `f.yaml:1: run: "soon" is neither inject, confirm, seal or sweep nor a time like 12m`},
+		{"# run: inject soon\n# expect: * * * surfaced=pass", `f.yaml:1: run: "soon" is neither inject, confirm, alerts, seal or sweep nor a time like 12m`},
 		{"# run:\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm or a seal, which reports`},
 		{"# run: inject sweep\n# expect: * * * surfaced=pass", `f.yaml:1: run does not end with a confirm or a seal, which reports`},
 		{"# run: confirm\n# run: confirm\n# expect: * * * surfaced=pass", `f.yaml:2: run is said twice`},
@@ -94,7 +98,7 @@ func TestHeadersAreStrict(t *testing.T) {
 var catalogue = []Canary{
 	{
 		Scenario: "aws/kms-disable-key", Account: "111122223333", Region: "us-east-1", Kind: "done-and-undone",
-		Calls: []string{"kms:DisableKey"}, Undoes: []string{"kms:EnableKey"},
+		Calls: []string{"kms:DisableKey"}, Undoes: []string{"kms:EnableKey"}, Alerts: []string{"keys-changed"},
 		Records: []Record{{Name: "kms.amazonaws.com/DisableKey", Region: "us-east-1"}},
 	},
 	{
@@ -113,7 +117,7 @@ func TestSelectionsChooseByWhatACanaryDoes(t *testing.T) {
 		{"calls(kms:*) * *", "1"}, {"calls(kms:EnableKey) * *", ""}, {"undoes(kms:EnableKey) * *", "1"},
 		{"records(sts.amazonaws.com/*) * *", "2"}, {"records(*) * *", "12"}, {"readonly() * *", "2"},
 		{"recorded(eu-*) * *", "2"}, {"kind(decoy) * *", "2"}, {"kind(decoy)&calls(kms:*) * *", ""},
-		{"* 444455556666 *", "2"}, {"* * us-east-1", "1"}, {"* 4* us-*", ""},
+		{"promises(keys-*) * *", "1"}, {"promises(other) * *", ""}, {"* 444455556666 *", "2"}, {"* * us-east-1", "1"}, {"* 4* us-*", ""},
 	} {
 		f, err := Parse("f.yaml", []byte("# expect: "+tt.line+" surfaced=fail\n"+noFaults))
 		if err != nil {
@@ -187,5 +191,32 @@ func TestCompareMissesNothing(t *testing.T) {
 		if tt.want == "" && wrong != "" || tt.want != "" && !strings.Contains(wrong, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.claim, wrong, tt.want)
 		}
+	}
+}
+
+func TestWhoPromisesNothingIsNotAlerted(t *testing.T) {
+	f, err := Parse("f.yaml", []byte("# run: inject 1h alerts confirm\n# expect: * * * surfaced=pass\n"+noFaults))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[Question]Answer{}
+	for i, c := range catalogue {
+		for _, check := range f.Checks() {
+			got[Question{c.Scenario, c.Account, c.Region, check}] = Answer{Check: check, Statuses: []string{"pass"}}
+		}
+		got[Question{c.Scenario, c.Account, c.Region, "alerted"}] = Answer{Check: "alerted", Statuses: []string{[]string{"pass", "not-run"}[i]}}
+	}
+	if wrong := f.Compare(catalogue, got, nil); len(wrong) > 0 {
+		t.Error(wrong)
+	}
+	for i, status := range []string{"not-run", "pass"} { // the wrong way round
+		c := catalogue[i]
+		q := Question{c.Scenario, c.Account, c.Region, "alerted"}
+		had := got[q]
+		got[q] = Answer{Check: "alerted", Statuses: []string{status}}
+		if wrong := f.Compare(catalogue, got, nil); len(wrong) != 1 {
+			t.Errorf("%s with alerted=%s: %q", c.Scenario, status, wrong)
+		}
+		got[q] = had
 	}
 }

@@ -40,6 +40,7 @@ var operators = map[string]struct {
 var keys = []string{
 	"aws:resourcetag/", "aws:requesttag/", "aws:tagkeys", "aws:principalarn", "aws:principalaccount",
 	"aws:principaltype", "aws:principalorgid", "aws:sourceidentity", "aws:requestedregion",
+	"aws:sourcearn", "aws:sourceaccount",
 	"aws:securetransport", "aws:sourceip", "aws:resourceaccount", "aws:useragent", "aws:viaawsservice",
 	"sts:sourceidentity", "sts:externalid", "sts:rolesessionname",
 	"iam:permissionsboundary", "iam:policyarn", "iam:resourcetag/", "iam:passedtoservice",

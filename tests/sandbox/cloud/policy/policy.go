@@ -194,9 +194,9 @@ func principalsOf(raw json.RawMessage) ([]string, error) {
 			return nil, fmt.Errorf("element Principal %s: %w", kind, err)
 		}
 		switch kind {
-		case "AWS":
+		case "AWS", "Service": // a service is no account's: its name is "sns.amazonaws.com"
 			out = append(out, names...)
-		case "Service", "Federated", "CanonicalUser":
+		case "Federated", "CanonicalUser":
 			// Nobody of that kind signs requests in the sandbox.
 		default:
 			return nil, fmt.Errorf("element Principal: kind %q is not known", kind)

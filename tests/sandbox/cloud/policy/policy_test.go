@@ -321,3 +321,25 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A service is admitted by a policy that names it, for the source that a condition
+// names, and nobody of an account passes for it.
+func TestAResourceAdmitsTheServiceThatItNames(t *testing.T) {
+	names := doc(t, policy.ForResource, `{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage","Resource":"arn:aws:sqs:us-east-1:999999999999:q","Condition":{"ArnEquals":{"aws:SourceArn":"arn:aws:sns:us-east-1:1:t"}}}`)
+	for _, tc := range []struct {
+		who, source string
+		want        bool
+	}{
+		{"sns.amazonaws.com", "arn:aws:sns:us-east-1:1:t", true},
+		{"sns.amazonaws.com", "arn:aws:sns:us-east-1:1:other", false},
+		{"events.amazonaws.com", "arn:aws:sns:us-east-1:1:t", false},
+		{"arn:aws:iam::111122223333:user/sns.amazonaws.com", "arn:aws:sns:us-east-1:1:t", false},
+	} {
+		got := policy.Decide(policy.Request{
+			Action: "sqs:SendMessage", Resource: "arn:aws:sqs:us-east-1:999999999999:q", PrincipalARN: tc.who, Context: policy.Context{"aws:sourcearn": {tc.source}},
+		}, policy.Layers{Resource: []policy.Named{names}, ResourceMustAllow: true})
+		if got.Allowed != tc.want {
+			t.Errorf("%s of %s: %v %s", tc.who, tc.source, got.Allowed, got.Reason)
+		}
+	}
+}
