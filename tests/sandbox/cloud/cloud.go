@@ -79,6 +79,7 @@ type Cloud struct {
 	faults   Faults
 	calls    []CallLog
 	history  history
+	watched  watched
 }
 
 // services is every API the sandbox answers, by signing name.
@@ -322,6 +323,7 @@ func (c *Cloud) serve(w http.ResponseWriter, k *call) {
 func (c *Cloud) act(k *call) (reply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.catchUp()
 	if k.op.needs != nil {
 		for _, n := range k.op.needs(k) {
 			if err := c.authorize(k, n); err != nil {

@@ -3,4 +3,5 @@ package cloud
 // hear hands a record, as the service wrote it (nil: it wrote none), to whatever
 // alerts are made from.
 func (c *Cloud) hear(account, region string, rec map[string]any) {
+	c.watch(account, region, rec)
 }

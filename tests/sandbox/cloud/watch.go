@@ -1,0 +1,84 @@
+package cloud
+
+import (
+	"slices"
+	"time"
+)
+
+// watched is what CloudWatch, GuardDuty and Security Hub make of the records that
+// they hear of. It is kept apart from the world: nobody left it behind.
+type watched struct {
+	due   []due     // in the order of their times
+	until time.Time // up to here all is done
+
+	metrics  map[metric]map[int64]sample // by minute
+	last     time.Time                   // minute of the newest sample
+	alarms   map[string]*alarmState      // by ARN
+	findings map[place]map[string]any    // GuardDuty's, by id
+	hub      map[place]map[string]any    // Security Hub's, by id
+}
+
+type place struct{ account, region string }
+
+// due is something that happens later.
+type due struct {
+	at time.Time
+	do func(at time.Time)
+}
+
+// How long it takes from the call: CloudTrail delivers to a log group within about
+// five minutes on average; GuardDuty and Security Hub take minutes too.
+const (
+	logGroupDelay = 5 * time.Minute
+	findingDelay  = 5 * time.Minute
+	hubDelay      = time.Minute
+)
+
+// watch hears one record.
+func (c *Cloud) watch(account, region string, rec map[string]any) {
+	if rec == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count(account, region, rec)
+	c.detect(account, region, rec)
+}
+
+// later makes an alert of a record after a while. This is the one place where an
+// alert goes wrong: faults at "alert" drop or delay it.
+func (c *Cloud) later(source, account, region string, rec map[string]any, after time.Duration, do func(at time.Time)) {
+	at := c.opts.Clock.Now().UTC().Add(after)
+	if c.faults != nil {
+		for _, a := range c.faults.Fire("alert", map[string]any{"source": source, "account": account, "region": region, "record": rec}) {
+			if a.Do.Drop {
+				return
+			}
+			at = at.Add(a.Do.Delay)
+		}
+	}
+	c.dueAt(at, do)
+}
+
+func (c *Cloud) dueAt(at time.Time, do func(at time.Time)) {
+	all := c.watched.due
+	i, _ := slices.BinarySearchFunc(all, at, func(d due, at time.Time) int {
+		if d.at.After(at) {
+			return 1
+		}
+		return -1 // after those of the same time
+	})
+	c.watched.due = slices.Insert(all, i, due{at, do})
+}
+
+// catchUp does, in order, what has fallen due by now.
+func (c *Cloud) catchUp() {
+	w, now := &c.watched, c.opts.Clock.Now().UTC()
+	for len(w.due) > 0 && !w.due[0].at.After(now) {
+		next := w.due[0]
+		w.due = w.due[1:]
+		c.evaluateAlarms(next.at)
+		next.do(next.at)
+	}
+	c.evaluateAlarms(now)
+}
