@@ -107,18 +107,18 @@ func (p *patternParser) term(depth int) (filterPattern, error) {
 	}
 	switch op := strings.ToUpper(p.next()); op {
 	case "EXISTS":
-		return func(e any) bool { _, there := follow(e, path); return there }, nil
+		return func(e any) bool { _, there := selected(e, path); return there }, nil
 	case "NOT":
 		if !p.take("EXISTS") {
 			return nil, errors.New("NOT without EXISTS")
 		}
-		return func(e any) bool { _, there := follow(e, path); return !there }, nil
+		return func(e any) bool { _, there := selected(e, path); return !there }, nil
 	case "IS":
 		return is(path, strings.ToUpper(p.next()))
 	case "=", "!=", "<", ">", "<=", ">=":
 		same, err := comparison(op, p.next())
 		return func(e any) bool {
-			v, there := follow(e, path)
+			v, there := selected(e, path)
 			return there && same(v)
 		}, err
 	default:
@@ -131,7 +131,7 @@ func is(path []string, what string) (filterPattern, error) {
 	if !known {
 		return nil, fmt.Errorf("IS %s", what)
 	}
-	return func(e any) bool { v, there := follow(e, path); return there && v == want }, nil
+	return func(e any) bool { v, there := selected(e, path); return there && v == want }, nil
 }
 
 var selectorStep = regexp.MustCompile(`^(?:\.([^.\[\]]+)|\['([^']+)'\]|\[(\d+)\])`)
@@ -150,7 +150,7 @@ func selectorPath(s string) (path []string, err error) {
 	return path, nil
 }
 
-func follow(v any, path []string) (any, bool) {
+func selected(v any, path []string) (any, bool) {
 	for _, step := range path {
 		there := false
 		switch at := v.(type) {

@@ -51,7 +51,7 @@ func (c *Cloud) detect(account, region string, rec map[string]any) {
 	params, _ := rec["requestParameters"].(map[string]any)
 	for _, d := range detections {
 		if kind, name := d.of(field(rec, "eventName"), params); name != "" {
-			c.later("guardduty", account, region, rec, findingDelay, func(now time.Time) { c.find(place{account, region}, d, kind, name, rec, now) })
+			c.alertLater("guardduty", account, region, rec, findingDelay, func(now time.Time) { c.find(place{account, region}, d, kind, name, rec, now) })
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (c *Cloud) find(at place, d detection, kind, name string, rec map[string]an
 	all[id] = f
 	if service["archived"] != true { // what is suppressed is sent nowhere ("Suppression rules")
 		shown := shownFinding(f)
-		c.later("securityhub", at.account, at.region, rec, hubDelay, func(now time.Time) { c.importFinding(at, d, shown, now) })
+		c.alertLater("securityhub", at.account, at.region, rec, hubDelay, func(now time.Time) { c.importFinding(at, d, shown, now) })
 	}
 }
 
@@ -127,7 +127,7 @@ func userName(who map[string]any) string {
 	return field(who, "userName")
 }
 
-func inside(v any, path ...string) any { v, _ = follow(v, path); return v }
+func inside(v any, path ...string) any { v, _ = selected(v, path); return v }
 
 // shownFinding is a finding without what only the sandbox knows of it: the service
 // does not say why one is archived.
@@ -154,7 +154,7 @@ func meets(f map[string]any, criteria map[string]any) (bool, error) {
 	criterion, _ := criteria["criterion"].(map[string]any)
 	for name, c := range criterion {
 		conditions, _ := c.(map[string]any)
-		v, _ := follow(f, strings.Split(name, "."))
+		v, _ := selected(f, strings.Split(name, "."))
 		for op, want := range conditions {
 			var ok bool
 			switch op {

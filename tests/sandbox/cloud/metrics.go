@@ -53,7 +53,7 @@ func (c *Cloud) count(account, region string, rec map[string]any) {
 					continue
 				}
 				at, group := place{f[4], f[3]}, f[6]
-				c.later("cloudwatch", at.account, at.region, rec, logGroupDelay, func(now time.Time) { c.filter(at, group, rec, now) })
+				c.alertLater("cloudwatch", at.account, at.region, rec, logGroupDelay, func(now time.Time) { c.filter(at, group, rec, now) })
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func (c *Cloud) filter(at place, group string, rec map[string]any, now time.Time
 			value, err := strconv.ParseFloat(text, 64)
 			if err != nil { // it counts what stands in the event
 				path, _ := selectorPath(text)
-				v, _ := follow(rec, path)
+				v, _ := selected(rec, path)
 				f, isNumber := v.(float64)
 				if !isNumber || path == nil {
 					continue
@@ -137,7 +137,7 @@ type alarmRule struct {
 	periods, toAlarm               int
 }
 
-func number(v any) float64 {
+func numberOf(v any) float64 {
 	switch v := v.(type) {
 	case float64:
 		return v
@@ -151,8 +151,8 @@ func number(v any) float64 {
 func ruleOf(at place, attr map[string]any) (alarmRule, bool) {
 	r := alarmRule{
 		metric: metric{at, field(attr, "Namespace"), field(attr, "MetricName")}, statistic: field(attr, "Statistic"),
-		comparison: field(attr, "ComparisonOperator"), missing: field(attr, "TreatMissingData"), threshold: number(attr["Threshold"]),
-		period: time.Duration(number(attr["Period"])) * time.Second, periods: int(number(attr["EvaluationPeriods"])), toAlarm: int(number(attr["DatapointsToAlarm"])),
+		comparison: field(attr, "ComparisonOperator"), missing: field(attr, "TreatMissingData"), threshold: numberOf(attr["Threshold"]),
+		period: time.Duration(numberOf(attr["Period"])) * time.Second, periods: int(numberOf(attr["EvaluationPeriods"])), toAlarm: int(numberOf(attr["DatapointsToAlarm"])),
 	}
 	if r.toAlarm == 0 {
 		r.toAlarm = r.periods
@@ -258,7 +258,7 @@ func (c *Cloud) evaluate(name string, alarm *Thing, r alarmRule, minute time.Tim
 		"recentDatapoints": values, "threshold": r.threshold,
 	}
 	old := state.value
-	state.value, state.reason, state.data, state.updated = value, reason, text(data), minute
+	state.value, state.reason, state.data, state.updated = value, reason, jsonOf(data), minute
 	state.add(name, minute, "StateUpdate", "Alarm updated from "+old+" to "+value, map[string]any{
 		"version": "1.0", "oldState": map[string]any{"stateValue": old}, "newState": map[string]any{"stateValue": value, "stateReason": reason, "stateReasonData": data},
 	})
@@ -283,7 +283,7 @@ func (c *Cloud) alarmAction(name string, alarm *Thing, state *alarmState, old, a
 		outcome, summary = "Failed", "Failed to execute action "+action+". Received error: \"Resource not found\""
 	}
 	state.add(name, at, "Action", summary, map[string]any{
-		"actionState": outcome, "stateUpdateTimestamp": at.UnixMilli(), "notificationResource": action, "publishedMessage": text(message),
+		"actionState": outcome, "stateUpdateTimestamp": at.UnixMilli(), "notificationResource": action, "publishedMessage": jsonOf(message),
 	})
 }
 
@@ -299,13 +299,13 @@ func (c *Cloud) muted(at place, name string) bool {
 
 func (s *alarmState) add(name string, at time.Time, kind, summary string, data map[string]any) {
 	s.history = append(s.history, map[string]any{
-		"AlarmName": name, "AlarmType": "MetricAlarm", "Timestamp": at, "HistoryItemType": kind, "HistorySummary": summary, "HistoryData": text(data),
+		"AlarmName": name, "AlarmType": "MetricAlarm", "Timestamp": at, "HistoryItemType": kind, "HistorySummary": summary, "HistoryData": jsonOf(data),
 	})
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-func text(v any) string { b, _ := json.Marshal(v); return string(b) }
+func jsonOf(v any) string { b, _ := json.Marshal(v); return string(b) }
 
 // alarmBody is an alarm as it is described, with its state.
 func (c *Cloud) alarmBody(alarm *Thing) map[string]any {
@@ -373,7 +373,7 @@ func getMetricData(k *call) (reply, error) {
 		m, _ := q.(map[string]any)
 		stat, _ := m["MetricStat"].(map[string]any)
 		of, _ := stat["Metric"].(map[string]any)
-		period := time.Duration(number(stat["Period"])) * time.Second
+		period := time.Duration(numberOf(stat["Period"])) * time.Second
 		if of == nil || period < time.Minute || period%time.Minute != 0 {
 			return reply{}, fail(501, "NotImplemented", "the sandbox knows metrics by the minute, and no expressions")
 		}

@@ -45,9 +45,9 @@ func (c *Cloud) watch(account, region string, rec map[string]any) {
 	c.detect(account, region, rec)
 }
 
-// later makes an alert of a record after a while. This is the one place where an
+// alertLater makes an alert of a record after a while. This is the one place where an
 // alert goes wrong: faults at "alert" drop or delay it.
-func (c *Cloud) later(source, account, region string, rec map[string]any, after time.Duration, do func(at time.Time)) {
+func (c *Cloud) alertLater(source, account, region string, rec map[string]any, after time.Duration, do func(at time.Time)) {
 	at := c.opts.Clock.Now().UTC().Add(after)
 	if c.faults != nil {
 		for _, a := range c.faults.Fire("alert", map[string]any{"source": source, "account": account, "region": region, "record": rec}) {
