@@ -44,14 +44,14 @@ var detections = []detection{
 }
 
 // detect lets the detector of a record's own account and region look at it.
-func (c *Cloud) detect(account, region string, rec map[string]any) {
+func (c *Cloud) detect(at place, rec map[string]any, now time.Time) {
 	if rec["errorCode"] != nil {
 		return
 	}
 	params, _ := rec["requestParameters"].(map[string]any)
 	for _, d := range detections {
 		if kind, name := d.of(field(rec, "eventName"), params); name != "" {
-			c.alertLater("guardduty", account, region, rec, findingDelay, func(now time.Time) { c.find(place{account, region}, d, kind, name, rec, now) })
+			c.alertLater("guardduty", at, rec, now.Add(findingDelay), func(now time.Time) { c.find(at, d, kind, name, rec, now) })
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (c *Cloud) find(at place, d detection, kind, name string, rec map[string]an
 	all[id] = f
 	if service["archived"] != true { // what is suppressed is sent nowhere ("Suppression rules")
 		shown := shownFinding(f)
-		c.alertLater("securityhub", at.account, at.region, rec, hubDelay, func(now time.Time) { c.importFinding(at, d, shown, now) })
+		c.alertLater("securityhub", at, rec, now.Add(hubDelay), func(now time.Time) { c.importFinding(at, d, shown, now) })
 	}
 }
 

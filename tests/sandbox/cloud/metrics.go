@@ -44,7 +44,7 @@ func (s sample) statistic(name string) float64 {
 
 // count delivers a record to the log groups of the trails that record it, and lets
 // the metric filters that are on them by then count it.
-func (c *Cloud) count(account, region string, rec map[string]any) {
+func (c *Cloud) count(account, region string, rec map[string]any, now time.Time) {
 	for owner, a := range c.world.Accounts {
 		for _, r := range a.Regions {
 			for _, t := range r.Trails {
@@ -53,7 +53,7 @@ func (c *Cloud) count(account, region string, rec map[string]any) {
 					continue
 				}
 				at, group := place{f[4], f[3]}, f[6]
-				c.alertLater("cloudwatch", at.account, at.region, rec, logGroupDelay, func(now time.Time) { c.filter(at, group, rec, now) })
+				c.alertLater("cloudwatch", at, rec, now.Add(logGroupDelay), func(now time.Time) { c.filter(at, group, rec, now) })
 			}
 		}
 	}

@@ -41,16 +41,16 @@ func (c *Cloud) watch(account, region string, rec map[string]any) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.count(account, region, rec)
-	c.detect(account, region, rec)
+	now := c.opts.Clock.Now().UTC()
+	c.count(account, region, rec, now)
+	c.detect(place{account, region}, rec, now)
 }
 
-// alertLater makes an alert of a record after a while. This is the one place where an
+// alertLater makes an alert of a record at a time. This is the one place where an
 // alert goes wrong: faults at "alert" drop or delay it.
-func (c *Cloud) alertLater(source, account, region string, rec map[string]any, after time.Duration, do func(at time.Time)) {
-	at := c.opts.Clock.Now().UTC().Add(after)
+func (c *Cloud) alertLater(source string, in place, rec map[string]any, at time.Time, do func(at time.Time)) {
 	if c.faults != nil {
-		for _, a := range c.faults.Fire("alert", map[string]any{"source": source, "account": account, "region": region, "record": rec}) {
+		for _, a := range c.faults.Fire("alert", map[string]any{"source": source, "account": in.account, "region": in.region, "record": rec}) {
 			if a.Do.Drop {
 				return
 			}
