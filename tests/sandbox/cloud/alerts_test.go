@@ -252,10 +252,13 @@ func TestAFindingIsMadeOnceAndFolds(t *testing.T) {
 	if _, err := cloudtrail.NewFromConfig(b.injector(target, west, "")).StopLogging(t.Context(), &cloudtrail.StopLoggingInput{Name: aws.String("auditcanary-locked")}); err == nil {
 		t.Fatal("the locked trail was stopped")
 	}
+	if _, err := cloudtrail.NewFromConfig(b.injector(target, west, "")).StopLogging(t.Context(), &cloudtrail.StopLoggingInput{Name: aws.String("auditcanary-none")}); code(err) != "TrailNotFoundException" {
+		t.Fatal(err)
+	}
 	b.clock.add(4 * time.Minute)
 	b.heard(duty, since, 0)
 	b.clock.add(2 * time.Minute)
-	first := b.heard(duty, since, 1)[0] // of the denied call there is none
+	first := b.heard(duty, since, 1)[0] // of the denied call and the failed one there is none
 	if first.Count != 1 || first.Rule != trailDisabled || !slices.Equal(first.Sessions, []string{"auditcanary-c1"}) || first.Suppressed != "" || !strings.Contains(first.Weak, "names no request") ||
 		first.At.Before(since.Add(5*time.Minute)) || !first.Since.Equal(since.UTC().Truncate(time.Second)) {
 		t.Errorf("%s", pretty(first))

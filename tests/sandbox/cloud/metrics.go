@@ -196,8 +196,8 @@ func (c *Cloud) evaluateAlarms(stop time.Time) {
 				}
 			}
 		}
-		if quiet := stop.Truncate(time.Minute).Add(-time.Minute); minute.After(w.last.Add(longest+time.Minute)) && minute.Before(quiet) {
-			minute = quiet
+		if minute.After(w.last.Add(longest + time.Minute)) {
+			break
 		}
 	}
 	if stop.After(w.until) {
