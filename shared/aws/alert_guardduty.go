@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -315,17 +316,20 @@ func valueAt(v any, path string) (any, bool) {
 }
 
 func conditionMet(c guardtypes.Condition, v any) (met, decided bool) {
-	if len(c.Matches)+len(c.NotMatches) > 0 || c.Gt != nil || c.Gte != nil || c.Lt != nil || c.Lte != nil {
+	known := guardtypes.Condition{
+		Equals: c.Equals, NotEquals: c.NotEquals, GreaterThan: c.GreaterThan, GreaterThanOrEqual: c.GreaterThanOrEqual, LessThan: c.LessThan, LessThanOrEqual: c.LessThanOrEqual,
+	}
+	if !reflect.DeepEqual(c, known) { // patterns, and the deprecated names
 		return false, false
 	}
 	text := fmt.Sprint(v)
 	if v == nil {
 		text = ""
 	}
-	if any := append(slices.Clone(c.Eq), c.Equals...); len(any) > 0 && !slices.Contains(any, text) {
+	if len(c.Equals) > 0 && !slices.Contains(c.Equals, text) {
 		return false, true
 	}
-	if slices.Contains(append(slices.Clone(c.Neq), c.NotEquals...), text) {
+	if slices.Contains(c.NotEquals, text) {
 		return false, true
 	}
 	n, err := strconv.ParseFloat(text, 64)

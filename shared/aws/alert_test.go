@@ -167,7 +167,6 @@ func TestWhichFilterArchives(t *testing.T) {
 	}{
 		{nil, "archived by filter x"},
 		{one("type", guardtypes.Condition{Equals: []string{"S", "T"}}), "archived by filter x"},
-		{one("type", guardtypes.Condition{Eq: []string{"T"}}), "archived by filter x"},
 		{one("type", guardtypes.Condition{NotEquals: []string{"T"}}), gone},
 		{one("type", guardtypes.Condition{Equals: []string{"S"}}), gone},
 		{one("resource.accessKeyDetails.userName", guardtypes.Condition{Equals: []string{"auditcanary-injector"}}), "archived by filter x"},

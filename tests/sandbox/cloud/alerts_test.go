@@ -217,18 +217,18 @@ func TestAnAlarmHearsOnlyWhatTheTrailDelivers(t *testing.T) {
 	b.heard(b.alarm(cloud.TamperAlarm), since, 0)
 }
 
-// dropAlerts loses the alerts of one source.
-type dropAlerts struct{ source string }
+// dropAlerts loses the alerts of one name.
+type dropAlerts struct{ alert string }
 
 func (d dropAlerts) Fire(at string, it map[string]any) []fault.Action {
-	if at != "alert" || it["source"] != d.source {
+	if at != "alert" || it["alert"] != d.alert {
 		return nil
 	}
 	return []fault.Action{{Do: fault.Do{Drop: true}}}
 }
 
 func TestFaultsStrikeAlerts(t *testing.T) {
-	b := start(t, func(o *cloud.Options) { o.Faults = dropAlerts{"cloudwatch"} })
+	b := start(t, func(o *cloud.Options) { o.Faults = dropAlerts{cloud.TamperAlarm} })
 	since := b.clock.Now()
 	b.stopDecoy(target, east)
 	b.clock.add(15 * time.Minute)

@@ -51,7 +51,7 @@ func (c *Cloud) detect(at place, rec map[string]any, now time.Time) {
 	params, _ := rec["requestParameters"].(map[string]any)
 	for _, d := range detections {
 		if kind, name := d.of(field(rec, "eventName"), params); name != "" {
-			c.alertLater("guardduty", at, rec, now.Add(findingDelay), func(now time.Time) { c.find(at, d, kind, name, rec, now) })
+			c.alertLater("guardduty", d.kind, at, rec, now.Add(findingDelay), func(now time.Time) { c.find(at, d, kind, name, rec, now) })
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (c *Cloud) find(at place, d detection, kind, name string, rec map[string]an
 	all[id] = f
 	if service["archived"] != true { // what is suppressed is sent nowhere ("Suppression rules")
 		shown := shownFinding(f)
-		c.alertLater("securityhub", at, rec, now.Add(hubDelay), func(now time.Time) { c.importFinding(at, d, shown, now) })
+		c.alertLater("securityhub", d.kind, at, rec, now.Add(hubDelay), func(now time.Time) { c.importFinding(at, d, shown, now) })
 	}
 }
 

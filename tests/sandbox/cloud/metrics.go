@@ -53,7 +53,7 @@ func (c *Cloud) count(account, region string, rec map[string]any, now time.Time)
 					continue
 				}
 				at, group := place{f[4], f[3]}, f[6]
-				c.alertLater("cloudwatch", at, rec, now.Add(logGroupDelay), func(now time.Time) { c.filter(at, group, rec, now) })
+				c.dueAt(now.Add(logGroupDelay), func(now time.Time) { c.filter(at, group, rec, now) })
 			}
 		}
 	}
@@ -93,7 +93,8 @@ func (c *Cloud) filter(at place, group string, rec map[string]any, now time.Time
 				}
 				value = f
 			}
-			c.addSample(metric{at, field(t, "metricNamespace"), field(t, "metricName")}, now, value)
+			which := metric{at, field(t, "metricNamespace"), field(t, "metricName")}
+			c.alertLater("cloudwatch", strings.TrimPrefix(id, group+":"), at, rec, now, func(now time.Time) { c.addSample(which, now, value) })
 		}
 	}
 }

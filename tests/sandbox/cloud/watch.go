@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -46,11 +47,15 @@ func (c *Cloud) watch(account, region string, rec map[string]any) {
 	c.detect(place{account, region}, rec, now)
 }
 
-// alertLater makes an alert of a record at a time. This is the one place where an
-// alert goes wrong: faults at "alert" drop or delay it.
-func (c *Cloud) alertLater(source string, in place, rec map[string]any, at time.Time, do func(at time.Time)) {
+// alertLater makes an alert of a record at a time: alert is the metric filter's name
+// or the finding's type, target the service that shows it. This is the one place where
+// such an alert goes wrong: faults at "alert" drop or delay it.
+func (c *Cloud) alertLater(target, alert string, in place, rec map[string]any, at time.Time, do func(at time.Time)) {
 	if c.faults != nil {
-		for _, a := range c.faults.Fire("alert", map[string]any{"source": source, "account": in.account, "region": in.region, "record": rec}) {
+		for _, a := range c.faults.Fire("alert", map[string]any{
+			"alert": alert, "bus": "", "account": in.account, "region": in.region, "target": target, "message": "",
+			"event": map[string]any{"detail-type": "AWS API Call via CloudTrail", "source": strings.Replace(field(rec, "eventSource"), ".amazonaws.com", "", 1), "account": in.account, "region": in.region, "detail": rec},
+		}) {
 			if a.Do.Drop {
 				return
 			}
