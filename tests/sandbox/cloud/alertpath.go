@@ -15,6 +15,12 @@ const (
 	AlertFilter   = "root-activity"
 	// AlertFilterPattern is what AlertFilter counts.
 	AlertFilterPattern = `{ $.userIdentity.type = "Root" && $.userIdentity.invokedBy NOT EXISTS }`
+	// TamperAlarm and NetworkAlarm count what is in the CIS AWS Foundations Benchmark
+	// (4.5 and 4.10): changes of trails, and of security groups.
+	TamperAlarm          = "logging-tampered"
+	TamperFilterPattern  = `{ ($.eventName = CreateTrail) || ($.eventName = UpdateTrail) || ($.eventName = DeleteTrail) || ($.eventName = StartLogging) || ($.eventName = StopLogging) }`
+	NetworkAlarm         = "network-changed"
+	NetworkFilterPattern = `{ ($.eventName = AuthorizeSecurityGroupIngress) || ($.eventName = AuthorizeSecurityGroupEgress) || ($.eventName = RevokeSecurityGroupIngress) || ($.eventName = RevokeSecurityGroupEgress) || ($.eventName = CreateSecurityGroup) || ($.eventName = DeleteSecurityGroup) }`
 	// AlertSubscription is the security team's.
 	AlertSubscription = AlertTopic + ":5ec0d1a1-0000-4000-8000-000000000001"
 )
@@ -34,12 +40,19 @@ func seedAlertPath(w *Seed) {
 	r.Put(logGroups, &Thing{ID: AlertLogGroup, ARN: logGroupARN(ManagementAccount, region, AlertLogGroup), Attr: map[string]any{
 		"retentionInDays": 365.0, "deletionProtectionEnabled": true,
 	}})
-	r.Put(metricFilters, &Thing{ID: AlertLogGroup + ":" + AlertFilter, Attr: map[string]any{
-		"filterPattern": AlertFilterPattern, "metricTransformations": []any{map[string]any{"metricName": "RootActivity", "metricNamespace": "Security", "metricValue": "1"}},
-	}})
-	r.Put(metricAlarms, &Thing{ID: AlertAlarm, ARN: alarmARN(ManagementAccount, region, AlertAlarm), Attr: map[string]any{
-		"ActionsEnabled": true, "AlarmActions": []any{AlertTopic}, "MetricName": "RootActivity", "Namespace": "Security", "StateValue": "OK",
-	}})
+	for _, a := range []struct{ alarm, filter, pattern, metric string }{
+		{AlertAlarm, AlertFilter, AlertFilterPattern, "RootActivity"},
+		{TamperAlarm, TamperAlarm, TamperFilterPattern, "LoggingTampered"},
+		{NetworkAlarm, NetworkAlarm, NetworkFilterPattern, "NetworkChanged"},
+	} {
+		r.Put(metricFilters, &Thing{ID: AlertLogGroup + ":" + a.filter, Attr: map[string]any{
+			"filterPattern": a.pattern, "metricTransformations": []any{map[string]any{"metricName": a.metric, "metricNamespace": "Security", "metricValue": "1"}},
+		}})
+		r.Put(metricAlarms, &Thing{ID: a.alarm, ARN: alarmARN(ManagementAccount, region, a.alarm), Attr: map[string]any{
+			"ActionsEnabled": true, "AlarmActions": []any{AlertTopic}, "MetricName": a.metric, "Namespace": "Security", "StateValue": "OK",
+			"Statistic": "Sum", "Period": 300, "EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanOrEqualToThreshold", "TreatMissingData": "notBreaching",
+		}})
+	}
 }
 
 // ArchiveKey is a key of the archive's account, for whoever wants the archive

@@ -82,6 +82,7 @@ type Cloud struct {
 	later    later
 	messages map[string][]*message    // by the ARN of their queue
 	patterns map[string]*eventPattern // as compiled
+	watched  watched
 }
 
 // services is every API the sandbox answers, by signing name.
@@ -334,7 +335,7 @@ func (c *Cloud) serve(w http.ResponseWriter, k *call) {
 func (c *Cloud) act(k *call) (reply, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.later.catchUp(c.opts.Clock.Now())
+	c.catchUp()
 	if k.op.needs != nil {
 		for _, n := range k.op.needs(k) {
 			if err := c.authorize(k, n); err != nil {

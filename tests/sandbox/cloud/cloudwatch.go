@@ -13,12 +13,14 @@ func cloudwatchService() service {
 	return service{
 		source: "monitoring.amazonaws.com", wire: rpcCBOR{}, apiVersion: "2010-08-01",
 		ops: map[string]operation{
-			"DescribeAlarms":      {readOnly: true, needs: describeAlarmsNeeds, do: describeAlarms},
-			"DisableAlarmActions": {needs: onAlarms("cloudwatch:DisableAlarmActions"), do: setAlarmActions(false)},
-			"EnableAlarmActions":  {needs: onAlarms("cloudwatch:EnableAlarmActions"), do: setAlarmActions(true)},
-			"DeleteAlarms":        {needs: onAlarms("cloudwatch:DeleteAlarms"), do: deleteAlarms},
-			"ListAlarmMuteRules":  {readOnly: true, needs: muteRuleNeeds("cloudwatch:ListAlarmMuteRules", "*"), do: listMuteRules},
-			"PutAlarmMuteRule":    {needs: putMuteRuleNeeds, do: putMuteRule},
+			"DescribeAlarms":       {readOnly: true, needs: describeAlarmsNeeds, do: describeAlarms},
+			"DescribeAlarmHistory": {readOnly: true, needs: alarmHistoryNeeds, do: describeAlarmHistory},
+			"GetMetricData":        {readOnly: true, data: true, needs: anyOf("cloudwatch:GetMetricData"), do: getMetricData},
+			"DisableAlarmActions":  {needs: onAlarms("cloudwatch:DisableAlarmActions"), do: setAlarmActions(false)},
+			"EnableAlarmActions":   {needs: onAlarms("cloudwatch:EnableAlarmActions"), do: setAlarmActions(true)},
+			"DeleteAlarms":         {needs: onAlarms("cloudwatch:DeleteAlarms"), do: deleteAlarms},
+			"ListAlarmMuteRules":   {readOnly: true, needs: muteRuleNeeds("cloudwatch:ListAlarmMuteRules", "*"), do: listMuteRules},
+			"PutAlarmMuteRule":     {needs: putMuteRuleNeeds, do: putMuteRule},
 		},
 	}
 }
@@ -39,6 +41,14 @@ func muteRuleARN(account, region, name string) string {
 
 func describeAlarmsNeeds(k *call) []need {
 	return []need{{action: "cloudwatch:DescribeAlarms", resource: alarmARN(k.Principal.Account, k.Region, "*")}}
+}
+
+func alarmHistoryNeeds(k *call) []need {
+	name := k.str("AlarmName")
+	if name == "" {
+		name = "*"
+	}
+	return []need{{action: "cloudwatch:DescribeAlarmHistory", resource: alarmARN(k.Principal.Account, k.Region, name)}}
 }
 
 // names of the alarms that a call is about.
@@ -79,9 +89,7 @@ func describeAlarms(k *call) (reply, error) {
 		if len(wanted) > 0 && !slices.Contains(wanted, name) || !strings.HasPrefix(name, k.str("AlarmNamePrefix")) {
 			continue
 		}
-		body := maps.Clone(all[name].Attr)
-		body["AlarmName"], body["AlarmArn"] = name, all[name].ARN
-		list = append(list, body)
+		list = append(list, k.cloud.alarmBody(all[name]))
 	}
 	return reply{body: map[string]any{"MetricAlarms": list, "CompositeAlarms": []any{}, "LogAlarms": []any{}}}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud/policy"
 )
 
-// GuardDuty: one detector in every region in use, and the filters of its findings.
+// GuardDuty: one detector in every region in use, its findings, and the filters of these.
 func guarddutyService() service {
 	return service{
 		source: "guardduty.amazonaws.com",
@@ -18,20 +18,26 @@ func guarddutyService() service {
 			{"GET", "/detector/{detectorId}", "GetDetector"},
 			{"POST", "/detector/{detectorId}", "UpdateDetector"},
 			{"DELETE", "/detector/{detectorId}", "DeleteDetector"},
+			{"POST", "/detector/{detectorId}/findings", "ListFindings"},
+			{"POST", "/detector/{detectorId}/findings/get", "GetFindings"},
+			{"POST", "/detector/{detectorId}/findings/archive", "ArchiveFindings"},
 			{"POST", "/detector/{detectorId}/filter", "CreateFilter"},
 			{"GET", "/detector/{detectorId}/filter", "ListFilters"},
 			{"GET", "/detector/{detectorId}/filter/{filterName}", "GetFilter"},
 			{"DELETE", "/detector/{detectorId}/filter/{filterName}", "DeleteFilter"},
 		}},
 		ops: map[string]operation{
-			"ListDetectors":  {readOnly: true, params: asSent, needs: anyOf("guardduty:ListDetectors"), do: listDetectors},
-			"GetDetector":    {readOnly: true, params: asSent, needs: onDetector("guardduty:GetDetector"), do: getDetector},
-			"UpdateDetector": {params: asSent, needs: onDetector("guardduty:UpdateDetector"), do: updateDetector},
-			"DeleteDetector": {params: asSent, needs: onDetector("guardduty:DeleteDetector"), do: deleteDetector},
-			"CreateFilter":   {params: asSent, needs: onNewFilter, do: createFilter},
-			"ListFilters":    {readOnly: true, params: asSent, needs: anyOf("guardduty:ListFilters"), do: listFilters},
-			"GetFilter":      {readOnly: true, params: asSent, needs: onFilter("guardduty:GetFilter"), do: getFilter},
-			"DeleteFilter":   {params: asSent, needs: onFilter("guardduty:DeleteFilter"), do: deleteFilter},
+			"ListDetectors":   {readOnly: true, params: asSent, needs: anyOf("guardduty:ListDetectors"), do: listDetectors},
+			"GetDetector":     {readOnly: true, params: asSent, needs: onDetector("guardduty:GetDetector"), do: getDetector},
+			"UpdateDetector":  {params: asSent, needs: onDetector("guardduty:UpdateDetector"), do: updateDetector},
+			"DeleteDetector":  {params: asSent, needs: onDetector("guardduty:DeleteDetector"), do: deleteDetector},
+			"ListFindings":    {readOnly: true, params: asSent, needs: anyOf("guardduty:ListFindings"), do: listFindings},
+			"GetFindings":     {readOnly: true, params: asSent, needs: anyOf("guardduty:GetFindings"), do: getFindings},
+			"ArchiveFindings": {params: asSent, needs: anyOf("guardduty:ArchiveFindings"), do: archiveFindings},
+			"CreateFilter":    {params: asSent, needs: onNewFilter, do: createFilter},
+			"ListFilters":     {readOnly: true, params: asSent, needs: anyOf("guardduty:ListFilters"), do: listFilters},
+			"GetFilter":       {readOnly: true, params: asSent, needs: onFilter("guardduty:GetFilter"), do: getFilter},
+			"DeleteFilter":    {params: asSent, needs: onFilter("guardduty:DeleteFilter"), do: deleteFilter},
 		},
 		seed: func(w *Seed, account, region string) {
 			id := detectorID(account, region)

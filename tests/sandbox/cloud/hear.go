@@ -4,4 +4,5 @@ package cloud
 // alerts are made from.
 func (c *Cloud) hear(account, region string, rec map[string]any) {
 	c.recordedEvent(account, region, rec)
+	c.watch(account, region, rec)
 }

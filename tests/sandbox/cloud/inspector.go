@@ -22,5 +22,5 @@ const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
   "s3:GetEncryptionConfiguration","s3:GetBucketPolicyStatus"],"Resource":"*"},
  {"Sid":"Keys","Effect":"Allow","Action":"kms:DescribeKey","Resource":"*"},
  {"Sid":"AlertPath","Effect":"Allow","Action":["events:DescribeRule","events:ListTargetsByRule","sns:ListSubscriptionsByTopic","sns:GetSubscriptionAttributes",
-  "cloudwatch:DescribeAlarms","cloudwatch:ListAlarmMuteRules","logs:DescribeLogGroups","logs:DescribeMetricFilters",
-  "guardduty:ListDetectors","guardduty:GetDetector","guardduty:ListFilters","guardduty:GetFilter"],"Resource":"*"}]}`
+  "cloudwatch:DescribeAlarms","cloudwatch:DescribeAlarmHistory","cloudwatch:GetMetricData","cloudwatch:ListAlarmMuteRules","logs:DescribeLogGroups","logs:DescribeMetricFilters",
+  "guardduty:ListDetectors","guardduty:GetDetector","guardduty:ListFilters","guardduty:GetFilter","guardduty:ListFindings","guardduty:GetFindings","securityhub:GetFindings"],"Resource":"*"}]}`

@@ -85,7 +85,7 @@ func (l *later) between(least, most time.Duration) time.Duration {
 func (c *Cloud) CatchUp() (next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.later.catchUp(c.opts.Clock.Now())
+	c.catchUp()
 	return c.later.next()
 }
 

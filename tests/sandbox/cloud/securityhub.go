@@ -6,11 +6,14 @@ import (
 	"strings"
 )
 
-// Security Hub: the hub of every region in use, and custom insights.
+// Security Hub: the hub of every region in use, its findings, and custom insights.
 func securityhubService() service {
 	return service{
 		source: "securityhub.amazonaws.com",
 		wire: restJSON{routes: []jsonRoute{
+			{"POST", "/findings", "GetFindings"},
+			{"POST", "/findings/import", "BatchImportFindings"},
+			{"PATCH", "/findings/batchupdate", "BatchUpdateFindings"},
 			{"POST", "/insights", "CreateInsight"},
 			{"POST", "/insights/get", "GetInsights"},
 			{"DELETE", "/insights/{InsightArn+}", "DeleteInsight"},
@@ -18,9 +21,12 @@ func securityhubService() service {
 		// The hub is the one resource that these operations have in policies: neither
 		// ARNs nor tags of insights can be asked for (service authorization reference).
 		ops: map[string]operation{
-			"CreateInsight": {params: asSent, needs: onHub("securityhub:CreateInsight"), do: createInsight},
-			"DeleteInsight": {params: asSent, needs: onHub("securityhub:DeleteInsight"), do: deleteInsight},
-			"GetInsights":   {readOnly: true, params: asSent, needs: onHub("securityhub:GetInsights"), do: getInsights},
+			"GetFindings":         {readOnly: true, params: asSent, needs: onHub("securityhub:GetFindings"), do: getHubFindings},
+			"BatchImportFindings": {params: asSent, needs: onProduct, do: batchImportFindings},
+			"BatchUpdateFindings": {params: asSent, needs: onHub("securityhub:BatchUpdateFindings"), do: batchUpdateFindings},
+			"CreateInsight":       {params: asSent, needs: onHub("securityhub:CreateInsight"), do: createInsight},
+			"DeleteInsight":       {params: asSent, needs: onHub("securityhub:DeleteInsight"), do: deleteInsight},
+			"GetInsights":         {readOnly: true, params: asSent, needs: onHub("securityhub:GetInsights"), do: getInsights},
 		},
 		seed: func(w *Seed, account, region string) {
 			arn := hubARN(account, region)
@@ -49,6 +55,12 @@ func onHub(action string) func(*call) []need {
 	return func(k *call) []need {
 		return []need{{action: action, resource: hubARN(k.Principal.Account, k.Region)}}
 	}
+}
+
+// onProduct: findings are imported as a product's, of which an account has one.
+func onProduct(k *call) []need {
+	account := k.Principal.Account
+	return []need{{action: "securityhub:BatchImportFindings", resource: "arn:aws:securityhub:" + k.Region + ":" + account + ":product/" + account + "/default"}}
 }
 
 // insights are the region's, if Security Hub is switched on there.

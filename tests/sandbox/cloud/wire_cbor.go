@@ -3,6 +3,7 @@ package cloud
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/smithy-go/encoding/cbor"
 )
@@ -38,6 +39,7 @@ func (p rpcCBOR) decode(k *call) (string, map[string]any, error) {
 
 func (p rpcCBOR) reply(w http.ResponseWriter, k *call, r reply) {
 	if p.isJSON(k) {
+		r.body = inSeconds(r.body)
 		json11{}.reply(w, k, r)
 		return
 	}
@@ -98,6 +100,30 @@ func fromCBOR(v cbor.Value) any {
 	return nil
 }
 
+// seconds is how both protocols write a time.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// inSeconds is a reply with its times as JSON has them.
+func inSeconds(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		m := map[string]any{}
+		for name, x := range v {
+			m[name] = inSeconds(x)
+		}
+		return m
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = inSeconds(v[i])
+		}
+		return list
+	case time.Time:
+		return seconds(v)
+	}
+	return v
+}
+
 // toCBOR takes what the sandbox's replies are made of.
 func toCBOR(v any) cbor.Value {
 	switch v := v.(type) {
@@ -119,6 +145,13 @@ func toCBOR(v any) cbor.Value {
 		return cbor.Bool(v)
 	case float64:
 		return cbor.Float64(v)
+	case int:
+		if v < 0 {
+			return cbor.NegInt(uint64(-int64(v)))
+		}
+		return cbor.Uint(v)
+	case time.Time:
+		return &cbor.Tag{ID: 1, Value: cbor.Float64(seconds(v))}
 	}
 	return &cbor.Nil{}
 }
