@@ -144,7 +144,7 @@ func TestAMessageBecomesTheAlertThatItIs(t *testing.T) {
 		"with the rule's ARN":            {`{"by":"arn:aws:events:us-east-1:100000000001:rule/security/keys-changed","requestID":"r-1"}`, canary.Rang{ID: "m1", At: sent, Rule: "arn:aws:events:us-east-1:100000000001:rule/security/keys-changed", RequestIDs: []string{"r-1"}}},
 		"an alarm":                       {notified("n-1", `{"AlarmName":"root","NewStateValue":"ALARM","OldStateValue":"OK"}`, told), canary.Rang{ID: "n-1", At: time.Date(2026, 11, 22, 9, 58, 30, 250e6, time.UTC), Rule: "root", Weak: "an alarm has no event"}},
 		"no JSON":                        {"\x7fELF ��", canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},
-		"no JSON, with what it is of":    {`cut off: {"requestID":"r-1","x`, canary.Rang{ID: "m1", At: sent, RequestIDs: []string{"r-1"}}},
+		"no JSON, with what it is of":    {`cut off: {"requestID":"req-0001","x`, canary.Rang{ID: "m1", At: sent, RequestIDs: []string{"req-0001"}}},
 		"a number for an id":             {`{"id":5,"detail-type":"x","rule":{"a":1}}`, canary.Rang{ID: "m1", At: sent}},
 		"a subscription to be confirmed": {`{"Type":"SubscriptionConfirmation","MessageId":"n-1","Token":"x"}`, canary.Rang{ID: "m1", At: sent, Weak: "it is SNS's own message of type SubscriptionConfirmation, no alert: the subscription is not confirmed, or was ended"}},
 		"256 KB of nothing":              {strings.Repeat("{", 256<<10), canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},

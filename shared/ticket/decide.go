@@ -60,6 +60,8 @@ type Notice struct {
 	// Exception by its id, and Kind of notice: "expired", "expires in 30 days", or what
 	// is not in order with it. There is one ticket for each pair.
 	Exception, Kind string
+	// Title in a line ("Exception EX-1: expired"); empty: of exception and kind.
+	Title string
 	// Text says it in a sentence or two.
 	Text string
 	// Severity: see Draft.

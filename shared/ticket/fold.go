@@ -72,12 +72,11 @@ type Covers func(cs *run.CanaryState, check canary.Check, a canary.Answer) (id, 
 // InRegister are the exceptions of a register that count at a time.
 func InRegister(reg exception.Register, now time.Time) Covers {
 	return func(cs *run.CanaryState, check canary.Check, a canary.Answer) (string, string, bool) {
-		id := cs.Plan.Canary
-		x, ok := reg.For(exception.Subject{
-			Scenario: id.Scenario, ScenarioHash: id.ScenarioHash, Target: id.Target, Check: check,
-			Status: a.Status, Hop: a.Hop, Detail: a.Detail,
-		}, now)
-		return x.ID, "", ok
+		x, ok := reg.For(exception.About(cs.Plan.Canary, cs.At, check, a), now)
+		if !ok {
+			return "", "", false
+		}
+		return x.ID, fmt.Sprintf("accepted by %s until %s: %s", x.Risk.Approver, x.Expires, x.Risk.Statement), true
 	}
 }
 

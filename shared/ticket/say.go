@@ -368,8 +368,8 @@ func rank(c Condition) int {
 func (d *decider) notice(n Notice) wanted {
 	w := wanted{
 		kind: Exception, worried: true, severity: cmp.Or(n.Severity, "medium"),
-		summary: line(fmt.Sprintf("Exception %s: %s", n.Exception, n.Kind)),
-		about:   hash(n.Text, n.Severity, stamp(n.Until)),
+		summary: line(cmp.Or(n.Title, fmt.Sprintf("Exception %s: %s", n.Exception, n.Kind))),
+		about:   hash(n.Title, n.Text, n.Severity, stamp(n.Until)),
 		labels:  d.c.labels(Exception),
 		why:     fmt.Sprintf("exception %s: %s", n.Exception, n.Kind),
 	}

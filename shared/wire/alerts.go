@@ -13,6 +13,8 @@ import (
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/auditcanary/auditcanary/shared/alertrule"
+	"github.com/auditcanary/auditcanary/shared/aws"
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
@@ -44,8 +46,10 @@ type Alert struct {
 	// Scenarios are patterns over ids (aws/iam-*) of those that promise it, beside those
 	// that name it.
 	Scenarios []string `yaml:"scenarios"`
-	// Rules are the names of those in alert_path (event_rules, metric_filters, alarms) that
-	// make it: where none of them can ever see what a canary does, that is said at once.
+	// Rules are all that stand on its way: names of those in alert_path (event_rules, those
+	// that forward among them, metric_filters, alarms), and types of GuardDuty findings.
+	// They are read through inspection.role. Where none of them could ever see what a
+	// canary does, that is said at once, and by `auditcanary alerts --rules` before any run.
 	Rules []string `yaml:"rules"`
 }
 
@@ -166,8 +170,8 @@ func (c *Config) checkAlerts(bad complain) {
 			}
 		}
 		for j, name := range a.Rules {
-			if !slices.Contains(c.AlertPath.names(), name) {
-				wrong(fmt.Sprintf("rules.%d", j), "alert_path has no event rule, metric filter or alarm %q", name)
+			if !slices.Contains(c.AlertPath.names(), name) && !findingType.MatchString(name) {
+				wrong(fmt.Sprintf("rules.%d", j), "alert_path has no event rule, metric filter or alarm %q, and it is no type of a GuardDuty finding", name)
 			}
 		}
 	}
@@ -257,33 +261,82 @@ func (a Alert) check(bad complain) (place string) {
 	return place
 }
 
+// findingType is the form of GuardDuty's types, "Stealth:IAMUser/CloudTrailLoggingDisabled".
+var findingType = regexp.MustCompile(`^[A-Za-z]+:[A-Za-z0-9]+/[A-Za-z0-9.!_-]+$`)
+
 var queuePath = regexp.MustCompile(`^/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$`)
 
-// openAlerts makes ready the places where alerts arrive.
-func (c *Config) openAlerts(ctx context.Context, base awssdk.Config, clock func() time.Time) ([]run.Alert, error) {
+// openAlerts makes ready the places where alerts arrive. The rules that make an alert are
+// read when they are first asked about; where they cannot be read nobody knows, and the
+// alert is waited for.
+func (c *Config) openAlerts(base awssdk.Config, clock func() time.Time) ([]run.Alert, error) {
 	var out []run.Alert
+	rules := c.alertRules(base)
 	for _, a := range c.Alerts {
-		source, err := openAlert(ctx, base, a, clock)
+		source, err := openAlert(base, a, clock)
 		if err != nil {
 			return nil, fmt.Errorf("alert %s: %w", a.Name, err)
 		}
-		out = append(out, run.Alert{
+		one := run.Alert{
 			Name: a.Name, Source: source, Within: a.Within.Duration, Late: a.Late.Duration, AcceptWeak: a.AcceptWeak, Scenarios: a.Scenarios,
-		})
+		}
+		if len(a.Rules) > 0 && c.Inspection.Role != "" {
+			one.Never = func(ctx context.Context, p run.Plan, promise canary.Promise) []string {
+				settings, err := rules(ctx)
+				if err != nil {
+					return nil
+				}
+				return never(alertrule.Alert{Name: a.Name, Rules: a.Rules}, settings, c.alertCalls([]run.Plan{p}), promise)
+			}
+		}
+		out = append(out, one)
 	}
 	return out, nil
 }
 
-// openAlert opens the one place where an alert arrives.
-func openAlert(_ context.Context, _ awssdk.Config, a Alert, _ func() time.Time) (run.AlertSource, error) {
-	switch {
-	case a.SQS != nil: // a tap on the topic, that is deleted from
-	case a.CloudWatchAlarm != nil: // the alarm's history, with the sum of its metric
-	case a.GuardDuty != nil: // findings, by the time at which they were updated
-	case a.SecurityHub != nil: // findings, likewise
-	case a.Inbox != nil: // objects, by the time at which they were stored
+// never says why an alert could not be made by any of the calls that promise it; nothing
+// if one may, or nobody knows.
+func never(a alertrule.Alert, s alertrule.Settings, calls []alertrule.Call, promise canary.Promise) (reasons []string) {
+	for _, call := range calls {
+		if promise.Step != "" && call.Step != promise.Step || promise.On != "" && string(call.Outcome) != string(promise.On) {
+			continue
+		}
+		answer := alertrule.CouldFire(a, s, call)
+		if answer.Verdict != alertrule.Never {
+			return nil
+		}
+		reasons = append(reasons, answer.Reasons...)
 	}
-	return nil, fmt.Errorf("this version cannot listen to a place of kind %s", strings.Join(a.kinds(), ", "))
+	return slices.Compact(reasons)
+}
+
+// openAlert opens the one place where an alert arrives.
+func openAlert(base awssdk.Config, a Alert, clock func() time.Time) (run.AlertSource, error) {
+	switch {
+	case a.SQS != nil:
+		return aws.NewAlertQueue(a.SQS.config(base, a.SQS.Region), a.Name, a.SQS.QueueURL), nil
+	case a.CloudWatchAlarm != nil:
+		x := a.CloudWatchAlarm
+		return aws.NewAlarmAlerts(x.Through.at(base, a.Name, x.Where, clock), x.Name)
+	case a.GuardDuty != nil:
+		x := a.GuardDuty
+		return aws.NewGuardDutyAlerts(x.Through.at(base, a.Name, x.Where, clock), aws.GuardDutyOptions{Detector: x.Detector, Types: x.Types})
+	case a.SecurityHub != nil:
+		x := a.SecurityHub
+		return aws.NewSecurityHubAlerts(x.Through.at(base, a.Name, x.Where, clock), aws.SecurityHubOptions{Generators: x.Generators})
+	default:
+		x := a.Inbox
+		return aws.NewAlertInbox(s3Of(x.config(base, x.Region)), a.Name, x.Bucket, x.Prefix, false), nil
+	}
+}
+
+// config is that of an account and region under the role that may read there.
+func (t Through) config(base awssdk.Config, region string) awssdk.Config {
+	return assumed(base, region, t.RoleARN, t.ExternalIDEnv)
+}
+
+func (t Through) at(base awssdk.Config, alert string, w Where, clock func() time.Time) aws.AlertPlace {
+	return aws.AlertPlace{Alert: alert, Account: w.Account, Config: t.config(base, w.Region), Clock: clock}
 }
 
 // PromisedAlert is an alert that a scenario promises, or the configuration for it.

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -12,7 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/auditcanary/auditcanary/shared/jira"
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/slack"
 	"github.com/auditcanary/auditcanary/shared/ticket"
 )
 
@@ -240,29 +241,52 @@ func secret(field, name string) (string, error) {
 	return v, nil
 }
 
-// errNotBuilt says that this version has no driver.
-var errNotBuilt = errors.New("not built into this version")
-
 // openDesk opens the configured desk; nil: none is configured.
 func (c *Config) openDesk() (ticket.Desk, error) {
-	if c.Tickets.Jira == nil {
+	j := c.Tickets.Jira
+	if j == nil {
 		return nil, nil
 	}
-	if _, err := secret("tickets.jira.token_env", c.Tickets.Jira.TokenEnv); err != nil {
+	token, err := secret("tickets.jira.token_env", j.TokenEnv)
+	if err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("tickets.jira: %w", errNotBuilt)
+	user := ""
+	if j.UserEnv != "" {
+		if user, err = secret("tickets.jira.user_env", j.UserEnv); err != nil {
+			return nil, err
+		}
+	}
+	types := map[ticket.Kind]string{}
+	for kind, name := range j.IssueTypes {
+		types[ticket.Kind(kind)] = name
+	}
+	// Components and labels come with each draft.
+	desk, err := jira.New(jira.Config{
+		URL: j.URL, Flavour: j.Flavour, User: user, Token: token, Project: j.Project,
+		IssueType: types, Priority: j.Priorities, Fields: j.Fields, Resolve: j.Resolve, Reopen: j.Reopen,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tickets.jira: %w", err)
+	}
+	return desk, nil
 }
 
 // openChat opens the configured chat; nil: none is configured.
-func (c *Config) openChat() (ticket.Chat, error) {
-	if c.Chat.Slack == nil {
+func (c *Config) openChat(clock func() time.Time) (ticket.Chat, error) {
+	s := c.Chat.Slack
+	if s == nil {
 		return nil, nil
 	}
-	if _, err := secret("chat.slack.token_env", c.Chat.Slack.TokenEnv); err != nil {
+	token, err := secret("chat.slack.token_env", s.TokenEnv)
+	if err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("chat.slack: %w", errNotBuilt)
+	chat, err := slack.New(slack.Options{Token: token, Channel: s.Channel, APIURL: s.URL, Clock: clock, Sleep: sleep})
+	if err != nil {
+		return nil, fmt.Errorf("chat.slack: %w", err)
+	}
+	return chat, nil
 }
 
 // covers are the exceptions that count: those of the register in the ledger.
@@ -271,6 +295,29 @@ func covers(s *run.State, now time.Time) ticket.Covers {
 		return nil
 	}
 	return ticket.InRegister(*s.Register, now)
+}
+
+// noticedFor is how long back an exception must have matched something.
+const noticedFor = 30 * 24 * time.Hour
+
+// notices are what somebody must be told of the register in the ledger, a ticket for
+// each thing to be done.
+func notices(s *run.State, now time.Time) []ticket.Notice {
+	if s.Register == nil {
+		return nil
+	}
+	out := []ticket.Notice{}
+	for _, n := range s.Register.Notices(now, s.Subjects(now.Add(-noticedFor))) {
+		text := n.Detail + "."
+		for _, more := range []struct{ what, text string }{{"Owner", n.Owner}, {"Contact", n.Contact}, {"Approved in", n.Ticket}, {"Plan", n.Plan}} {
+			if more.text != "" {
+				text += " " + more.what + ": " + more.text + "."
+			}
+		}
+		until, _ := time.Parse(time.DateOnly, string(n.Until)) // what is no day has no end
+		out = append(out, ticket.Notice{Exception: n.Exception, Kind: n.ID[strings.LastIndex(n.ID, "-")+1:], Title: n.Title, Text: text, Severity: n.Urgency, Until: until})
+	}
+	return out
 }
 
 // NotifyOptions choose what the report step does.
@@ -283,7 +330,7 @@ type NotifyOptions struct {
 
 // Notify does the report step: tickets and chat are brought to what the ledger says.
 func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, error) {
-	s := ticket.Step{Origin: c.Ledger.Origin, Config: c.ticketConfig(), Covers: covers, Clock: o.Clock, Progress: o.Progress}
+	s := ticket.Step{Origin: c.Ledger.Origin, Config: c.ticketConfig(), Covers: covers, Notices: notices, Clock: o.Clock, Progress: o.Progress}
 	if s.Clock == nil {
 		s.Clock = time.Now
 	}
@@ -312,7 +359,7 @@ func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, err
 	if s.Desk, err = c.openDesk(); err != nil {
 		return ticket.Result{}, fmt.Errorf("notify: %w", err)
 	}
-	if s.Chat, err = c.openChat(); err != nil {
+	if s.Chat, err = c.openChat(s.Clock); err != nil {
 		// Whoever is not told in the chat has a ticket all the same.
 		if s.Desk == nil {
 			return ticket.Result{}, fmt.Errorf("notify: %w", err)

@@ -64,7 +64,7 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	alerts, err := c.openAlerts(ctx, base, o.Clock)
+	alerts, err := c.openAlerts(base, o.Clock)
 	if err != nil {
 		return nil, err
 	}
@@ -231,12 +231,20 @@ func (c *Config) cloud(base awssdk.Config, clock func() time.Time) (*aws.Cloud, 
 
 // readerConfig is the base configuration in a region, under a role if one is named.
 func readerConfig(base awssdk.Config, region, roleARN string) awssdk.Config {
+	return assumed(base, region, roleARN, "")
+}
+
+// assumed is readerConfig for a role that may want an external id.
+func assumed(base awssdk.Config, region, roleARN, externalIDEnv string) awssdk.Config {
 	cfg := base.Copy()
 	cfg.Region = region
 	if roleARN != "" {
 		cfg.Credentials = awssdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), roleARN, func(o *stscreds.AssumeRoleOptions) {
 			o.RoleSessionName = canary.Marker
 			o.SourceIdentity = awssdk.String(canary.Marker)
+			if externalIDEnv != "" {
+				o.ExternalID = awssdk.String(os.Getenv(externalIDEnv))
+			}
 		}))
 	}
 	return cfg

@@ -140,7 +140,7 @@ func alertPath() string {
 }
 
 // listenForAlerts: the configuration says where the alerts arrive that scenarios promise.
-const listenForAlerts = false
+const listenForAlerts = true
 
 // alerts says where each alert of the security bus arrives.
 func alerts(listen bool) string {
