@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/auditcanary/auditcanary/shared/alertrule"
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/wire"
@@ -19,6 +20,7 @@ import (
 
 func alertsCommand(o *options) *cobra.Command {
 	var opt run.AlertOptions
+	var rules bool
 	cmd := &cobra.Command{
 		Use:   "alerts",
 		Short: "Find out whether the alerts that canaries promise rang, in time, and name them",
@@ -27,11 +29,18 @@ by the request id or event id in it. One that names only a canary's session, whi
 anybody can choose, or nothing at all, as an alarm does, is inconclusive unless the
 configuration accepts it (accept_weak). What is found amends the verdicts.
 
-Exit codes: 0 every promised alert rang in time, 1 one did not, or late, 2 something is
-awaited or could not be found out, or nothing was promised.`,
+With --rules nothing is listened for: the rules that make the alerts are read (through
+inspection.role) and held against the record that each planned call will leave, so that
+an alert that could never ring is known before any run.
+
+Exit codes: 0 every promised alert rang in time (could ring), 1 one did not, or late (could
+never), 2 something is awaited or could not be found out, or nothing was promised.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if rules {
+				return o.alertRules(ctx, cmd)
+			}
 			r, p, err := o.open(ctx)
 			if err != nil {
 				return err
@@ -49,7 +58,40 @@ awaited or could not be found out, or nothing was promised.`,
 	}
 	cmd.Flags().StringVar(&opt.Run, "run", "", "only this run (default every canary that is not settled)")
 	cmd.Flags().BoolVar(&opt.Wait, "wait", false, "go on until each alert rang, or its time is over")
+	cmd.Flags().BoolVar(&rules, "rules", false, "say which of the promised alerts could ring at all, by the rules that make them")
+	cmd.MarkFlagsMutuallyExclusive("rules", "run")
+	cmd.MarkFlagsMutuallyExclusive("rules", "wait")
 	return cmd
+}
+
+// alertRules says which of the promised alerts could ring.
+func (o *options) alertRules(ctx context.Context, cmd *cobra.Command) error {
+	cfg, err := wire.Load(o.config)
+	if err != nil {
+		return err
+	}
+	plans, err := wire.Plan(cfg)
+	if err != nil {
+		return err
+	}
+	table, err := wire.AlertRules(ctx, cfg, plans)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = printJSON(cmd.OutOrStdout(), table)
+	} else {
+		err = table.WriteText(cmd.OutOrStdout())
+	}
+	switch {
+	case err != nil:
+		return err
+	case table.Count(alertrule.Never) > 0:
+		return exitError(1)
+	case table.Count(alertrule.Undecided) > 0 || len(table.Rows) == 0:
+		return exitError(2)
+	}
+	return nil
 }
 
 // alertLine is what became of one alert that one canary promises.

@@ -559,15 +559,14 @@ func (k *keeper) awaited(at time.Time) bool {
 	return slices.ContainsFunc(k.windows, func(p promised) bool { return p.Window(at) })
 }
 
-// settle tells each place what it may forget. One that cannot be told gives it again,
-// and then it is known.
+// settle tells each place what it may forget, if anything; the rest it gives again, to
+// whoever listens next. One that cannot be told gives all again, and then it is known.
 func (e *ears) settle(ctx context.Context, sorted sorting) {
 	e.untold = nil
 	for _, a := range e.r.AlertSources {
-		if ids := sorted.settled[a.Name]; len(ids) > 0 {
-			if err := a.Source.Settle(ctx, ids); err != nil {
-				e.untold = errors.Join(e.untold, fmt.Errorf("alert %s: tell its place that %d alerts are written down: %w", a.Name, len(ids), err))
-			}
+		ids := sorted.settled[a.Name]
+		if err := a.Source.Settle(ctx, ids); err != nil {
+			e.untold = errors.Join(e.untold, fmt.Errorf("alert %s: tell its place that %d alerts are written down: %w", a.Name, len(ids), err))
 		}
 	}
 }

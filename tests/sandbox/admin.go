@@ -17,18 +17,24 @@ import (
 // adminPrefix is where the sandbox answers for itself. It is no bucket's name.
 const adminPrefix = "/_sandbox/"
 
-// front divides requests between the sandbox itself and its cloud. It is no
+// front divides requests between the sandbox itself, its ticket desk, its chat and its
+// cloud. It is no
 // http.ServeMux, which would clean the paths of S3 objects.
 type front struct {
-	plane, admin http.Handler
+	plane, admin, desk, chat http.Handler
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if strings.HasPrefix(r.URL.Path, adminPrefix) {
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, adminPrefix):
 		f.admin.ServeHTTP(w, r)
-		return
+	case strings.HasPrefix(path, deskPrefix+"/"):
+		f.desk.ServeHTTP(w, r)
+	case strings.HasPrefix(path, chatPrefix+"/"):
+		f.chat.ServeHTTP(w, r)
+	default:
+		f.plane.ServeHTTP(w, r)
 	}
-	f.plane.ServeHTTP(w, r)
 }
 
 // newAdmin answers what a test wants to know of the sandbox, unsigned, as JSON:

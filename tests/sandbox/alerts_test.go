@@ -147,7 +147,7 @@ func TestTheConfigurationNamesEveryTap(t *testing.T) {
 			Within, Late string
 		}
 	}
-	if err := yaml.Unmarshal([]byte(alerts(true)), &c); err != nil {
+	if err := yaml.Unmarshal([]byte(alerts()), &c); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range cloud.AlertNames() {

@@ -109,9 +109,9 @@ inspection:
 sources:
   - {class: cloud-management-events, owner: platform team}
   - {class: console-sign-in, owner: identity team}
-%s%s`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
+%s%s%s`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
 		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole(),
-		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath(), alerts(listenForAlerts))
+		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath(), alerts(), people(url))
 	return b.String()
 }
 
@@ -121,7 +121,7 @@ func alertPath() string {
 	fmt.Fprintf(&b, `alert_path:
   event_rules:
     - {account: %[1]q, region: %[2]s, name: %[3]s, all_management_events: true, targets: [%[4]q]}
-  topics:
+%[10]s  topics:
     - {arn: %[4]q, endpoints: [%[5]s]}
   alarms:
     - {account: %[1]q, region: %[2]s, name: %[6]s, actions: [%[4]q]}
@@ -130,7 +130,7 @@ func alertPath() string {
   log_groups:
     - {account: %[1]q, region: %[2]s, name: %[7]s, retention_days: 365, protected: true}
   detectors:
-`, cloud.ManagementAccount, homeRegion, cloud.AlertRule, cloud.AlertTopic, cloud.AlertEndpoint, cloud.AlertAlarm, cloud.AlertLogGroup, cloud.AlertFilter, cloud.AlertFilterPattern)
+`, cloud.ManagementAccount, homeRegion, cloud.AlertRule, cloud.AlertTopic, cloud.AlertEndpoint, cloud.AlertAlarm, cloud.AlertLogGroup, cloud.AlertFilter, cloud.AlertFilterPattern, eventRules())
 	for _, account := range cloud.TargetAccounts() {
 		for _, region := range cloud.Regions() {
 			fmt.Fprintf(&b, "    - {account: %q, region: %s}\n", account, region)
@@ -139,19 +139,28 @@ func alertPath() string {
 	return b.String()
 }
 
-// listenForAlerts: the configuration says where the alerts arrive that scenarios promise.
-const listenForAlerts = true
-
-// alerts says where each alert of the security bus arrives.
-func alerts(listen bool) string {
-	if !listen {
-		return ""
-	}
+// alerts says where each alert of the security bus arrives, and what makes it: the rule of
+// its name, and the one that forwards to it.
+func alerts() string {
 	var b strings.Builder
 	b.WriteString("alerts:\n")
 	for _, name := range cloud.AlertNames() {
-		fmt.Fprintf(&b, "  - {name: %s, sqs: {queue_url: %q, region: %s, role_arn: %s}, within: 5m, late: 30m}\n",
-			name, cloud.AlertTapURL(name), homeRegion, cloud.ReaderRole())
+		fmt.Fprintf(&b, "  - {name: %s, sqs: {queue_url: %q, region: %s, role_arn: %s}, within: 5m, late: 30m, rules: [%s, %s]}\n",
+			name, cloud.AlertTapURL(name), homeRegion, cloud.ReaderRole(), cloud.ForwardRule, name)
+	}
+	return b.String()
+}
+
+// eventRules are those by which the security team is told.
+func eventRules() string {
+	var b strings.Builder
+	for _, account := range cloud.TargetAccounts() {
+		for _, region := range cloud.Regions() {
+			fmt.Fprintf(&b, "    - {account: %q, region: %s, name: %s, all_management_events: true}\n", account, region, cloud.ForwardRule)
+		}
+	}
+	for _, name := range cloud.AlertNames() {
+		fmt.Fprintf(&b, "    - {account: %q, region: %s, bus: %s, name: %s}\n", cloud.ManagementAccount, homeRegion, cloud.SecurityBus, name)
 	}
 	return b.String()
 }

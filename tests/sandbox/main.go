@@ -188,8 +188,16 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	url := "http://" + listener.Addr().String()
+	desk, err := newDesk(url, now.Now, o.faults)
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler:           &front{plane: plane, admin: newAdmin(plane, o.faults, delivery, now)},
+		Handler: &front{
+			plane: plane, admin: newAdmin(plane, o.faults, delivery, now),
+			desk: desk, chat: newChat(url, now.Now, o.faults),
+		},
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          logger,
 	}
@@ -205,7 +213,6 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 		return server.Close()
 	})
 
-	url := "http://" + listener.Addr().String()
 	config, err := writeConfig(o.data, url, listener.Addr().(*net.TCPAddr).IP.String())
 	if err != nil {
 		return err
@@ -219,6 +226,9 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 		"AWS_SECRET_ACCESS_KEY": key.Secret,
 		"AWS_REGION":            homeRegion,
 		"AWS_ENDPOINT_URL":      url,
+		jiraUserEnv:             jiraUser,
+		jiraTokenEnv:            jiraToken,
+		slackTokenEnv:           slackToken,
 	}})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@
 package slack
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -29,6 +30,9 @@ type Options struct {
 	Channels []Channel
 	// Groups are user groups with their members, by id.
 	Groups map[string][]string
+	// URL that it is served at, with what stands before its paths; default: the host that
+	// a request names.
+	URL string
 	// Now is the time that messages carry, Pace that by which a channel takes one
 	// message a second (nil: Now; a clock that stands still would never take a second).
 	Now, Pace func() time.Time
@@ -239,7 +243,7 @@ func no(code string) failure { return failure{Error: code} }
 const maxBody = 4 << 20
 
 func (w *Workspace) api(rw http.ResponseWriter, r *http.Request) {
-	c := call{method: r.PathValue("method"), host: "http://" + r.Host}
+	c := call{method: r.PathValue("method"), host: cmp.Or(w.o.URL, "http://"+r.Host)}
 	args, token, bad := arguments(rw, r)
 	if bad != "" {
 		answer(rw, no(bad))
