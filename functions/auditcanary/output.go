@@ -137,6 +137,9 @@ func printRest(w io.Writer, s run.Summary) {
 	printFindings(w, s)
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, tallyLine(s.Tally))
+	if line := alertsLine(s.Tally); line != "" {
+		fmt.Fprintln(w, line)
+	}
 	fmt.Fprintf(w, "Ledger %s holds %d entries, root %s.\n", printable(s.Checkpoint.Origin), s.Checkpoint.Size, s.Checkpoint.Root)
 }
 
@@ -305,4 +308,28 @@ func tallyLine(t run.Tally) string {
 		line += "."
 	}
 	return line
+}
+
+// alertsLine says how many canaries' alerts rang; "" where nobody listened.
+func alertsLine(t run.Tally) string {
+	counts := t.Checks[canary.Alerted]
+	heard := 0
+	for status, n := range counts {
+		if status != canary.NotRun {
+			heard += n
+		}
+	}
+	if heard == 0 {
+		return ""
+	}
+	line := fmt.Sprintf("The alerts of %d of %d canaries that promise one rang in time", counts[canary.Pass], heard)
+	for _, part := range []struct {
+		status canary.Status
+		word   string
+	}{{canary.Late, "late"}, {canary.Fail, "failed"}, {canary.Excepted, "excepted"}, {canary.Inconclusive, "inconclusive"}} {
+		if n := counts[part.status]; n > 0 {
+			line += fmt.Sprintf(", %d %s", n, part.word)
+		}
+	}
+	return line + "."
 }

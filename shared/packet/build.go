@@ -152,38 +152,29 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 			return m, err
 		}
 	}
-	m.Parts = parts(hasCustody, previous != nil, o.Stamp != nil, st.register != nil)
+	m.Parts = parts(st, hasCustody, previous != nil, o.Stamp != nil)
 	return m, b.finish(ctx, &m, o)
 }
 
 // parts says what kinds of evidence there are, and which of them this packet has.
-func parts(hasCustody, previous, stamped, excepted bool) []Part {
-	custodyNote := ""
-	if !hasCustody {
-		custodyNote = "no digest names a record of this packet yet, or nobody looked: run `auditcanary seal`, then build it anew"
+func parts(st *state, hasCustody, previous, stamped bool) []Part {
+	note := func(present bool, absent string) string {
+		if present {
+			return ""
+		}
+		return absent
 	}
-	previousNote := ""
-	if !previous {
-		previousNote = "no earlier packet was given: what the ledger was before is not proven"
-	}
-	stampedNote := ""
-	if !stamped {
-		stampedNote = "no time-stamping authority was asked: when it was signed is the signer's word"
-	}
-	exceptedNote := ""
-	if !excepted {
-		exceptedNote = "no register of exceptions is in the ledger: nothing is excepted"
-	}
-	none := "this version keeps none in the ledger"
+	excepted, alerts, tickets := st.register != nil, st.entries["heard"] > 0, st.entries["ticket"] > 0
 	return []Part{
 		{"receipts, records and verdicts", true, ""},
-		{"custody of records (digests, signatures, public keys)", hasCustody, custodyNote},
-		{"continuity with the packet before", previous, previousNote},
-		{"timestamp", stamped, stampedNote},
+		{"custody of records (digests, signatures, public keys)", hasCustody, note(hasCustody, "no digest names a record of this packet yet, or nobody looked: run `auditcanary seal`, then build it anew")},
+		{"continuity with the packet before", previous, note(previous, "no earlier packet was given: what the ledger was before is not proven")},
+		{"timestamp", stamped, note(stamped, "no time-stamping authority was asked: when it was signed is the signer's word")},
 		{"scenarios that the configuration excludes", false, "the ledger has the hash of each run's configuration, not what it says; population.json has what was planned"},
-		{"exceptions", excepted, exceptedNote},
-		{"tickets", false, none},
-		{"reviews", false, none},
+		{"alerts", alerts, note(alerts, "nobody listened for any")},
+		{"exceptions", excepted, note(excepted, "no register of exceptions is in the ledger: nothing is excepted")},
+		{"tickets", tickets, note(tickets, "none was made or changed in this time")},
+		{"reviews", false, "this version keeps none in the ledger"},
 	}
 }
 

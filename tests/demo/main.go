@@ -18,17 +18,20 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/auditcanary/auditcanary/scenarios"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	out := flag.String("out", "../out/demo", "where to leave the ledger and the summary")
-	speed := flag.Int("speed", 60, "how many times faster the sandbox's clock runs")
-	faults := flag.String("faults", "", "fault file for the sandbox")
+	speed := flag.Int("speed", 240, "how many times faster the sandbox's clock runs")
+	faults := flag.String("faults", "demo/planted.yaml", "fault file for the sandbox; none: nothing goes wrong")
 	flag.Parse()
 	code, err := demo(ctx, *out, *speed, *faults)
 	if err != nil {
@@ -67,12 +70,27 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	if err := clear(out); err != nil {
 		return 2, err
 	}
-	sandbox, err := startSandbox(ctx, filepath.Join(bin, "sandbox"), out, speed, faults)
+	file := faults
+	if faults == "none" {
+		file = ""
+	}
+	sandbox, err := startSandbox(ctx, filepath.Join(bin, "sandbox"), out, speed, file)
 	if err != nil {
 		return 2, err
 	}
 	defer sandbox.stop()
-	fmt.Printf("The sandbox is up: an organisation with a central trail, its clock %d times faster.\n", speed)
+	fmt.Printf("The sandbox is up: an organisation with a central trail, a security team that is alerted,\na Jira site and a Slack workspace; its clock is %d times faster.\n", speed)
+	var expected *tally
+	switch filepath.Base(faults) {
+	case "planted.yaml":
+		fmt.Println("Three records are made to go wrong; one of these is accepted, and the acceptance of another has run out.")
+		expected = &tally{Failed: 2, Excepted: 1}
+	case "none":
+		expected = &tally{}
+	}
+	if err := register(out, sandbox.Config); err != nil {
+		return 2, err
+	}
 
 	cli := func(w io.Writer, args ...string) (int, error) {
 		cmd := exec.CommandContext(ctx, filepath.Join(bin, "auditcanary"), append([]string{"--config", sandbox.Config}, args...)...)
@@ -86,9 +104,16 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 		}
 		return 0, err
 	}
-	fmt.Println("$ auditcanary run")
+	fmt.Println("\n$ auditcanary run")
 	code, err := cli(os.Stdout, "run")
 	if err != nil {
+		return 2, err
+	}
+	fmt.Println("\n$ auditcanary notify")
+	if told, err := cli(os.Stdout, "notify"); err != nil || told != 0 {
+		return 2, fmt.Errorf("not everybody was told (exit %d): %w", told, err)
+	}
+	if err := sandbox.keepPages(ctx, out); err != nil {
 		return 2, err
 	}
 	fmt.Println("\nThe sandbox's clock is put forward by three hours, until CloudTrail has signed for what it delivered.")
@@ -97,11 +122,11 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	}
 	for _, args := range [][]string{{"seal", "--brief"}, {"integrity"}} {
 		fmt.Println("\n$ auditcanary " + strings.Join(args, " "))
-		if kept, err := cli(os.Stdout, args...); err != nil {
+		kept, err := cli(os.Stdout, args...)
+		if err != nil {
 			return 2, err
-		} else if code == 0 {
-			code = kept
 		}
+		code = max(code, kept)
 	}
 	f, err := os.Create(filepath.Join(out, "summary.json"))
 	if err != nil {
@@ -110,6 +135,12 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 	defer f.Close()
 	if _, err := cli(f, "status", "--json"); err != nil {
 		return 2, err
+	}
+	if expected != nil {
+		if err := expected.is(filepath.Join(out, "summary.json")); err != nil {
+			return 2, err
+		}
+		code = 0 // as it was to be
 	}
 	fmt.Println("\n$ auditcanary coverage --brief")
 	if covered, err := cli(os.Stdout, "coverage", "--brief"); err != nil || covered != 0 {
@@ -130,8 +161,11 @@ func demo(ctx context.Context, out string, speed int, faults string) (int, error
 			return 2, fmt.Errorf("%s (exit %d): %w", args[0], done, err)
 		}
 	}
-	fmt.Printf("\nLeft in %s: report.html (open it in a browser), packet.zip (for the auditor), summary.json, ledger/ (the evidence), auditcanary.yaml (the configuration). %s without building.\n",
-		relative(out), time.Since(began).Round(time.Second))
+	fmt.Printf(`
+Left in %s: report.html (open it in a browser), jira.html and slack.html (what people
+were told), packet.zip (for the auditor), summary.json, ledger/ (the evidence),
+exceptions.yaml (the register), auditcanary.yaml (the configuration). %s without building.
+`, relative(out), time.Since(began).Round(time.Second))
 	return code, nil
 }
 
@@ -265,4 +299,104 @@ func relative(p string) string {
 		}
 	}
 	return p
+}
+
+// tally is what is expected of the canaries, beside those that are proven.
+type tally struct {
+	Canaries, Proven, Failed, Late, Inconclusive, Excepted, Findings int
+	NotRun                                                           int `json:"not_run"`
+	Checks                                                           map[string]map[string]int
+}
+
+// is compares it with a summary. All alerts that are promised must have rung.
+func (t tally) is(file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var s struct{ Tally tally }
+	if err := json.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	got := s.Tally
+	alerted := got.Checks["alerted"]
+	t.Canaries, t.Proven, t.Checks, got.Checks = got.Canaries, got.Canaries-t.Failed-t.Excepted, nil, nil
+	if fmt.Sprint(got) != fmt.Sprint(t) || got.Canaries == 0 {
+		return fmt.Errorf("of %d canaries came %+v, expected %+v", got.Canaries, got, t)
+	}
+	if rang := alerted["pass"]; rang == 0 || rang+alerted["not-run"] != got.Canaries {
+		return fmt.Errorf("not every alert that is promised rang in time: %v", alerted)
+	}
+	return nil
+}
+
+// register writes the register of exceptions, with days around today, and names it in the
+// configuration.
+func register(out, config string) error {
+	mapping, err := scenarios.ReadControls()
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile("demo/exceptions.yaml")
+	if err != nil {
+		return err
+	}
+	day := func(days int) string { return time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly) }
+	filled := strings.NewReplacer("VERSION", mapping.Version, "OPENED", day(-60), "ENDED", day(-1), "SOON", day(60), "LATER", day(90)).Replace(string(text))
+	if err := os.WriteFile(filepath.Join(out, "exceptions.yaml"), []byte(filled), 0o644); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(config, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, "exceptions: {file: exceptions.yaml}\n")
+	return errors.Join(err, f.Close())
+}
+
+// keepPages keeps what the Jira site and the Slack workspace show a person.
+func (s *sandbox) keepPages(ctx context.Context, out string) error {
+	slack, err := s.page(ctx, "/_slack/archives/C0SECURITY")
+	if err != nil {
+		return err
+	}
+	jira, err := s.page(ctx, "/_jira/")
+	if err != nil {
+		return err
+	}
+	pages := map[string]string{"slack.html": slack}
+	for _, m := range ticketLink.FindAllStringSubmatch(jira, -1) {
+		if pages["jira-"+m[1]+".html"], err = s.page(ctx, "/_jira/browse/"+m[1]); err != nil {
+			return err
+		}
+	}
+	pages["jira.html"] = ticketLink.ReplaceAllString(jira, `href="jira-$1.html"`)
+	for name, page := range pages {
+		if err := os.WriteFile(filepath.Join(out, name), []byte(page), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var ticketLink = regexp.MustCompile(`href="browse/([A-Z]+-[0-9]+)"`)
+
+func (s *sandbox) page(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Env["AWS_ENDPOINT_URL"]+path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("keep the page %s: %w", path, err)
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep the page %s: %w", path, err)
+	}
+	return string(page), nil
 }
