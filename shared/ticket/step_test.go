@@ -279,6 +279,30 @@ func TestWhatPeopleDidAtTheDesk(t *testing.T) {
 	})
 }
 
+// attachGone says of every attachment that the ticket is gone, and shows it when asked.
+type attachGone struct{ *world }
+
+func (d attachGone) Do(ctx context.Context, key string, c Change) error {
+	if c.Attach != nil {
+		return fmt.Errorf("attach to %s: 404: %w", key, ErrGone)
+	}
+	return d.world.Do(ctx, key, c)
+}
+
+func TestADeskThatCallsEveryTicketGoneGetsOneMoreInAStep(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, one{"aws/a": fail(canary.Delivered)})
+	for n := 1; n <= 2; n++ {
+		res := w.report(t, noChat, func(s *Step) { s.Desk = attachGone{w} })
+		if len(w.issues) != n+1 || res.ExitCode() != 2 {
+			t.Errorf("step %d: %d tickets, want %d; exit code %d: %+v", n, len(w.issues), n+1, res.ExitCode(), res.Acts)
+		}
+	}
+	if code := w.report(t, noChat).ExitCode(); len(w.issues) != 3 || code != 0 {
+		t.Errorf("a desk that attaches: %d tickets, exit code %d", len(w.issues), code)
+	}
+}
+
 func TestADeskThatIsDownLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.down = errors.New("dial desk.example: connection refused")
