@@ -369,7 +369,7 @@ func (d *decider) notice(n Notice) wanted {
 	w := wanted{
 		kind: Exception, worried: true, severity: cmp.Or(n.Severity, "medium"),
 		summary: line(cmp.Or(n.Title, fmt.Sprintf("Exception %s: %s", n.Exception, n.Kind))),
-		about:   hash(n.Title, n.Text, n.Severity, stamp(n.Until)),
+		about:   hash(n.Title, n.Severity, stamp(n.Until)), // not the text, in which days count down
 		labels:  d.c.labels(Exception),
 		why:     fmt.Sprintf("exception %s: %s", n.Exception, n.Kind),
 	}

@@ -594,6 +594,27 @@ func TestExceptionsThatEndAreTicketsOfTheirOwn(t *testing.T) {
 	}
 }
 
+// How long it is until then, and what it covers by now, is another each day.
+func TestATicketOfAnExceptionSaysADayOnce(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, one{"aws/a": pass()})
+	n := Notice{Exception: "EX-1", Kind: "expires in 30 days", Title: "Exception EX-1: expires in 30 days", Until: w.now.AddDate(0, 0, 24)}
+	with := func(s *Step) { s.Notices = func(*run.State, time.Time) []Notice { return []Notice{n} } }
+	for day := range 4 {
+		n.Text = fmt.Sprintf("EX-1 ends in %d days, and covers %d answers.", 24-day, day)
+		w.report(t, with)
+		w.wait(24 * time.Hour)
+	}
+	if i := w.issues[0]; len(w.issues) != 1 || len(i.comments) != 0 || !strings.Contains(text(i.body), "in 21 days, and covers 3") {
+		t.Errorf("%d tickets, %d comments: %s", len(w.issues), len(i.comments), text(i.body))
+	}
+	n.Until = n.Until.AddDate(0, 0, 60)
+	w.report(t, with)
+	if i := w.issues[0]; len(i.comments) != 1 {
+		t.Errorf("another end: %d comments", len(i.comments))
+	}
+}
+
 func TestADryRunTouchesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.did(t, one{"aws/a": fail(canary.Delivered)})
