@@ -204,7 +204,7 @@ func (f *Finding) settle(covers Covers, c Config) {
 }
 
 // change is the hash of what counts as a change of a finding: how it stands, where it
-// was lost and what differs. What is another in every run (ids, times, names that
+// was lost, what differs, and what else is wrong beside that. What is another in every run (ids, times, names that
 // carry them) is not in it, nor are counters.
 func (f *Finding) change() string {
 	h := []string{string(f.Condition)}
@@ -218,8 +218,31 @@ func (f *Finding) change() string {
 	for _, d := range f.Answer.Fields {
 		h = append(h, d.Field, f.steady(d.Expected), f.steady(d.Found))
 	}
+	h = append(h, f.reasons(f.Answer.Status, f.Answer.Detail))
+	for _, o := range f.Answer.Also {
+		h = append(h, "also", o.Step, string(o.Status), string(o.Hop), f.reasons(o.Status, o.Detail))
+		h = append(h, o.Fields...)
+	}
+	for _, a := range f.Answer.Alerts {
+		if amiss(a) {
+			h = append(h, "alert", a.Alert, string(a.Kind))
+		}
+	}
 	return hash(h...)
 }
+
+// reasons are what of a detail counts as a change: how an object can be taken away is
+// said nowhere else.
+func (f *Finding) reasons(status canary.Status, detail string) string {
+	if f.Check != canary.Immutable || status != canary.Fail {
+		return ""
+	}
+	return f.steady(detail)
+}
+
+// amiss reports whether something is wrong with an alert; that it is awaited, or was not
+// listened for, is not.
+func amiss(a canary.AlertAnswer) bool { return a.Status != canary.Pass && a.Status != canary.NotRun }
 
 // varying matches what is another in each run: marks, UUIDs, times, ids of keys and
 // principals, long hexadecimal numbers.

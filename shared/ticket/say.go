@@ -134,6 +134,9 @@ func (d *decider) wrong(f *Finding) Doc {
 		}
 		doc = append(doc, Block{Kind: "table", Rows: rows})
 	}
+	if rows := beside(a); len(rows) > 0 {
+		doc = append(doc, Block{Kind: "text", Text: "Beside that:"}, Block{Kind: "list", Rows: rows})
+	}
 	if f.Condition == NotFound {
 		doc = append(doc, Block{Kind: "text", Text: fmt.Sprintf("Nobody could find out whether this control works. That is neither a pass nor a failure of it; after %s in a row it is somebody's to look after.", times(d.c.InconclusiveAfter, "run"))})
 	}
@@ -141,6 +144,39 @@ func (d *decider) wrong(f *Finding) Doc {
 		doc = append(doc, Block{Kind: "text", Text: "An exception is no fix: a ticket that stands stays open until the check passes."})
 	}
 	return doc
+}
+
+// beside are the alerts that did not ring as promised, if there are several, or the other
+// steps that did not pass, a line each.
+func beside(a canary.Answer) (rows [][]string) {
+	add := func(what, detail string) {
+		if detail != "" {
+			what += ": " + detail
+		}
+		rows = append(rows, []string{cut(what, maxValue)})
+	}
+	for _, x := range a.Alerts {
+		if amiss(x) {
+			add("Alert "+x.Alert+": "+string(x.Kind), x.Detail)
+		}
+	}
+	if len(rows) == 1 {
+		rows = nil // it is the one that is told
+	}
+	for _, o := range a.Also {
+		if len(a.Alerts) > 0 {
+			break // they are of these alerts
+		}
+		what := "Step " + o.Step + ": " + string(o.Status) + lostOn(o.Hop)
+		if len(o.Fields) > 0 {
+			what += ", in " + strings.Join(o.Fields, ", ")
+		}
+		add(what, o.Detail)
+	}
+	if n := len(rows); n > maxRows {
+		rows = append(rows[:maxRows], []string{fmt.Sprintf("(%d more in what is attached)", n-maxRows)})
+	}
+	return rows
 }
 
 // history says since when, and how often.

@@ -615,6 +615,56 @@ func TestATicketOfAnExceptionSaysADayOnce(t *testing.T) {
 	}
 }
 
+// More that is wrong with what has a ticket is told in it.
+func TestWhatIsNewlyWrongBesideItIsSaid(t *testing.T) {
+	silent := func(name string) canary.AlertAnswer {
+		return canary.AlertAnswer{Promise: canary.Promise{Alert: name}, Kind: canary.AlertSilent, Status: canary.Fail}
+	}
+	rang := canary.AlertAnswer{Promise: canary.Promise{Alert: "siem"}, Kind: canary.AlertRang, Status: canary.Pass}
+	awaited := canary.AlertAnswer{Promise: canary.Promise{Alert: "siem"}, Kind: canary.AlertAwaited, Status: canary.NotRun}
+	alerts := func(all ...canary.AlertAnswer) canary.Answer {
+		return canary.Answer{Status: canary.Fail, Hop: canary.Announced, Detail: "silent", Alerts: all}
+	}
+	also := func(all ...canary.Other) canary.Answer {
+		return canary.Answer{Status: canary.Fail, Step: "create", Also: all}
+	}
+	weak := func(detail string) canary.Answer {
+		return canary.Answer{Status: canary.Fail, Hop: canary.Stored, Detail: detail}
+	}
+	for _, tc := range []struct {
+		name          string
+		check         canary.Check
+		first, second canary.Answer
+		said          bool
+		want          string
+	}{
+		{"a second silent alert", canary.Alerted, alerts(silent("guardduty"), rang), alerts(silent("guardduty"), silent("siem")), true, "siem: silent"},
+		{"the same silent alert", canary.Alerted, alerts(silent("guardduty"), rang), alerts(silent("guardduty"), rang), false, ""},
+		{"another alert that is awaited", canary.Alerted, alerts(silent("guardduty"), rang), alerts(silent("guardduty"), awaited), false, ""},
+		{"a second step", canary.Surfaced, also(), also(canary.Other{Step: "delete", Status: canary.Fail, Hop: canary.Delivered, Detail: "no record"}), true, "delete: fail, hop delivered: no record"},
+		{"another hop of it", canary.Surfaced, also(canary.Other{Step: "delete", Status: canary.Fail, Hop: canary.Emitted}), also(canary.Other{Step: "delete", Status: canary.Fail, Hop: canary.Delivered}), true, "delete: fail, hop delivered"},
+		{"another field of it", canary.Attributed, also(canary.Other{Step: "delete", Status: canary.Fail, Fields: []string{"a"}}), also(canary.Other{Step: "delete", Status: canary.Fail, Fields: []string{"a", "b"}}), true, "delete: fail, in a, b"},
+		{"the same step in other words", canary.Surfaced, also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "request 1"}), also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "request 2"}), false, ""},
+		{"another weakness", canary.Immutable, weak("no retention until 2026-11-20T10:00:00Z"), weak("no retention until 2026-11-20T10:00:00Z; versioning is not enabled"), true, "versioning is not enabled"},
+		{"the same weakness at another time", canary.Immutable, weak("no retention until 2026-11-20T10:00:00Z"), weak("no retention until 2026-11-21T11:22:33Z"), false, ""},
+		{"another weakness of a second record", canary.Immutable, also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "x"}), also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "x; y"}), true, "delete: fail: x; y"},
+	} {
+		w := newWorld(t)
+		for n, a := range []canary.Answer{tc.first, tc.second} {
+			id := w.did(t, one{"aws/a": pass()})
+			c := canaryOf(id, 0, "aws/a")
+			w.write(t, run.Entry{Type: "verdict", Run: id, Canary: c.ID, Verdict: &canary.Verdict{Canary: c.ID, Checks: answers{tc.check: a}}})
+			w.report(t, noChat)
+			if tc.said && n == 1 && len(w.issues[0].comments) == 1 && !strings.Contains(text(w.issues[0].comments[0]), tc.want) {
+				t.Errorf("%s: %q is not in:\n%s", tc.name, tc.want, text(w.issues[0].comments[0]))
+			}
+			if want := map[bool]int{true: 1}[tc.said && n == 1]; len(w.issues) != 1 || len(w.issues[0].comments) != want {
+				t.Errorf("%s, run %d: %d tickets, %d comments, want %d", tc.name, n+1, len(w.issues), len(w.issues[0].comments), want)
+			}
+		}
+	}
+}
+
 func TestADryRunTouchesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.did(t, one{"aws/a": fail(canary.Delivered)})
