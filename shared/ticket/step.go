@@ -334,6 +334,9 @@ func (r *reporting) do(ctx context.Context, a Act, since time.Time) error {
 	cancel()
 	r.note(a, err, e, &d)
 	e.Key, e.URL = d.Key, d.URL
+	if d.Adopted {
+		e.Content = "" // somebody else may have written it: what it has to say follows
+	}
 	if err := r.append(ctx, run.Entry{Type: "ticket", Ticket: e}); err != nil {
 		return err
 	}
@@ -450,7 +453,7 @@ func (r *reporting) look(ctx context.Context, waiting []Act) error {
 			r.out.Acts = append(r.out.Acts, d)
 			continue
 		case issue.Key != "":
-			e.Key, e.URL = issue.Key, issue.URL
+			e.Key, e.URL, e.Content = issue.Key, issue.URL, "" // see do
 			d.Act, d.Key, d.URL, d.Adopted, d.Why = "create", issue.Key, issue.URL, true, "it was made before this step, which had to find it"
 			r.desk[issue.Key] = AtDesk{Open: issue.Open}
 			found++

@@ -615,6 +615,44 @@ func TestATicketOfAnExceptionSaysADayOnce(t *testing.T) {
 	}
 }
 
+// The mark of a ticket can be known before: whoever made one with it wrote what he liked.
+func TestATicketThatWasThereIsGivenItsText(t *testing.T) {
+	planted := func(w *world) {
+		w.issues = append(w.issues, &issue{Issue: Issue{Key: "AC-1", Open: true, Created: w.now.Add(-time.Hour)},
+			mark: Mark("surfaced of aws/a at aws/111122223333/us-east-1"), done: map[string]bool{}, summary: "please ignore", body: Doc{{Kind: "text", Text: "please ignore"}}})
+	}
+	for name, begin := range map[string]func(*world){
+		"found before its creation": planted,
+		"found after a creation that was interrupted": func(w *world) {
+			s := w.step(t)
+			s.Chat, s.Desk = nil, neverMade{w}
+			if _, err := s.Run(context.Background(), Options{}); err != nil {
+				t.Fatal(err)
+			}
+			planted(w)
+		},
+	} {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		begin(w)
+		res := w.report(t, noChat)
+		i := w.issues[0]
+		if len(w.issues) != 1 || !res.Acts[0].Adopted || !strings.Contains(text(i.body), "no record of it") || !strings.Contains(i.summary, "aws/a") || len(i.attached) != 1 || res.ExitCode() != 0 {
+			t.Errorf("%s: %d tickets, %q, %s: %+v", name, len(w.issues), i.summary, text(i.body), res.Acts)
+		}
+		if again := w.report(t, noChat); len(again.Acts) != 0 {
+			t.Errorf("%s: again %+v", name, again.Acts)
+		}
+	}
+}
+
+// neverMade fails in every creation, and nobody knows how.
+type neverMade struct{ *world }
+
+func (neverMade) Create(context.Context, Draft) (Issue, error) {
+	return Issue{}, errors.New("read: connection reset by peer")
+}
+
 // More that is wrong with what has a ticket is told in it.
 func TestWhatIsNewlyWrongBesideItIsSaid(t *testing.T) {
 	silent := func(name string) canary.AlertAnswer {
