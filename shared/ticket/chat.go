@@ -290,12 +290,16 @@ func (r *reporting) post(ctx context.Context, n News, thread string) (*posted, e
 			return nil, nil
 		}
 		e := run.Post{Mark: n.Mark, Kind: n.Kind, Thread: thread, Pending: true}
+		since := r.Clock()
 		err := r.appendAt(ctx, []run.Entry{{Type: "post", Run: n.Run, Post: &e}})
 		if errors.Is(err, ledger.ErrMoved) {
 			continue
 		}
 		if err != nil {
 			return nil, err
+		}
+		if r.Clock().Sub(since) > r.begunWithin() {
+			continue // somebody else may have taken it for abandoned: look what stands now
 		}
 		at, found, err := r.send(ctx, n, thread, firstTry(r.state, n.Mark))
 		e.Pending, e.Channel, e.TS, e.URL = false, at.Channel, at.TS, at.URL

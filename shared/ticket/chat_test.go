@@ -144,3 +144,36 @@ func TestARunIsToldOfOnceNothingIsAwaited(t *testing.T) {
 		t.Errorf("%v %v", res.Said, err)
 	}
 }
+
+// A step that freezes between its intent and the message finds, when it goes on, that
+// another one took it for dead and has posted.
+func TestAStepThatFrozeDoesNotPostOnceMore(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, one{"aws/a": fail(canary.Delivered)})
+	noDesk := func(s *Step) { s.Desk = nil }
+	w.afterClaim = func() {
+		w.afterClaim = nil
+		w.wait(4 * time.Minute)
+		w.report(t, noDesk)
+	}
+	w.report(t, noDesk)
+	marks := map[string]int{}
+	for _, n := range w.posts {
+		if marks[n.Mark]++; marks[n.Mark] > 1 {
+			t.Errorf("%s was posted %d times", n.Mark, marks[n.Mark])
+		}
+	}
+	if len(w.posts) != 2 {
+		t.Errorf("%d posts, want the summary and its details", len(w.posts))
+	}
+	// Frozen for less than that, it leaves the message for later.
+	w.did(t, one{"aws/a": fail(canary.Emitted)})
+	w.afterClaim = func() { w.afterClaim = nil; w.wait(2 * time.Minute) }
+	if res := w.report(t, noDesk); len(w.posts) != 2 || !strings.Contains(res.Posts[0].Err, "left for now") {
+		t.Errorf("%d posts: %+v", len(w.posts), res.Posts)
+	}
+	w.wait(2 * time.Minute)
+	if w.report(t, noDesk); len(w.posts) != 4 {
+		t.Errorf("%d posts, want 4", len(w.posts))
+	}
+}
