@@ -38,6 +38,9 @@ func (f *Finding) in(c Config) string {
 	case Accepted:
 		return "does not pass, and is covered by exception " + cmp.Or(f.Exception, "(unnamed)") + parenthesis(cut(f.Says, maxValue))
 	case Passing:
+		if f.Passes == 0 {
+			return "was said not to pass, which was taken back; it has not been tested since"
+		}
 		return fmt.Sprintf("passes again, %d of %d times in a row", f.Passes, c.ResolveAfter)
 	case Fixed:
 		return fmt.Sprintf("passed %s in a row", times(f.Passes, "run"))
@@ -102,6 +105,9 @@ func (f *Finding) brief() string {
 	case Accepted:
 		return "is excepted"
 	case Passing, Fixed:
+		if f.Passes == 0 {
+			return "was said not to pass"
+		}
 		return "passes again"
 	}
 	return ""

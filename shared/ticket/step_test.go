@@ -124,6 +124,82 @@ func TestWhatIsAwaitedCountsAsNothingYet(t *testing.T) {
 	}
 }
 
+// A verdict that somebody heard of may be taken back: then what comes after it counts.
+func TestATicketWhoseVerdictWasTakenBackIsResolvedByPasses(t *testing.T) {
+	takeBack := canary.Answer{Status: canary.NotRun, Detail: "the store was not asked"}
+	t.Run("one", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.report(t)
+		w.verdict(t, "run-1", 0, "aws/a", takeBack)
+		w.report(t)
+		if !w.issues[0].Open {
+			t.Error("resolved by what was not run")
+		}
+		for n, open := range []bool{true, false} {
+			w.did(t, one{"aws/a": pass()})
+			w.report(t)
+			if w.issues[0].Open != open {
+				t.Errorf("after %d passes: open %t", n+1, w.issues[0].Open)
+			}
+		}
+		if got := text(w.issues[0].body); strings.Contains(got, "0001") || !strings.Contains(got, "0 of 2 runs") {
+			t.Errorf("%s", got)
+		}
+	})
+	t.Run("after it had been fixed before", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": pass()})
+		w.did(t, one{"aws/a": pass()})
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.report(t)
+		w.verdict(t, "run-3", 0, "aws/a", takeBack)
+		w.report(t)
+		if !w.issues[0].Open {
+			t.Error("resolved by passes of before")
+		}
+		w.did(t, one{"aws/a": pass()})
+		w.did(t, one{"aws/a": pass()})
+		w.report(t)
+		if w.issues[0].Open {
+			t.Error("not resolved")
+		}
+	})
+	t.Run("while it fails all the same", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.report(t)
+		w.verdict(t, "run-2", 0, "aws/a", takeBack)
+		w.report(t)
+		if got := text(w.issues[0].body); !w.issues[0].Open || !strings.Contains(got, "1 of 1 run since") {
+			t.Errorf("open %t: %s", w.issues[0].Open, got)
+		}
+	})
+	t.Run("one of a group", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, many(11, fail(canary.Delivered)))
+		w.report(t)
+		w.verdict(t, "run-1", 3, "aws/s003", takeBack)
+		others := many(11, pass())
+		delete(others, "aws/s003")
+		for range 2 {
+			w.did(t, others)
+			w.report(t)
+		}
+		if !w.issues[0].Open {
+			t.Error("resolved, and of one of its members nothing is known")
+		}
+		for range 2 {
+			w.did(t, many(11, pass()))
+			w.report(t)
+		}
+		if w.issues[0].Open {
+			t.Error("not resolved")
+		}
+	})
+}
+
 func TestAnExceptionMakesNoTicketAndClosesNone(t *testing.T) {
 	w := newWorld(t)
 	covered := map[string]bool{"aws/a": true}
