@@ -29,6 +29,8 @@ type Told struct {
 	// Why it was not posted, or that it was there already.
 	Err   string `json:"error,omitempty"`
 	Found bool   `json:"found,omitempty"`
+	// Refused: it will not go away by itself, as the chat could not even be opened.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // How much one message tells.

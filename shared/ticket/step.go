@@ -72,9 +72,12 @@ type Done struct {
 	Adopted bool `json:"adopted,omitempty"`
 }
 
-// ExitCode is 2 if something was not done that should be, else 0. Chat does not count:
-// whoever was not told yet will be.
+// ExitCode is 2 if something was not done that should be, else 0. Of the chat only that
+// it could not be opened counts: whoever was not told yet will be.
 func (r Result) ExitCode() int {
+	if slices.ContainsFunc(r.Posts, func(t Told) bool { return t.Refused }) {
+		return 2
+	}
 	for _, d := range r.Acts {
 		if d.Err != "" || d.Act == "wait" {
 			return 2
