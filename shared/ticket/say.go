@@ -38,6 +38,9 @@ func (f *Finding) in(c Config) string {
 	case Accepted:
 		return "does not pass, and is covered by exception " + cmp.Or(f.Exception, "(unnamed)") + parenthesis(cut(f.Says, maxValue))
 	case Passing:
+		if f.Passes == 0 {
+			return "was said not to pass, which was taken back; it has not been tested since"
+		}
 		return fmt.Sprintf("passes again, %d of %d times in a row", f.Passes, c.ResolveAfter)
 	case Fixed:
 		return fmt.Sprintf("passed %s in a row", times(f.Passes, "run"))
@@ -102,6 +105,9 @@ func (f *Finding) brief() string {
 	case Accepted:
 		return "is excepted"
 	case Passing, Fixed:
+		if f.Passes == 0 {
+			return "was said not to pass"
+		}
 		return "passes again"
 	}
 	return ""
@@ -134,6 +140,9 @@ func (d *decider) wrong(f *Finding) Doc {
 		}
 		doc = append(doc, Block{Kind: "table", Rows: rows})
 	}
+	if rows := beside(a); len(rows) > 0 {
+		doc = append(doc, Block{Kind: "text", Text: "Beside that:"}, Block{Kind: "list", Rows: rows})
+	}
 	if f.Condition == NotFound {
 		doc = append(doc, Block{Kind: "text", Text: fmt.Sprintf("Nobody could find out whether this control works. That is neither a pass nor a failure of it; after %s in a row it is somebody's to look after.", times(d.c.InconclusiveAfter, "run"))})
 	}
@@ -141,6 +150,39 @@ func (d *decider) wrong(f *Finding) Doc {
 		doc = append(doc, Block{Kind: "text", Text: "An exception is no fix: a ticket that stands stays open until the check passes."})
 	}
 	return doc
+}
+
+// beside are the alerts that did not ring as promised, if there are several, or the other
+// steps that did not pass, a line each.
+func beside(a canary.Answer) (rows [][]string) {
+	add := func(what, detail string) {
+		if detail != "" {
+			what += ": " + detail
+		}
+		rows = append(rows, []string{cut(what, maxValue)})
+	}
+	for _, x := range a.Alerts {
+		if amiss(x) {
+			add("Alert "+x.Alert+": "+string(x.Kind), x.Detail)
+		}
+	}
+	if len(rows) == 1 {
+		rows = nil // it is the one that is told
+	}
+	for _, o := range a.Also {
+		if len(a.Alerts) > 0 {
+			break // they are of these alerts
+		}
+		what := "Step " + o.Step + ": " + string(o.Status) + lostOn(o.Hop)
+		if len(o.Fields) > 0 {
+			what += ", in " + strings.Join(o.Fields, ", ")
+		}
+		add(what, o.Detail)
+	}
+	if n := len(rows); n > maxRows {
+		rows = append(rows[:maxRows], []string{fmt.Sprintf("(%d more in what is attached)", n-maxRows)})
+	}
+	return rows
 }
 
 // history says since when, and how often.
@@ -369,7 +411,7 @@ func (d *decider) notice(n Notice) wanted {
 	w := wanted{
 		kind: Exception, worried: true, severity: cmp.Or(n.Severity, "medium"),
 		summary: line(cmp.Or(n.Title, fmt.Sprintf("Exception %s: %s", n.Exception, n.Kind))),
-		about:   hash(n.Title, n.Text, n.Severity, stamp(n.Until)),
+		about:   hash(n.Title, n.Severity, stamp(n.Until)), // not the text, in which days count down
 		labels:  d.c.labels(Exception),
 		why:     fmt.Sprintf("exception %s: %s", n.Exception, n.Kind),
 	}
