@@ -202,7 +202,7 @@ func (d *decider) history(f *Finding) Doc {
 	if f.Since > 0 {
 		rows = append(rows, []string{"Not tested since", fmt.Sprintf("%s came after it and did not tell: that is no pass", times(f.Since, "run"))})
 	}
-	return Doc{{Kind: "heading", Text: "Since when"}, {Kind: "table", Rows: append([][]string{{"", ""}}, rows...)}}
+	return Doc{{Kind: "heading", Text: "Since when"}, {Kind: "table", Rows: append([][]string{{"What", "Says"}}, rows...)}}
 }
 
 // evidence says where the proof stands.
@@ -224,7 +224,7 @@ func (d *decider) evidence(f *Finding) Doc {
 	add("Request", r.RequestIDs)
 	add("Event", r.EventIDs)
 	add("Object", r.Objects)
-	doc := Doc{{Kind: "heading", Text: "Evidence"}, {Kind: "table", Rows: append([][]string{{"", ""}}, rows...)}}
+	doc := Doc{{Kind: "heading", Text: "Evidence"}, {Kind: "table", Rows: append([][]string{{"What", "Where"}}, rows...)}}
 	var clues [][]string
 	for i, c := range f.Answer.Evidence {
 		if i == 5 {
@@ -413,11 +413,11 @@ func (d *decider) notice(n Notice) wanted {
 		summary: line(cmp.Or(n.Title, fmt.Sprintf("Exception %s: %s", n.Exception, n.Kind))),
 		about:   hash(n.Title, n.Severity, stamp(n.Until)), // not the text, in which days count down
 		labels:  d.c.labels(Exception),
-		why:     fmt.Sprintf("exception %s: %s", n.Exception, n.Kind),
+		why:     line(cmp.Or(n.Title, fmt.Sprintf("exception %s: %s", n.Exception, n.Kind))),
 	}
 	w.body = Doc{{Kind: "text", Text: cut(n.Text, maxDetail)}}
 	if !n.Until.IsZero() {
-		w.body = append(w.body, Block{Kind: "text", Text: "It ends on " + n.Until.UTC().Format(time.DateOnly) + ". After that what it covers counts as failing again."})
+		w.body = append(w.body, Block{Kind: "text", Text: "Its last day is " + n.Until.UTC().Format(time.DateOnly) + ". After it what it covers counts as failing again."})
 	}
 	w.comment = slices.Clone(w.body)
 	return w
