@@ -30,6 +30,8 @@ type Named struct {
 	Canaries []string
 	// ByID: by a request or event that is known to be theirs; else by their sessions.
 	ByID bool
+	// Names are those requests and events, or sessions.
+	Names []string
 }
 
 // Hear says what of the alerts that rang each claim may call its own, and what tells
@@ -189,7 +191,13 @@ func (h *hearing) give(claim int, r Rang, x Heard) {
 	if x.By.strong() && slices.ContainsFunc(have, func(o Heard) bool { return o.ID == x.ID && o.At.Equal(x.At) && o.Step == x.Step && o.By.strong() }) {
 		return // it names both the request and the event
 	}
-	if len(have) < MaxHeard {
+	suppressed := 0 // they may not take the place of one that was heard
+	for _, o := range have {
+		if o.Suppressed != "" {
+			suppressed++
+		}
+	}
+	if len(have) < MaxHeard && (x.Suppressed == "" || suppressed < MaxHeard/2) {
 		h.heard[claim] = append(have, x)
 	}
 }

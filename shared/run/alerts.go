@@ -66,7 +66,7 @@ type AlertOptions struct {
 // Bounds of what anybody can make us write down: a name of ours in an alert is
 // anybody's to choose, and an alert that names nothing anybody's to cause.
 const (
-	maxRung     = 20  // alerts of one name for one canary
+	maxRung     = 20  // alerts of one name for one request, event or session of ours; and of suppressed ones
 	maxNameless = 200 // alerts of one name that name nothing, in the time somebody waits
 	maxForged   = 200 // alerts of one name, a look, that have only our sessions
 	maxRangID   = 600 // bytes of an alert's id, as JSON
@@ -383,7 +383,7 @@ func (e *ears) sort(s *State, looks []look) sorting {
 	for _, l := range looks {
 		out.looks[l.alert.Name] = l
 		mine := slices.DeleteFunc(slices.Clone(windows), func(p promised) bool { return p.Promise.Alert != l.alert.Name || p.alert == nil })
-		k := &keeper{alert: l.alert.Name, waits: waits, windows: mine, named: out.named, of: map[string]int{}, have: map[string]bool{}}
+		k := &keeper{alert: l.alert.Name, waits: waits, windows: mine, named: out.named, of: map[kept]int{}, have: map[string]bool{}}
 		for _, old := range s.Alerts {
 			if old.Alert == k.alert {
 				k.note(old)
@@ -439,23 +439,29 @@ func (s *State) names() func(canary.Rang) canary.Named {
 	}
 	delete(events, "")
 	return func(r canary.Rang) (n canary.Named) {
-		add := func(id string) {
-			if id != "" && !slices.Contains(n.Canaries, id) {
+		add := func(name, id string) {
+			if id == "" {
+				return
+			}
+			if !slices.Contains(n.Names, name) {
+				n.Names = append(n.Names, name)
+			}
+			if !slices.Contains(n.Canaries, id) {
 				n.Canaries = append(n.Canaries, id)
 			}
 		}
 		for _, id := range r.RequestIDs {
-			add(requests[id])
+			add(id, requests[id])
 		}
 		for _, id := range r.EventIDs {
-			add(events[id])
+			add(id, events[id])
 		}
 		if n.ByID = len(n.Canaries) > 0; n.ByID {
 			return n
 		}
 		for _, session := range r.Sessions {
 			if id := strings.TrimPrefix(session, canary.Marker+"-"); s.byCanary[id] != nil {
-				add(id)
+				add(session, id)
 			}
 		}
 		return n
@@ -469,10 +475,22 @@ type keeper struct {
 	windows  []promised
 	named    func(canary.Rang) canary.Named
 	have     map[string]bool // what is in the ledger
-	of       map[string]int  // by canary
+	of       map[kept]int
 	nameless int
 	forged   int
 	unread   string
+}
+
+// kept is what is kept of: what names one request, event or session of ours.
+type kept struct {
+	name       string
+	suppressed bool
+}
+
+// full reports whether of everything that an alert names so many are kept that one more
+// proves nothing. That others came does not keep one out that names something else.
+func (k *keeper) full(r canary.Rang, n canary.Named) bool {
+	return !slices.ContainsFunc(n.Names, func(name string) bool { return k.of[kept{name, r.Suppressed != ""}] < maxRung })
 }
 
 func rangKey(r canary.Rang) string {
@@ -483,8 +501,8 @@ func rangKey(r canary.Rang) string {
 func (k *keeper) note(r canary.Rang) {
 	k.have[rangKey(r)] = true
 	n := k.named(r)
-	for _, id := range n.Canaries {
-		k.of[id]++
+	for _, name := range n.Names {
+		k.of[kept{name, r.Suppressed != ""}]++
 	}
 	if len(n.Canaries) == 0 && !r.At.Before(k.waits) {
 		k.nameless++
@@ -512,12 +530,12 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 	n := k.named(r)
 	switch {
 	case n.ByID:
-		if k.of[n.Canaries[0]] >= maxRung {
+		if k.full(r, n) {
 			return nil, true // it rang, and that it did so more often proves nothing
 		}
 	case len(n.Canaries) > 0:
-		if k.forged++; k.forged > maxForged || k.of[n.Canaries[0]] >= maxRung {
-			k.problem(fmt.Sprintf("more alerts came that have a canary's session and no event of it than are written down (%d a canary, %d a look)", maxRung, maxForged))
+		if k.forged++; k.forged > maxForged || k.full(r, n) {
+			k.problem(fmt.Sprintf("more alerts came that have a canary's session and no event of it than are written down (%d a session, %d a look)", maxRung, maxForged))
 			return nil, true
 		}
 	case len(r.RequestIDs)+len(r.EventIDs)+len(r.Sessions) > 0 || !k.awaited(r.At):

@@ -1,0 +1,67 @@
+package run_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
+)
+
+func sessionOf(cs *run.CanaryState) func(*canary.Rang) {
+	return func(r *canary.Rang) { r.Sessions = []string{"auditcanary-" + cs.Plan.Canary.ID} }
+}
+
+// Whatever else rang, the alert that names the canary's event is written down before it
+// is taken away from where it arrived.
+func TestAFloodDoesNotTakeATrueAlertAway(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		how  func(cs []*run.CanaryState) func(*canary.Rang)
+		true func(cs []*run.CanaryState) func(*canary.Rang)
+	}{
+		{"that have its session", func(cs []*run.CanaryState) func(*canary.Rang) { return sessionOf(cs[0]) }, itself},
+		{"of the undo", func(cs []*run.CanaryState) func(*canary.Rang) { return naming(undo(cs[0])) }, itself},
+		{"that nobody heard", func(cs []*run.CanaryState) func(*canary.Rang) {
+			return func(r *canary.Rang) { itself(cs)(r); r.Suppressed = "archived" }
+		}, itself},
+		{"of another canary only", func(cs []*run.CanaryState) func(*canary.Rang) { return naming(request(cs[1])) },
+			func(cs []*run.CanaryState) func(*canary.Rang) { return naming(request(cs[1]), request(cs[0])) }},
+	} {
+		w, b, r, cs := alerting(t)
+		at, _ := call(cs[0])
+		for i := range 40 {
+			b.ring(fmt.Sprint("m-", i), at.Add(time.Second), tc.how(cs))
+		}
+		b.ring("true", at.Add(time.Minute), tc.true(cs))
+		listen(t, r, false)
+		w.later(time.Hour)
+		listen(t, r, false)
+		if a := alerted(t, r, 0); a.Status != canary.Pass {
+			t.Errorf("40 alerts %s: %s, %s", tc.name, a.Status, a.Detail)
+		}
+		if all := rings(t, r); !slices.ContainsFunc(all, func(r canary.Rang) bool { return r.ID == "true" }) || len(all) > 21 {
+			t.Errorf("40 alerts %s: %d in the ledger", tc.name, len(all))
+		}
+		if len(b.waiting) != 0 {
+			t.Errorf("40 alerts %s: %d still wait where they arrived", tc.name, len(b.waiting))
+		}
+	}
+}
+
+// itself is an alert of a canary's own call.
+func itself(cs []*run.CanaryState) func(*canary.Rang) { return naming(request(cs[0])) }
+
+func request(cs *run.CanaryState) string { _, request := call(cs); return request }
+
+// undo is the request id of a canary's last undo.
+func undo(cs *run.CanaryState) string {
+	for _, r := range slices.Backward(cs.Evidence.Receipts) {
+		if r.Phase == canary.PhaseUndo {
+			return r.RequestIDs[0]
+		}
+	}
+	panic("it has no undo")
+}
