@@ -69,12 +69,15 @@ func Hear(claims []Claim, rang []Rang, named func(Rang) Named) [][]Heard {
 	}
 	counts := occurrences(all)
 	for _, r := range bySession {
+		var theirs []int // of all that it names: what it counts is shared among them
 		for _, id := range named(r).Canaries {
-			h.share(r, BySession, Marker+"-"+id, counts, h.byCanary[[2]string{r.Alert, id}])
+			theirs = append(theirs, h.byCanary[[2]string{r.Alert, id}]...)
 		}
+		slices.Sort(theirs)
+		h.share(r, BySession, counts, slices.Compact(theirs))
 	}
 	for _, r := range nameless {
-		h.share(r, ByTime, "", counts, h.byAlert[r.Alert])
+		h.share(r, ByTime, counts, h.byAlert[r.Alert])
 	}
 	h.namedOthers(others, named)
 	return h.heard
@@ -162,7 +165,7 @@ func (h *hearing) strong(r Rang) bool {
 
 // share gives an alert that names no event to the claims that it may be of: those of the
 // candidates that have none, and in whose time it rang.
-func (h *hearing) share(r Rang, by Means, name string, counts map[[2]string]map[time.Time]since, candidates []int) {
+func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]since, candidates []int) {
 	var mine []int
 	for _, i := range candidates {
 		if !h.served[i] && h.claims[i].Window(r.At) {
@@ -179,7 +182,11 @@ func (h *hearing) share(r Rang, by Means, name string, counts map[[2]string]map[
 			continue // it was updated, and not by another occurrence
 		}
 		rivals := max(0, len(mine)-n)
-		h.give(i, r, Heard{By: by, Name: name, Rivals: rivals})
+		x := Heard{By: by, Rivals: rivals}
+		if by == BySession {
+			x.Name = Marker + "-" + h.claims[i].Canary
+		}
+		h.give(i, r, x)
 		h.served[i] = rivals == 0 && r.Suppressed == ""
 	}
 }
