@@ -40,10 +40,11 @@ type Rang struct {
 	At time.Time `json:"at"`
 	// Count is how many occurrences are folded into it; 0 counts as 1.
 	Count int `json:"count,omitempty"`
-	// Since is when the first of those occurred (a finding's first event, the beginning
-	// of a metric's period). Zero: nobody knows; then Count says how many only against
-	// an earlier state of the same alert.
-	Since time.Time `json:"since,omitzero"`
+	// Since is when the first of those occurred (a finding's first event); with Period,
+	// only since when they are counted (the beginning of a metric's period). Zero: nobody
+	// knows; then Count says how many only against an earlier state of the same alert.
+	Since  time.Time `json:"since,omitzero"`
+	Period bool      `json:"period,omitempty"`
 	// Suppressed, when not empty, says why nobody heard it ("archived by filter x").
 	Suppressed string `json:"suppressed,omitempty"`
 	// What it names, as found in the payload.

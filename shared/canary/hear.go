@@ -2,7 +2,9 @@ package canary
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -114,11 +116,16 @@ func (r Rang) Same(o Rang) bool {
 	return r.Alert == o.Alert && r.ID == o.ID && r.At.Equal(o.At) && r.Count == o.Count
 }
 
-// since is how many occurrences an alert counts, and since when; 1 where that cannot be told.
+// since is how many occurrences an alert counts, 1 where that cannot be told, and when
+// the first of them was, or the period began in which it was; zero: nobody knows.
 type since struct {
-	n     int
-	first time.Time
+	n      int
+	first  time.Time
+	period bool
 }
+
+// before reports whether the first of them was before a time, or may have been.
+func (s since) before(t time.Time) bool { return !s.first.IsZero() && s.first.Before(t) }
 
 // occurrences are how many new ones each state of an alert counts: of an alert that is
 // updated, only what is more than before.
@@ -131,7 +138,7 @@ func occurrences(all []Rang) map[[2]string]map[time.Time]since {
 		before, updated := last[key]
 		s := since{n: n - before}
 		if !updated {
-			s.first = r.Since
+			s.first, s.period = r.Since, r.Period
 			if r.Since.IsZero() {
 				s.n = 1
 			}
@@ -139,7 +146,7 @@ func occurrences(all []Rang) map[[2]string]map[time.Time]since {
 		}
 		last[key] = max(n, before)
 		if had, twice := out[key][r.At.UTC()]; twice {
-			s.n += had.n
+			s.n, s.first, s.period = s.n+had.n, had.first, had.period
 		}
 		out[key][r.At.UTC()] = s
 	}
@@ -164,24 +171,37 @@ func (h *hearing) strong(r Rang) bool {
 }
 
 // share gives an alert that names no event to the claims that it may be of: those of the
-// candidates that have none, and in whose time it rang.
+// candidates that have none, and in whose time it rang. Of what it counts since before
+// all of their calls nobody knows how much was after: of a finding perhaps nothing; in a
+// period, for which the alarm rang only then, one.
 func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]since, candidates []int) {
+	s := counts[[2]string{r.Alert, r.ID}][r.At.UTC()]
+	if s.n < 1 {
+		return // it was updated, and not by another occurrence
+	}
 	var mine []int
+	var earliest time.Time
 	for _, i := range candidates {
-		if !h.served[i] && h.claims[i].Window(r.At) {
-			mine = append(mine, i)
+		from, _ := h.claims[i].window()
+		if h.served[i] || !h.claims[i].Window(r.At) || s.n == 1 && !s.period && s.before(from) {
+			continue
+		}
+		mine = append(mine, i)
+		if len(mine) == 1 || from.Before(earliest) {
+			earliest = from
 		}
 	}
-	s := counts[[2]string{r.Alert, r.ID}][r.At.UTC()]
+	n, least := s.n, 0
+	switch {
+	case !s.before(earliest):
+	case s.period:
+		n = 1
+	default:
+		n, least = n-1, 1
+		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; the first of the %d that it counts was at %s, before the call", r.Weak, s.n, stamp(s.first)), "; ")
+	}
 	for _, i := range mine {
-		n := s.n
-		if !s.first.IsZero() && s.first.Before(h.claims[i].Calls[0].At.Add(-h.claims[i].Demanded.Within)) {
-			n = min(n, 1) // some of what it counts was before
-		}
-		if n < 1 {
-			continue // it was updated, and not by another occurrence
-		}
-		rivals := max(0, len(mine)-n)
+		rivals := max(least, len(mine)-n)
 		x := Heard{By: by, Rivals: rivals}
 		if by == BySession {
 			x.Name = Marker + "-" + h.claims[i].Canary

@@ -94,7 +94,8 @@ type Heard struct {
 	Name string `json:"name,omitempty"`
 	// Step whose call it is of; "" where it names none.
 	Step string `json:"step,omitempty"`
-	// Rivals is how many more promises it may be of than it counts occurrences.
+	// Rivals is how many more promises it may be of than it counts occurrences; at least
+	// 1 where all that it counts may have been before the call.
 	Rivals int `json:"rivals,omitempty"`
 }
 

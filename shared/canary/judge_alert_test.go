@@ -89,6 +89,9 @@ func TestAnAlertIsWeighed(t *testing.T) {
 	counting := func(n int, since time.Duration) func(*Rang) {
 		return func(r *Rang) { nameless(r); r.Count, r.Since = n, t0.Add(since) }
 	}
+	period := func(n int, since time.Duration) func(*Rang) {
+		return func(r *Rang) { counting(n, since)(r); r.Period = true }
+	}
 	early := func(a a) { a.h.Listened, a.h.AsOf = t0.Add(10*time.Minute), t0.Add(10*time.Minute) }
 	accept := func(a a) { a.h.Demanded.AcceptWeak = true }
 	tests := []struct {
@@ -160,6 +163,25 @@ func TestAnAlertIsWeighed(t *testing.T) {
 			accept(a)
 			a.ring(-time.Hour, counting(5, -2*time.Hour)).ring(time.Minute, counting(5, -2*time.Hour))
 		}, Fail, AlertSilent, ""},
+		{"a finding whose only occurrence was before, updated in its time", func(a a) { accept(a); a.ring(time.Minute, counting(1, -time.Hour)) }, Fail, AlertSilent, ""},
+		{"the same, with the session", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.Since = t0.Add(-time.Hour) })
+		}, Fail, AlertSilent, ""},
+		{"a finding whose only occurrence was before, by more than clocks lie apart", func(a a) { accept(a); a.ring(time.Minute, counting(1, -3*time.Minute)) }, Fail, AlertSilent, ""},
+		{"a finding whose only occurrence was before, by no more", func(a a) { accept(a); a.ring(time.Minute, counting(1, -time.Minute)) }, Pass, AlertRang, "by its time alone"},
+		{"a finding of several occurrences since before", func(a a) { accept(a); a.ring(time.Minute, counting(5, -3*time.Hour)) }, Inconclusive, AlertNameless, "the first of the 5 that it counts was at 2026-11-22T07:00:00Z, before the call"},
+		{"a finding of this and an earlier canary", func(a a) { accept(a); a.other(-10*time.Minute).ring(time.Minute, counting(2, -10*time.Minute)) }, Pass, AlertRang, "by its time alone"},
+		{"a period that began before", func(a a) { accept(a); a.ring(time.Minute, period(3, -4*time.Minute)) }, Pass, AlertRang, "by its time alone"},
+		{"a period that began before, of one or the other", func(a a) { accept(a); a.other(0).ring(time.Minute, period(2, -4*time.Minute)) }, Inconclusive, AlertNameless, "1 more promises"},
+		{"a period that began before, and its sum grows", func(a a) {
+			accept(a)
+			a.other(0).ring(time.Minute, period(1, -4*time.Minute)).ring(time.Minute, period(2, -4*time.Minute))
+		}, Inconclusive, AlertNameless, "1 more promises"},
+		{"a period that began with the call, and its sum grows", func(a a) {
+			accept(a)
+			a.other(0).ring(time.Minute, period(1, 0)).ring(time.Minute, period(2, 0))
+		}, Pass, AlertRang, "by its time alone"},
 		{"accepted, and not all could be read", func(a a) { accept(a); a.h.Unread = "too many"; a.ring(time.Minute, nameless) }, Inconclusive, AlertNameless, "too many"},
 	}
 	for _, tc := range tests {
