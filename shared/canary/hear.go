@@ -30,7 +30,8 @@ func (c Claim) Window(at time.Time) bool {
 // Named is which canaries an alert names.
 type Named struct {
 	Canaries []string
-	// ByID: by a request or event that is known to be theirs; else by their sessions.
+	// ByID: by a request or event that is known to be theirs, or with no canary, to be
+	// ours and no canary's; else by their sessions.
 	ByID bool
 	// Names are those requests and events, or sessions.
 	Names []string
@@ -40,7 +41,7 @@ type Named struct {
 // why it may not. An alert is of every claim whose request or event it names. One that
 // names only sessions is of that canary, and one that names nothing of whoever was in
 // its time and has no better: but of no more claims than it counts occurrences. What
-// names events that nobody knows is nobody's.
+// names events that nobody knows is nobody's; with a session, it proves nothing.
 func Hear(claims []Claim, rang []Rang, named func(Rang) Named) [][]Heard {
 	h := &hearing{claims: claims, heard: make([][]Heard, len(claims)), served: make([]bool, len(claims)), byAlert: map[string][]int{}, byCanary: map[[2]string][]int{}, byID: map[[2]string][]setoffOf{}}
 	for i, c := range claims {
@@ -200,6 +201,10 @@ func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]sin
 		n, least = n-1, 1
 		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; the first of the %d that it counts was at %s, before the call", r.Weak, s.n, stamp(s.first)), "; ")
 	}
+	if request, event := recordOf(r); by == BySession && request != "" {
+		n, least = 0, 1
+		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; it names request %s and event %s, which are not known to be the canary's", r.Weak, request, event), "; ")
+	}
 	for _, i := range mine {
 		rivals := max(least, len(mine)-n)
 		x := Heard{By: by, Rivals: rivals}
@@ -209,6 +214,17 @@ func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]sin
 		h.give(i, r, x)
 		h.served[i] = rivals == 0 && r.Suppressed == ""
 	}
+}
+
+// recordOf is the request and the event of a record that an alert seems to carry; "" if
+// it carries none. A key by which an alert tool tells repeats is taken for either.
+func recordOf(r Rang) (request, event string) {
+	i := slices.IndexFunc(r.RequestIDs, func(id string) bool { return !slices.Contains(r.EventIDs, id) })
+	j := slices.IndexFunc(r.EventIDs, func(id string) bool { return !slices.Contains(r.RequestIDs, id) })
+	if i < 0 || j < 0 {
+		return "", ""
+	}
+	return r.RequestIDs[i], r.EventIDs[j]
 }
 
 // give notes an alert for a claim; what names its event is kept before all else.

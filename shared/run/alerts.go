@@ -456,8 +456,8 @@ func (s *State) names() func(canary.Rang) canary.Named {
 		for _, id := range r.EventIDs {
 			add(id, events[id])
 		}
-		if n.ByID = len(n.Canaries) > 0; n.ByID {
-			return n
+		if n.ByID = len(n.Canaries) > 0 || slices.ContainsFunc(r.RequestIDs, s.Ours); n.ByID {
+			return n // a call of ours that is no canary's has its session in it all the same
 		}
 		for _, session := range r.Sessions {
 			if id := strings.TrimPrefix(session, canary.Marker+"-"); s.byCanary[id] != nil {
@@ -529,7 +529,7 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 	}
 	n := k.named(r)
 	switch {
-	case n.ByID:
+	case n.ByID && len(n.Canaries) > 0:
 		if k.full(r, n) {
 			return nil, true // it rang, and that it did so more often proves nothing
 		}

@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -64,4 +65,34 @@ func undo(cs *run.CanaryState) string {
 		}
 	}
 	panic("it has no undo")
+}
+
+// The record of a call that this program made for itself has the canary's session in it,
+// as that of an AssumeRole has, and is of another event.
+func TestAnAlertOfOurOwnCallIsNoCanarys(t *testing.T) {
+	w, b, r, cs := alerting(t)
+	r.AlertSources[0].AcceptWeak = true
+	own, err := json.Marshal(run.Entry{V: 1, Type: "own", Run: cs[0].Run.ID, At: r.Clock(), Own: &run.Own{RequestIDs: []string{"req-assume"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Log.Append(t.Context(), own); err != nil {
+		t.Fatal(err)
+	}
+	at, _ := call(cs[0])
+	for _, request := range []string{"req-assume", "req-nobodys"} {
+		b.ring(request, at.Add(time.Minute), func(r *canary.Rang) {
+			sessionOf(cs[map[string]int{"req-nobodys": 1}[request]])(r)
+			r.RequestIDs, r.EventIDs = []string{request}, []string{"event-" + request}
+		})
+	}
+	listen(t, r, false)
+	w.later(time.Hour)
+	listen(t, r, false)
+	if a := alerted(t, r, 0); a.Status != canary.Fail || a.Alert == canary.AlertRang {
+		t.Errorf("of our own call: %s, %s: %s", a.Status, a.Alert, a.Detail)
+	}
+	if a := alerted(t, r, 1); a.Status != canary.Inconclusive || a.Alert != canary.AlertNameless {
+		t.Errorf("of a call that nobody knows: %s, %s: %s", a.Status, a.Alert, a.Detail)
+	}
 }
