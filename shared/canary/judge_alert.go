@@ -362,14 +362,15 @@ func (h Hearing) timed(x Heard, call Setoff) AlertAnswer {
 	return a
 }
 
-// suppressed: it was made, and nobody heard it. One that names nothing counts only when
-// nothing else can come any more.
+// suppressed: it was made, and nobody heard it. One that names the event decides; another
+// only where no such other was heard, and one that names nothing when nothing else can
+// come any more.
 func (h Hearing) suppressed(over bool) (AlertAnswer, bool) {
 	for _, x := range h.Heard {
 		if x.Suppressed == "" || x.By == ByOther || x.By == ByTime && !over {
 			continue
 		}
-		if slices.ContainsFunc(h.Heard, func(o Heard) bool { return o.Suppressed == "" && o.By.weak() }) {
+		if x.By.weak() && slices.ContainsFunc(h.Heard, func(o Heard) bool { return o.Suppressed == "" && o.By.weak() }) {
 			continue // another one was heard
 		}
 		return AlertAnswer{Kind: AlertSuppressed, Status: Fail, Rang: x.At, ID: x.ID, Rule: x.Rule, Detail: "it was made and reached nobody: " + x.Suppressed}, true

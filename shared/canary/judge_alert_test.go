@@ -129,6 +129,18 @@ func TestAnAlertIsWeighed(t *testing.T) {
 			accept(a)
 			a.ring(time.Minute, func(r *Rang) { nameless(r); r.Suppressed = "muted by rule night" })
 		}, Fail, AlertSuppressed, "muted by rule night"},
+		{"suppressed, and another nameless, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { byRequest(r); r.Suppressed = "archived" }).ring(time.Minute, anotherID("m-2", nameless))
+		}, Fail, AlertSuppressed, "archived"},
+		{"suppressed, and another with the session, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { byEvent(r); r.Suppressed = "archived" }).ring(time.Minute, anotherID("m-2", bySession))
+		}, Fail, AlertSuppressed, "archived"},
+		{"a nameless one suppressed, and another nameless, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { nameless(r); r.Suppressed = "archived" }).ring(2*time.Minute, anotherID("m-2", nameless))
+		}, Pass, AlertRang, "by its time alone"},
 		{"a rule that never fires, before its time is over", func(a a) { early(a); a.h.Never = []string{"rule r is disabled"} }, Fail, AlertNever, "could never ring for this: rule r is disabled"},
 		{"a rule that never fires, and fired", func(a a) { a.h.Never = []string{"x"}; a.ring(time.Minute, byRequest) }, Pass, AlertRang, ""},
 		{"a place that could not be asked", func(a a) { early(a); a.h.AsOf, a.h.Unasked = time.Time{}, "AccessDenied" }, Inconclusive, AlertUnheard, "could not be asked: AccessDenied"},
