@@ -257,9 +257,6 @@ func (h Hearing) judge(calls []Setoff) AlertAnswer {
 	if a, rang := h.byID(calls); rang {
 		return a
 	}
-	if len(h.Never) > 0 {
-		return AlertAnswer{Kind: AlertNever, Status: Fail, Detail: "it could never ring for this: " + strings.Join(h.Never, "; ")}
-	}
 	deadline := latestOf(calls).Add(h.Demanded.Late)
 	over := h.AsOf.After(deadline)
 	if a, suppressed := h.suppressed(over); suppressed {
@@ -270,6 +267,8 @@ func (h Hearing) judge(calls []Setoff) AlertAnswer {
 	switch {
 	case weak && (a.Status == Pass || a.Status == Late):
 		return a
+	case len(h.Never) > 0: // that one rang says more than any reading of rules
+		return AlertAnswer{Kind: AlertNever, Status: Fail, Detail: "it could never ring for this: " + strings.Join(h.Never, "; ")}
 	case weak && over:
 		return a
 	case !over && h.Unasked != "":

@@ -143,6 +143,14 @@ func TestAnAlertIsWeighed(t *testing.T) {
 		}, Pass, AlertRang, "by its time alone"},
 		{"a rule that never fires, before its time is over", func(a a) { early(a); a.h.Never = []string{"rule r is disabled"} }, Fail, AlertNever, "could never ring for this: rule r is disabled"},
 		{"a rule that never fires, and fired", func(a a) { a.h.Never = []string{"x"}; a.ring(time.Minute, byRequest) }, Pass, AlertRang, ""},
+		{"a rule that never fires, and one rang that is accepted", func(a a) { accept(a); a.h.Never = []string{"x"}; a.ring(time.Minute, nameless) }, Pass, AlertRang, "by its time alone"},
+		{"a rule that never fires, and one rang late that is accepted", func(a a) { accept(a); a.h.Never = []string{"x"}; a.ring(6*time.Minute, bySession) }, Late, AlertLate, "rang 6m0s after the call"},
+		{"a rule that never fires, and one rang that is not accepted", func(a a) { a.h.Never = []string{"x"}; a.ring(time.Minute, nameless) }, Fail, AlertNever, "could never ring"},
+		{"a rule that never fires, and the event's was suppressed", func(a a) {
+			accept(a)
+			a.h.Never = []string{"x"}
+			a.ring(time.Minute, func(r *Rang) { byRequest(r); r.Suppressed = "archived" }).ring(time.Minute, anotherID("m-2", nameless))
+		}, Fail, AlertSuppressed, "archived"},
 		{"a place that could not be asked", func(a a) { early(a); a.h.AsOf, a.h.Unasked = time.Time{}, "AccessDenied" }, Inconclusive, AlertUnheard, "could not be asked: AccessDenied"},
 		{"a place that could not be asked, and what it gave before", func(a a) { a.h.AsOf, a.h.Unasked = time.Time{}, "AccessDenied"; a.ring(time.Minute, byRequest) }, Pass, AlertRang, ""},
 		{"a place whose clock stands", func(a a) { a.h.AsOf, a.h.Listened = t0, t0.Add(61*time.Minute) }, Inconclusive, AlertUnheard, "has only come to 2026-11-22T10:00:00Z"},
