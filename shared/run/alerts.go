@@ -670,7 +670,7 @@ func (e *ears) hearing(ctx context.Context, c *claimed, p promised, before canar
 		return h
 	}
 	h.Unread = cmp.Or(h.Unread, sorted.unread[p.alert.Name])
-	if late := e.r.Clock().After(p.Calls[len(p.Calls)-1].At.Add(p.alert.Late)); !listened && late && c.cs.Run.Begun.ConfigHash != e.r.ConfigHash {
+	if late := e.r.Clock().After(p.Calls[len(p.Calls)-1].At.Add(p.alert.Late)); (!listened || before.Demanded == nil) && late && c.cs.Run.Begun.ConfigHash != e.r.ConfigHash {
 		h.Unread = cmp.Or(h.Unread, "nobody listened in its time, and the configuration was another then: whether alerts arrived there already is not known")
 	}
 	if p.alert.Never != nil {

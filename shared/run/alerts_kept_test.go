@@ -96,3 +96,30 @@ func TestAnAlertOfOurOwnCallIsNoCanarys(t *testing.T) {
 		t.Errorf("of a call that nobody knows: %s, %s: %s", a.Status, a.Alert, a.Detail)
 	}
 }
+
+// That another alert was listened for meanwhile does not make up for nobody having
+// listened for this one.
+func TestALateListenerForOneOfTwoAlertsDoesNotCallOldCanariesSilent(t *testing.T) {
+	w, b, r, cs := alerting(t)
+	changed := r.AlertSources
+	r.AlertSources = []run.Alert{{Name: "other", Source: &bell{w: w}, Within: 5 * time.Minute, Late: 30 * time.Minute, Scenarios: []string{"test/*"}}}
+	listen(t, r, false)
+	w.later(time.Hour)
+	listen(t, r, false)
+	if h, listened := canaries(t, r)[0].Evidence.Hearing(canary.Promise{Alert: "changed", On: canary.OnAllowed}); !listened || h.Demanded != nil {
+		t.Fatalf("listened %v, %+v", listened, h)
+	}
+	r.AlertSources = append(r.AlertSources, changed...)
+	r.ConfigHash = "another"
+	at, request := call(cs[1])
+	b.ring("true", at.Add(time.Minute), naming(request))
+	for range 2 {
+		listen(t, r, false)
+		if a := alerted(t, r, 0).Alerts[0]; a.Kind != canary.AlertUnread || a.Status != canary.Inconclusive {
+			t.Errorf("%+v", a)
+		}
+		if a := alerted(t, r, 1).Alerts[0]; a.Status != canary.Pass {
+			t.Errorf("one that did come: %+v", a)
+		}
+	}
+}
