@@ -263,8 +263,10 @@ func (r *Run) waits(s *State) (since time.Time) {
 			continue
 		}
 		for _, cs := range rs.Canaries {
-			if _, judged := cs.Verdict(); !judged && age < givenUp && len(cs.Evidence.Intents) > 0 {
-				earlier(cs.At) // by its event id nobody knows it before its record is found
+			// By its event id nobody knows it before its record is found.
+			v, judged := cs.Verdict()
+			if late := judged && unfound(v) && r.Clock().Sub(cs.At) < r.SLO.Amend; len(cs.Evidence.Intents) > 0 && (late || !judged && age < givenUp) {
+				earlier(cs.At)
 			}
 		}
 	}

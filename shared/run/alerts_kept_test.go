@@ -123,3 +123,43 @@ func TestALateListenerForOneOfTwoAlertsDoesNotCallOldCanariesSilent(t *testing.T
 		}
 	}
 }
+
+// By its event's id alone an alert is known only once the record is found, and that may
+// come later than anybody waited for the alert.
+func TestAnAlertWaitsForARecordThatComesLate(t *testing.T) {
+	w, r := injected(t)
+	b := &bell{w: w}
+	r.AlertSources = []run.Alert{{Name: "changed", Source: b, Within: 5 * time.Minute, Late: 30 * time.Minute, Scenarios: []string{"test/*"}}}
+	r.Store = hidden{w, map[string]bool{"test:MakeC": true}}
+	confirm(t, r, true)
+	cs := canaries(t, r)[1]
+	if v, _ := cs.Verdict(); v.Checks[canary.Surfaced].Status != canary.Fail {
+		t.Fatalf("surfaced %+v", v.Checks[canary.Surfaced])
+	}
+	at, request := call(cs)
+	b.ring("true", at.Add(time.Minute), func(r *canary.Rang) { r.EventIDs = []string{"event-" + request} })
+	for range 2 {
+		listen(t, r, false)
+		w.later(time.Hour)
+	}
+	if a := alerted(t, r, 1); a.Alert != canary.AlertSilent || len(b.settled) != 0 {
+		t.Fatalf("before the record is found: %+v, settled %q", a, b.settled)
+	}
+	r.Store = w
+	confirm(t, r, true)
+	listen(t, r, false)
+	if a := alerted(t, r, 1); a.Status != canary.Pass || len(b.waiting) != 0 {
+		t.Errorf("%+v, %d still wait", a, len(b.waiting))
+	}
+	// When nothing more can be found, nobody waits any more.
+	b.ring("nobody's", at.Add(time.Minute), naming("somebody's"))
+	w.later(r.SLO.Amend)
+	if err := r.Inject(t.Context(), "20261122-bbbbbb"); err != nil {
+		t.Fatal(err)
+	}
+	confirm(t, r, true)
+	listen(t, r, false)
+	if len(b.waiting) != 0 {
+		t.Errorf("%d still wait", len(b.waiting))
+	}
+}

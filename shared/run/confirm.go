@@ -92,13 +92,19 @@ func (r *Run) unsettled(s *State, runID string) []*CanaryState {
 		}
 		v, judged := cs.Verdict()
 		young := r.Clock().Sub(cs.At) < r.SLO.Amend
-		missing := judged && (v.Checks[canary.Surfaced].Status == canary.Fail || v.Checks[canary.Surfaced].Status == canary.Inconclusive)
+		missing := judged && unfound(v)
 		uncleaned := judged && v.Checks[canary.Cleaned].Status != canary.Pass && v.Checks[canary.Cleaned].Status != canary.Late
 		if !judged || v.Open() || young && (missing || uncleaned) {
 			out = append(out, cs)
 		}
 	}
 	return out
+}
+
+// unfound reports whether records are missing that may yet be found.
+func unfound(v canary.Verdict) bool {
+	s := v.Checks[canary.Surfaced].Status
+	return s == canary.Fail || s == canary.Inconclusive
 }
 
 func watchFor(open []*CanaryState) *Watch {
