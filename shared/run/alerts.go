@@ -335,12 +335,15 @@ func (e *ears) listen(ctx context.Context, since time.Time) ([]look, error) {
 // and then tells the places. It appends at the very size of the ledger that it has
 // read: what rang is written once, whoever else listens.
 func (e *ears) record(ctx context.Context, runID string, looks []look) (*State, error) {
-	for {
+	for before := -1; ; {
 		state, cp, err := Fold(context.WithoutCancel(ctx), e.r.Log)
 		if err != nil {
 			return nil, err
 		}
-		sorted := e.sort(state, looks)
+		if before < 0 {
+			before = len(state.Alerts)
+		}
+		sorted := e.sort(state, looks, before)
 		entries := sorted.entries
 		if len(entries) == 0 {
 			entries = e.heard(ctx, state, runID, sorted)
@@ -374,8 +377,9 @@ type sorting struct {
 	named   func(canary.Rang) canary.Named
 }
 
-// sort says what of what arrived is to be written down, and what is nobody's.
-func (e *ears) sort(s *State, looks []look) sorting {
+// sort says what of what arrived is to be written down, and what is nobody's. Of the
+// alerts in the ledger, those after the first so many (before) were written in this look.
+func (e *ears) sort(s *State, looks []look, before int) sorting {
 	out := sorting{looks: map[string]look{}, settled: map[string][]string{}, unread: map[string]string{}, rang: s.Alerts, named: s.names()}
 	waits := e.r.waits(s)
 	var windows []promised
@@ -386,9 +390,9 @@ func (e *ears) sort(s *State, looks []look) sorting {
 		out.looks[l.alert.Name] = l
 		mine := slices.DeleteFunc(slices.Clone(windows), func(p promised) bool { return p.Promise.Alert != l.alert.Name || p.alert == nil })
 		k := &keeper{alert: l.alert.Name, waits: waits, windows: mine, named: out.named, of: map[kept]int{}, have: map[string]bool{}}
-		for _, old := range s.Alerts {
+		for i, old := range s.Alerts {
 			if old.Alert == k.alert {
-				k.note(old)
+				k.note(old, i >= before)
 			}
 		}
 		for _, p := range l.arrived.Problems {
@@ -499,12 +503,15 @@ func rangKey(r canary.Rang) string {
 	return fmt.Sprintf("%s\x00%s\x00%d", r.ID, r.At.UTC().Format(time.RFC3339Nano), r.Count)
 }
 
-// note counts what is kept.
-func (k *keeper) note(r canary.Rang) {
+// note counts what is kept; now: in this look.
+func (k *keeper) note(r canary.Rang, now bool) {
 	k.have[rangKey(r)] = true
 	n := k.named(r)
 	for _, name := range n.Names {
 		k.of[kept{name, r.Suppressed != ""}]++
+	}
+	if now && !n.ByID && len(n.Canaries) > 0 {
+		k.forged++
 	}
 	if len(n.Canaries) == 0 && !r.At.Before(k.waits) {
 		k.nameless++
@@ -536,7 +543,7 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 			return nil, true // it rang, and that it did so more often proves nothing
 		}
 	case len(n.Canaries) > 0:
-		if k.forged++; k.forged > maxForged || k.full(r, n) {
+		if k.forged >= maxForged || k.full(r, n) {
 			k.problem(fmt.Sprintf("more alerts came that have a canary's session and no event of it than are written down (%d a session, %d a look)", maxRung, maxForged))
 			return nil, true
 		}
@@ -546,7 +553,7 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 		k.problem(fmt.Sprintf("more alerts came that name nothing than are written down (%d)", maxNameless))
 		return nil, true
 	}
-	k.note(r)
+	k.note(r, true)
 	entry := &Entry{Type: "rang", Run: lastRun(s), Rang: &r}
 	if len(n.Canaries) > 0 {
 		entry.Canary = n.Canaries[0]

@@ -163,3 +163,48 @@ func TestAnAlertWaitsForARecordThatComesLate(t *testing.T) {
 		t.Errorf("%d still wait", len(b.waiting))
 	}
 }
+
+// However many canaries' sessions somebody takes, one look writes no more than so many
+// forged alerts down.
+func TestForgedAlertsAreBoundedByALook(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Targets = nil
+	for i := range 13 {
+		r.Targets = append(r.Targets, canary.Target{Provider: "test", Account: fmt.Sprint(i), Region: "r"})
+	}
+	b := &bell{w: w}
+	promise(r, b)
+	if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+		t.Fatal(err)
+	}
+	confirm(t, r, true)
+	forge := func(what string) {
+		for i, cs := range canaries(t, r) {
+			at, _ := call(cs)
+			for j := range 15 {
+				b.ring(fmt.Sprint(what, "-", i, "-", j), at.Add(time.Minute), sessionOf(cs))
+			}
+		}
+	}
+	forge("first")
+	last := canaries(t, r)[25]
+	at, request := call(last)
+	b.ring("true", at.Add(time.Minute), naming(request))
+	listen(t, r, false)
+	if n := len(rings(t, r)); n > 201 || n < 200 {
+		t.Errorf("one look wrote %d alerts down", n)
+	}
+	if len(b.waiting) != 0 || alerted(t, r, 25).Status != canary.Pass {
+		t.Errorf("%d still wait, the true one: %+v", len(b.waiting), alerted(t, r, 25))
+	}
+	forge("second")
+	listen(t, r, false)
+	if n := len(rings(t, r)); n <= 201 || n > 401 {
+		t.Errorf("after a second look there are %d", n)
+	}
+}
