@@ -373,14 +373,15 @@ type sorting struct {
 	looks   map[string]look
 	settled map[string][]string
 	unread  map[string]string
-	rang    []canary.Rang // all that is in the ledger
+	more    map[string][]canary.Rang // those that name more than is read of them, arrived or in the ledger
+	rang    []canary.Rang            // all that is in the ledger
 	named   func(canary.Rang) canary.Named
 }
 
 // sort says what of what arrived is to be written down, and what is nobody's. Of the
 // alerts in the ledger, those after the first so many (before) were written in this look.
 func (e *ears) sort(s *State, looks []look, before int) sorting {
-	out := sorting{looks: map[string]look{}, settled: map[string][]string{}, unread: map[string]string{}, rang: s.Alerts, named: s.names()}
+	out := sorting{looks: map[string]look{}, settled: map[string][]string{}, unread: map[string]string{}, more: map[string][]canary.Rang{}, rang: s.Alerts, named: s.names()}
 	waits := e.r.waits(s)
 	var windows []promised
 	for _, c := range e.r.claims(s) {
@@ -393,12 +394,14 @@ func (e *ears) sort(s *State, looks []look, before int) sorting {
 		for i, old := range s.Alerts {
 			if old.Alert == k.alert {
 				k.note(old, i >= before)
+				out.noteMore(k.alert, old)
 			}
 		}
 		for _, p := range l.arrived.Problems {
 			k.problem(p)
 		}
 		for _, rang := range l.arrived.Alerts {
+			out.noteMore(k.alert, rang)
 			entry, settled := k.take(rang, s)
 			if entry != nil {
 				out.entries = append(out.entries, *entry)
@@ -412,6 +415,22 @@ func (e *ears) sort(s *State, looks []look, before int) sorting {
 		}
 	}
 	return out
+}
+
+func (s sorting) noteMore(alert string, r canary.Rang) {
+	if r.More {
+		s.more[alert] = append(s.more[alert], r)
+	}
+}
+
+// mayName says which alert may name a promise's event in what is not read of it; "": none.
+func (s sorting) mayName(p promised) string {
+	for _, r := range s.more[p.Promise.Alert] {
+		if r.At.IsZero() || p.Window(r.At) {
+			return short("alert " + r.ID + " names more than is read of it")
+		}
+	}
+	return ""
 }
 
 // names tells which canaries an alert names.
@@ -678,7 +697,7 @@ func (e *ears) hearing(ctx context.Context, c *claimed, p promised, before canar
 		h.Demanded, h.Never = before.Demanded, before.Never // it is judged by what was demanded then
 		return h
 	}
-	h.Unread = cmp.Or(h.Unread, sorted.unread[p.alert.Name])
+	h.Unread = cmp.Or(h.Unread, sorted.unread[p.alert.Name], sorted.mayName(p))
 	if late := e.r.Clock().After(p.Calls[len(p.Calls)-1].At.Add(p.alert.Late)); (!listened || before.Demanded == nil) && late && c.cs.Run.Begun.ConfigHash != e.r.ConfigHash {
 		h.Unread = cmp.Or(h.Unread, "nobody listened in its time, and the configuration was another then: whether alerts arrived there already is not known")
 	}

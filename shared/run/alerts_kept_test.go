@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,5 +207,48 @@ func TestForgedAlertsAreBoundedByALook(t *testing.T) {
 	listen(t, r, false)
 	if n := len(rings(t, r)); n <= 201 || n > 401 {
 		t.Errorf("after a second look there are %d", n)
+	}
+}
+
+// A digest may name more than is read of it: then nobody knows that it does not name the
+// canary's event too.
+func TestADigestThatNamesMoreThanIsReadLeavesOpenWhoseItIs(t *testing.T) {
+	for _, known := range []bool{false, true} { // what is read of it names a canary of ours
+		w, b, r, cs := alerting(t)
+		at, request := call(cs[0])
+		_, other := call(cs[1])
+		ids := []string{"req-nobodys"}
+		if known {
+			ids[0] = other
+		}
+		for i := range 60 {
+			ids = append(ids, fmt.Sprint("req-of-others-", i))
+		}
+		digest, err := json.Marshal(map[string][]string{"request_ids": append(ids, request)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.ring("digest", at.Add(time.Minute), func(r *canary.Rang) { r.Name(digest) })
+		listen(t, r, false)
+		w.later(20 * time.Minute)
+		listen(t, r, false)
+		w.later(time.Hour)
+		listen(t, r, false)
+		if a := alerted(t, r, 0); a.Status != canary.Inconclusive || a.Alert != canary.AlertUnread || !strings.Contains(a.Detail, "digest names more than is read of it") {
+			t.Errorf("known %v: %s, %s: %s", known, a.Status, a.Alert, a.Detail)
+		}
+		if a := alerted(t, r, 1); known && a.Status != canary.Pass || !known && a.Status != canary.Inconclusive {
+			t.Errorf("known %v: the other: %s, %s: %s", known, a.Status, a.Alert, a.Detail)
+		}
+	}
+
+	// One that rang out of its time hides nothing.
+	w, b, r, cs := alerting(t)
+	at, _ := call(cs[0])
+	b.ring("digest", at.Add(50*time.Minute), func(r *canary.Rang) { r.RequestIDs, r.More = []string{"req-nobodys"}, true })
+	w.later(time.Hour)
+	listen(t, r, false)
+	if a := alerted(t, r, 0); a.Status != canary.Fail || a.Alert != canary.AlertSilent {
+		t.Errorf("%s, %s: %s", a.Status, a.Alert, a.Detail)
 	}
 }
