@@ -212,7 +212,7 @@ func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]sin
 			x.Name = Marker + "-" + h.claims[i].Canary
 		}
 		h.give(i, r, x)
-		h.served[i] = rivals == 0 && r.Suppressed == ""
+		h.served[i] = rivals == 0 && r.Suppressed == "" && !r.At.Before(h.claims[i].Calls[0].At)
 	}
 }
 

@@ -383,15 +383,16 @@ func (h Hearing) byLess(calls []Setoff) (AlertAnswer, bool) {
 	if len(heard) == 0 {
 		return AlertAnswer{}, false
 	}
-	// The one that proves the most: for the canary alone before for one of several, with
-	// its session before without.
+	// The one that proves the most: one that did not ring before the call, for the canary
+	// alone before for one of several, with its session before without.
+	before := func(x Heard) int { return max(0, calls[0].At.Compare(x.At)) }
 	x := slices.MinFunc(heard, func(a, b Heard) int {
-		return cmp.Or(cmp.Compare(a.Rivals, b.Rivals), cmp.Compare(a.By, b.By), a.At.Compare(b.At))
+		return cmp.Or(before(a)-before(b), cmp.Compare(a.Rivals, b.Rivals), cmp.Compare(a.By, b.By), a.At.Compare(b.At))
 	})
 	// Which of the calls it is of nobody knows: the last before it.
 	call := calls[0]
 	for _, c := range calls {
-		if c.At.After(call.At) && !c.At.After(x.At.Add(h.Demanded.Clock)) {
+		if c.At.After(call.At) && !c.At.After(x.At) {
 			call = c
 		}
 	}
@@ -403,9 +404,11 @@ func (h Hearing) byLess(calls []Setoff) (AlertAnswer, bool) {
 		what += " (" + x.Weak + ")"
 	}
 	a := AlertAnswer{Kind: AlertNameless, Status: Inconclusive, Rang: x.At, ID: x.ID, Rule: x.Rule, Detail: "one rang at " + stamp(x.At) + ", " + what}
-	inside := !x.At.Before(calls[0].At.Add(-h.Demanded.Clock)) && !x.At.After(latestOf(calls).Add(h.Demanded.Late))
+	inside := !x.At.After(latestOf(calls).Add(h.Demanded.Late))
 	switch {
 	case !h.Demanded.AcceptWeak:
+	case x.At.Before(calls[0].At): // what names the call may have another clock; this may have another cause
+		a.Detail += fmt.Sprintf("; it rang %s before the call", calls[0].At.Sub(x.At))
 	case x.Rivals > 0:
 		a.Detail += fmt.Sprintf("; %d more promises may claim it than it counts", x.Rivals)
 	case h.Unread != "":
