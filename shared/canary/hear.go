@@ -107,14 +107,14 @@ type hearing struct {
 func once(rang []Rang) []Rang {
 	all := slices.Clone(rang)
 	slices.SortStableFunc(all, func(a, b Rang) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Alert, b.Alert), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Count, b.Count))
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Alert, b.Alert), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Count, b.Count), cmp.Compare(a.Suppressed, b.Suppressed))
 	})
 	return slices.CompactFunc(all, Rang.Same)
 }
 
 // Same reports whether two are the same state of the same alert.
 func (r Rang) Same(o Rang) bool {
-	return r.Alert == o.Alert && r.ID == o.ID && r.At.Equal(o.At) && r.Count == o.Count
+	return r.Alert == o.Alert && r.ID == o.ID && r.At.Equal(o.At) && r.Count == o.Count && (r.Suppressed == "") == (o.Suppressed == "")
 }
 
 // since is how many occurrences an alert counts, 1 where that cannot be told, and when

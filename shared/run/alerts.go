@@ -519,7 +519,7 @@ func (k *keeper) full(r canary.Rang, n canary.Named) bool {
 }
 
 func rangKey(r canary.Rang) string {
-	return fmt.Sprintf("%s\x00%s\x00%d", r.ID, r.At.UTC().Format(time.RFC3339Nano), r.Count)
+	return fmt.Sprintf("%s\x00%s\x00%d\x00%v", r.ID, r.At.UTC().Format(time.RFC3339Nano), r.Count, r.Suppressed != "")
 }
 
 // note counts what is kept; now: in this look.

@@ -252,3 +252,19 @@ func TestADigestThatNamesMoreThanIsReadLeavesOpenWhoseItIs(t *testing.T) {
 		t.Errorf("%s, %s: %s", a.Status, a.Alert, a.Detail)
 	}
 }
+
+// The same alert may be seen before anybody is told of it, and once more after that.
+func TestAnAlertThatIsHeardAfterAllIsHeard(t *testing.T) {
+	_, b, r, cs := alerting(t)
+	at, request := call(cs[0])
+	for _, suppressed := range []string{"its action failed", "", "archived"} {
+		b.ring("m-1", at.Add(time.Minute), func(r *canary.Rang) { naming(request)(r); r.Suppressed = suppressed })
+		listen(t, r, false)
+		if a := alerted(t, r, 0); suppressed == "its action failed" && a.Alert != canary.AlertSuppressed || suppressed != "its action failed" && a.Alert != canary.AlertRang {
+			t.Errorf("suppressed %q: %+v", suppressed, a)
+		}
+	}
+	if n := len(rings(t, r)); n != 2 {
+		t.Errorf("%d are in the ledger", n)
+	}
+}
