@@ -98,6 +98,25 @@ func TestFindingsThatCannotBeReadAreNotPassedOver(t *testing.T) {
 	}
 }
 
+// A finding that names its caller is of that caller, and one of anybody else is foreign.
+func TestAFindingOfAnotherCallerIsForeign(t *testing.T) {
+	for principal, want := range map[string]string{
+		"AROA:auditcanary-c1": "[auditcanary-c1] false", "AROA:mallory": "[] true", "AROA:": "[] true", "AIDAEXAMPLE": "[] true", "111122223333": "[] true",
+		"": "[] false", "AROAEXAMPLE": "[] false",
+	} {
+		f := guardtypes.Finding{Id: aws.String("f"), UpdatedAt: aws.String("2026-11-22T10:05:00Z"), Resource: &guardtypes.Resource{
+			AccessKeyDetails: &guardtypes.AccessKeyDetails{PrincipalId: &principal, UserName: aws.String("auditcanary-injector")}}}
+		if r, ok := (&GuardDutyAlerts{}).rang(f, new(heard)); !ok || fmt.Sprint(r.Sessions, r.Foreign) != want {
+			t.Errorf("GuardDuty of %q: %v, %v, want %s", principal, r.Sessions, r.Foreign, want)
+		}
+		hub := hubtypes.AwsSecurityFinding{Id: aws.String("f"), UpdatedAt: aws.String("2026-11-22T10:05:00Z"), Resources: []hubtypes.Resource{{
+			Details: &hubtypes.ResourceDetails{AwsIamAccessKey: &hubtypes.AwsIamAccessKeyDetails{PrincipalId: &principal}}}, {}}}
+		if r, ok := (&SecurityHubAlerts{}).rang(hub, new(heard)); !ok || fmt.Sprint(r.Sessions, r.Foreign) != want {
+			t.Errorf("Security Hub of %q: %v, %v, want %s", principal, r.Sessions, r.Foreign, want)
+		}
+	}
+}
+
 func TestPlacesThatCannotBeAskedAreErrors(t *testing.T) {
 	denied := restError(403, "AccessDeniedException", "no")
 	for name, tt := range map[string]struct {

@@ -173,10 +173,16 @@ func (h *hearing) share(r Rang, by Means, name string, counts map[[2]string]map[
 		if !s.first.IsZero() && s.first.Before(h.claims[i].Calls[0].At.Add(-h.claims[i].Demanded.Within)) {
 			n = min(n, 1) // some of what it counts was before
 		}
+		if r.Foreign {
+			n-- // the last is another caller's
+		}
 		if n < 1 {
 			continue // it was updated, and not by another occurrence
 		}
 		rivals := max(0, len(mine)-n)
+		if r.Foreign {
+			rivals = max(1, rivals) // that caller's, once more
+		}
 		h.give(i, r, Heard{By: by, Name: name, Rivals: rivals})
 		h.served[i] = rivals == 0 && r.Suppressed == ""
 	}
