@@ -138,3 +138,24 @@ func TestAnAlertHeardByTheRecordsEvent(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAlertOfTwoControlsIsInThePacketOfEither: an alert that names two canaries is
+// written down under one of them, and the packet of the other's control has it too.
+func TestAnAlertOfTwoControlsIsInThePacketOfEither(t *testing.T) {
+	b := newMemoryBook(t)
+	b.rings = true
+	b.lie = func(e *run.Entry) {
+		if e.Rang != nil && strings.HasSuffix(e.Canary, "-02") {
+			e.Canary = strings.TrimSuffix(e.Canary, "-02") + "-01"
+			e.Rang.RequestIDs = append(e.Rang.RequestIDs, hashOf(e.Canary + "disable")[:32])
+		}
+	}
+	b.addRun(t, 2, true, testScenario, otherScenario)
+	for _, control := range []string{"", "soc2/*", "iso27017:2015/*"} {
+		o := b.options(t)
+		o.Control = control
+		if r := verifyBytes(t, mustBuild(t, b, o), Trust{Keys: []string{b.vkey}}, VerifyOptions{Rejudge: true}); r.Status != Verified {
+			t.Errorf("control %q: %s, %+v", control, r.Status, r.Problems)
+		}
+	}
+}
