@@ -17,7 +17,8 @@ type Promise struct {
 	Alert string `json:"alert"`
 	// On which outcome it is promised: rules that look at success are blind to denials.
 	On PromisedOn `json:"on"`
-	// Step that sets it off; "" = any of them.
+	// Step that sets it off; "" = the only one (or any of them, where the configuration
+	// promises it).
 	Step string `json:"step,omitempty"`
 }
 
