@@ -368,6 +368,17 @@ func TestAnAlarmsHistoryIsReadAsFarAsItGoes(t *testing.T) {
 	if got, err := a.Listen(t.Context(), alertsSince); err != nil || len(got.Alerts) != 0 || !got.AsOf.Before(now.Add(-time.Minute)) || got.AsOf.IsZero() {
 		t.Errorf("%v, %+v", err, got)
 	}
+	// So is what has just rung and of which one action failed: another may succeed yet.
+	rang = now.Add(-time.Minute)
+	up = historyItem(rang, "StateUpdate", "Alarm updated from OK to ALARM", "")
+	_, a = watch(t, cbor.List{up, acted(rang, "Failed")}, cbor.List{})
+	if got, err := a.Listen(t.Context(), alertsSince); err != nil || len(got.Alerts) != 0 || !got.AsOf.Before(rang) || got.AsOf.IsZero() {
+		t.Errorf("%v, %+v", err, got)
+	}
+	_, a = watch(t, cbor.List{up, acted(rang, "Failed"), acted(rang, "Succeeded")}, cbor.List{})
+	if got, err := a.Listen(t.Context(), alertsSince); err != nil || len(got.Alerts) != 1 || got.Alerts[0].Suppressed != "" {
+		t.Errorf("%v, %+v", err, got)
+	}
 	// What was before the history is not known.
 	_, a = watch(t, cbor.List{}, cbor.List{})
 	if got, err := a.Listen(t.Context(), now.Add(-40*24*time.Hour)); err != nil || !got.AsOf.IsZero() || !strings.Contains(strings.Join(got.Problems, ""), "kept for 30 days") {
