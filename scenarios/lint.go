@@ -446,8 +446,8 @@ func (l *linter) expectations() {
 	}
 }
 
-// alerts requires that each alert is promised once, of a step that there is, for what
-// may come of it.
+// alerts requires that each alert is promised once, of a step that there is (and is
+// named, where there are several), for what may come of it.
 func (l *linter) alerts() {
 	for i, p := range l.s.Alerts {
 		path := []string{"alerts", strconv.Itoa(i)}
@@ -459,6 +459,9 @@ func (l *linter) alerts() {
 		}
 		if _, known := l.order[p.Step]; p.Step != "" && !known {
 			l.at(at("step"), "alert %s: there is no step %s", quote(p.Alert), quote(p.Step))
+		}
+		if p.Step == "" && len(l.s.Steps) > 1 {
+			l.at(path, "alert %s: of several steps, say which sets it off: one promise a step, or an alert for one would hide that the others ring none", quote(p.Alert))
 		}
 		switch {
 		case l.s.Kind == canary.DryRun:

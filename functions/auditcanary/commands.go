@@ -403,6 +403,9 @@ func configCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := wire.CheckAlerts(cfg); err != nil {
+				return err
+			}
 			if _, _, err := cfg.RegisterInUse(); err != nil {
 				return err
 			}

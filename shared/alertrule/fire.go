@@ -1,6 +1,7 @@
 package alertrule
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,7 +128,7 @@ func CouldFire(a Alert, s Settings, c Call) Answer {
 		return undecided("alert "+a.Name, "no rules of it are listed")
 	}
 	if len(rules) > 0 {
-		b := buses{s: s, c: c, rules: rules, sources: []source{{event: c.event(), record: true, answer: Answer{Verdict: Fires}}}}
+		b := buses{s: s, c: c, rules: rules, findings: len(findings) > 0, sources: []source{{event: c.event(), record: true, answer: Answer{Verdict: Fires}}}}
 		for _, kind := range findings {
 			b.sources = append(b.sources, source{event: c.envelope("aws.guardduty", "GuardDuty Finding", findingOf(kind, c)), answer: s.finding(kind, c)})
 		}
@@ -185,6 +186,8 @@ type buses struct {
 	c       Call
 	rules   []inventory.Rule
 	sources []source
+	// findings: GuardDuty's that make the alert are listed, and among the sources.
+	findings bool
 }
 
 // source is an event on the default bus of the call's place.
@@ -210,24 +213,41 @@ func (b buses) fire() Answer {
 	return best(out)
 }
 
+const allEvents = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+
 // matched says whether an event gets to a rule and satisfies it. Passed are the rules
-// by which it came.
+// by which it came. A rule that takes other events than records is not decided by the
+// record: what services make of a call, and where they tell it, is not known here.
 func (b buses) matched(src source, i int, passed []int) Answer {
 	r := b.rules[i]
 	subject := fmt.Sprintf("rule %s in %s", r.Name, at(r.Place))
 	state, ok := b.state(r)
 	if !ok {
-		return lesser(b.reached(src, i, passed), b.s.unread(subject, r.Place, "events:", r.Name))
+		return b.s.unread(subject, r.Place, "events:", r.Name)
 	}
+	a := b.takes(src, i, passed, state)
+	if on := state.State == "ENABLED" || state.State == allEvents; a.Verdict == Never && src.record && !state.Missing && on && strings.TrimSpace(state.Pattern) != "" {
+		if _, err := pattern.ParseEventPattern(state.Pattern); err != nil {
+			return undecided(subject, "its pattern cannot be read: "+err.Error())
+		}
+		if other := otherEvents([]byte(state.Pattern), b.findings); other != "" {
+			return undecided(subject, "it takes other events than records ("+other+"), and whether one follows from the call is not known here")
+		}
+	}
+	return a
+}
+
+// takes is matched, for one event alone.
+func (b buses) takes(src source, i int, passed []int, state inventory.RuleState) Answer {
+	subject := fmt.Sprintf("rule %s in %s", b.rules[i].Name, at(b.rules[i].Place))
 	reached := b.reached(src, i, passed)
-	const all = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 	switch {
 	case state.Missing:
 		return b.wrong(reached, never(subject, "there is none"))
-	case state.State != "ENABLED" && state.State != all:
+	case state.State != "ENABLED" && state.State != allEvents:
 		return b.wrong(reached, never(subject, "its state is "+state.State))
-	case src.record && b.c.ReadOnly && !b.c.DataEvent && state.State != all:
-		return b.wrong(reached, never(subject, "its state is ENABLED, with which it does not see calls that only read: "+b.c.Operation+" is one, "+all+" is needed"))
+	case src.record && b.c.ReadOnly && !b.c.DataEvent && state.State != allEvents:
+		return b.wrong(reached, never(subject, "its state is ENABLED, with which it does not see calls that only read: "+b.c.Operation+" is one, "+allEvents+" is needed"))
 	case strings.TrimSpace(state.Pattern) == "":
 		return b.wrong(reached, never(subject, "it has no event pattern"))
 	}
@@ -241,6 +261,47 @@ func (b buses) matched(src source, i int, passed []int) Answer {
 	}
 	return b.wrong(reached, Answer{Verdict: verdict(a.Truth), Reasons: []string{subject + ": " + because(a, b.c)}})
 }
+
+// otherEvents says which others than CloudTrail's records a pattern takes, by their
+// detail-type or, where it does not say one, by their source; "" if none. findings:
+// GuardDuty's are no others.
+func otherEvents(text []byte, findings bool) string {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(text, &fields) // what is no JSON has been told
+	other := func(name string, known func(string) bool) string {
+		var values []json.RawMessage
+		_ = json.Unmarshal(fields[name], &values)
+		for _, v := range values {
+			var literal string
+			if json.Unmarshal(v, &literal) != nil || !known(literal) {
+				return name + " " + string(v)
+			}
+		}
+		return ""
+	}
+	if fields["detail-type"] != nil {
+		return other("detail-type", func(s string) bool {
+			return strings.HasSuffix(s, " via CloudTrail") || findings && s == "GuardDuty Finding"
+		})
+	}
+	if s := other("source", func(s string) bool {
+		service, aws := strings.CutPrefix(s, "aws.")
+		return aws && (service == "ec2" || slices.Contains(usual, service) && !slices.Contains(watchers, service)) || findings && s == "aws.guardduty"
+	}); s != "" {
+		return s
+	}
+	var branches []json.RawMessage
+	_ = json.Unmarshal(fields["$or"], &branches)
+	for _, branch := range branches {
+		if s := otherEvents(branch, findings); s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// watchers are the usual services that tell of what is done with others.
+var watchers = []string{"config", "guardduty", "securityhub"}
 
 // wrong joins where a rule is with what else is wrong with it: a rule that gets no
 // event is not spoken of for more than that.
@@ -317,6 +378,9 @@ func (b buses) reached(src source, i int, passed []int) Answer {
 	}
 	if service, _, _ := strings.Cut(b.c.Operation, ":"); src.record && name == "default" && place.Region == b.c.Place.Region && (slices.Contains(b.c.Named, place.Account) || service == "s3") {
 		return undecided(subject, "the call is recorded in "+at(b.c.Place)+", and the owner of what it touches may get a copy of the record")
+	}
+	if d := b.s.Path.Detectors; !src.record && name == "default" && (place.Region == b.c.Place.Region || slices.ContainsFunc(d, func(d inventory.Detector) bool { return d.Region == place.Region })) {
+		return undecided(subject, "the finding is made in "+at(b.c.Place)+", and "+at(place)+" may get it as its administrator, or make its own")
 	}
 	where := at(place)
 	if name != "default" {

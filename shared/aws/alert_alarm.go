@@ -357,14 +357,14 @@ func (a *AlarmAlerts) suppressed(ctx context.Context, found alarm, e *episode, n
 	switch {
 	case e.told:
 		return "", true
+	case now.Sub(e.from) < settling && (e.failed != "" || len(found.actions) > 0 && found.enabled):
+		return "", false // another action may succeed yet
 	case e.failed != "":
 		return "its action failed: " + e.failed, true
 	case len(found.actions) == 0:
 		return "the alarm has no action for ALARM, and tells nobody", true
 	case !found.enabled:
 		return "the alarm's actions are disabled", true
-	case now.Sub(e.from) < settling:
-		return "", false
 	}
 	by, err := a.mutedBy(ctx)
 	if err != nil {

@@ -194,7 +194,7 @@ func (g *GuardDutyAlerts) rang(f guardtypes.Finding, l *heard) (canary.Rang, boo
 	r.Name(asJSON(f))
 	r.Sessions = nil // names that begin with our mark are all over it; only the caller's is the session's
 	if f.Resource != nil && f.Resource.AccessKeyDetails != nil {
-		r.Sessions = sessionsOf(aws.ToString(f.Resource.AccessKeyDetails.PrincipalId))
+		r.Sessions, r.Foreign = callers(aws.ToString(f.Resource.AccessKeyDetails.PrincipalId))
 	}
 	switch s := f.Service; {
 	case s == nil:

@@ -38,6 +38,7 @@ type inboxObject struct {
 	modified time.Time
 	size     int64
 	rang     canary.Rang
+	none     bool // it is no alert
 }
 
 var _ run.AlertSource = (*AlertInbox)(nil)
@@ -95,10 +96,12 @@ func (b *AlertInbox) Listen(ctx context.Context, since time.Time) (run.Arrived, 
 	for _, o := range found {
 		if before, known := b.read[o.Key]; known && before.modified.Equal(o.LastModified) && before.size == o.Size {
 			read[o.Key] = before
-			out.Alerts = append(out.Alerts, before.rang)
+			if !before.none {
+				out.Alerts = append(out.Alerts, before.rang)
+			}
 			continue
 		}
-		rang, err := b.object(ctx, o)
+		rang, payload, err := b.object(ctx, o)
 		switch {
 		case ctx.Err() != nil:
 			return out, fmt.Errorf("read inbox s3://%s/%s: %w", b.store.bucket, b.prefix, ctx.Err())
@@ -109,8 +112,14 @@ func (b *AlertInbox) Listen(ctx context.Context, since time.Time) (run.Arrived, 
 			complete = false
 			out.Problems = append(out.Problems, err.Error())
 		default:
-			read[o.Key] = inboxObject{o.LastModified, o.Size, rang}
-			out.Alerts = append(out.Alerts, rang)
+			none, problem := noAlert(payload)
+			if problem != "" {
+				out.Problems = append(out.Problems, fmt.Sprintf("s3://%s/%s %s", b.store.bucket, o.Key, problem))
+			}
+			if !none {
+				out.Alerts = append(out.Alerts, rang)
+			}
+			read[o.Key] = inboxObject{o.LastModified, o.Size, rang, none}
 		}
 	}
 	b.read = read
@@ -120,16 +129,17 @@ func (b *AlertInbox) Listen(ctx context.Context, since time.Time) (run.Arrived, 
 	return out, nil
 }
 
-// object reads one payload. One that is too large is an alert of what was read of it.
-func (b *AlertInbox) object(ctx context.Context, o logs.Object) (canary.Rang, error) {
+// object reads one payload. One that is too large is an alert of what was read of it,
+// and not returned itself.
+func (b *AlertInbox) object(ctx context.Context, o logs.Object) (canary.Rang, string, error) {
 	got, err := b.store.Open(ctx, o.Key)
 	if err != nil {
-		return canary.Rang{}, err
+		return canary.Rang{}, "", err
 	}
 	defer got.Body.Close()
 	payload, err := io.ReadAll(io.LimitReader(got.Body, maxInboxPayload+1))
 	if err != nil {
-		return canary.Rang{}, fmt.Errorf("read s3://%s/%s: %w", b.store.bucket, o.Key, err)
+		return canary.Rang{}, "", fmt.Errorf("read s3://%s/%s: %w", b.store.bucket, o.Key, err)
 	}
 	r := canary.Rang{Alert: b.alert, ID: o.Key, At: got.LastModified}
 	if got.VersionID != "" {
@@ -142,11 +152,11 @@ func (b *AlertInbox) object(ctx context.Context, o logs.Object) (canary.Rang, er
 		r.Name(payload[:maxInboxPayload])
 		r.SHA256 = ""
 		r.Weak = fmt.Sprintf("it has more than %d bytes, and only these were read", maxInboxPayload)
-		return r, nil
+		return r, "", nil
 	}
 	r.Name(payload)
 	told(&r, string(payload), true)
-	return r, nil
+	return r, string(payload), nil
 }
 
 // Settle does nothing: the folder keeps what is in it.

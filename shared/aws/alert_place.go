@@ -130,13 +130,19 @@ func asJSON(v any) []byte {
 	return text
 }
 
-// sessionsOf are the sessions, with our mark, of principals as findings write them:
-// the role's id, a colon, the session's name.
-func sessionsOf(principals ...string) (sessions []string) {
+// callers are the sessions, with our mark, of principals as findings write them: the
+// role's id, a colon, the session's name. foreign says that there are callers and none
+// is ours; a role's id alone does not say who acts under it.
+func callers(principals ...string) (sessions []string, foreign bool) {
 	for _, p := range principals {
-		if _, session, ok := strings.Cut(p, ":"); ok && strings.HasPrefix(session, canary.Marker+"-") && !slices.Contains(sessions, session) {
-			sessions = append(sessions, session)
+		_, session, told := strings.Cut(p, ":")
+		if strings.HasPrefix(session, canary.Marker+"-") {
+			if !slices.Contains(sessions, session) {
+				sessions = append(sessions, session)
+			}
+			continue
 		}
+		foreign = foreign || told || p != "" && !strings.HasPrefix(p, "AROA")
 	}
-	return sessions
+	return sessions, foreign && len(sessions) == 0
 }

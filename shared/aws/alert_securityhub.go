@@ -136,7 +136,7 @@ func (h *SecurityHubAlerts) rang(f hubtypes.AwsSecurityFinding, l *heard) (canar
 		}
 	}
 	if len(principals) > 0 { // otherwise any name in it that begins with our mark
-		r.Sessions = sessionsOf(principals...)
+		r.Sessions, r.Foreign = callers(principals...)
 	}
 	if first, err := timeIn(f.FirstObservedAt); err == nil {
 		r.Since = first

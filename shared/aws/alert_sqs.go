@@ -40,8 +40,9 @@ type AlertQueue struct {
 
 // heldMessage is one that is hidden from others while it is ours.
 type heldMessage struct {
-	alert   string // id of the alert it is, "" if it is none
+	alert   string // id of the alert it is, "" if it could not be read
 	receipt string
+	none    bool // it is no alert: it goes with whatever is settled
 }
 
 var _ run.AlertSource = (*AlertQueue)(nil)
@@ -70,6 +71,7 @@ const (
 //
 // A message that cannot be read as an alert is one all the same, with what could be
 // read of it: nothing that somebody puts into the queue can hide what else is in it.
+// What is known to be none (see noAlert) is taken away with what is settled.
 func (q *AlertQueue) Listen(ctx context.Context, _ time.Time) (run.Arrived, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -140,6 +142,13 @@ func (q *AlertQueue) take(m sqstypes.Message, out *run.Arrived) bool {
 		q.held[id] = heldMessage{receipt: receipt}
 		return false
 	}
+	if none, problem := noAlert(aws.ToString(m.Body)); none {
+		if problem != "" {
+			out.Problems = append(out.Problems, fmt.Sprintf("message %s of queue %s %s", id, q.url, problem))
+		}
+		q.held[id] = heldMessage{receipt: receipt, none: true}
+		return true
+	}
 	rang := queuedAlert(id, aws.ToString(m.Body), sentAt(m))
 	rang.Alert = q.alert
 	if rang.At.IsZero() {
@@ -164,13 +173,9 @@ func sentAt(m sqstypes.Message) time.Time {
 func queuedAlert(messageID, body string, sent time.Time) canary.Rang {
 	r := canary.Rang{ID: messageID, At: sent}
 	r.Name([]byte(body))
-	var note struct{ Type, MessageId, Message, Timestamp string }
-	inner := body // without SNS's envelope
-	if json.Unmarshal([]byte(body), &note) == nil && note.Type != "" && note.MessageId != "" {
-		if note.Type != "Notification" {
-			r.Weak = "it is SNS's own message of type " + cut(note.Type, 40) + ", no alert: the subscription is not confirmed, or was ended"
-			return r
-		}
+	note, wrapped := envelope(body)
+	inner := body
+	if wrapped {
 		inner = note.Message
 		r.ID = bounded(note.MessageId, messageID)
 		// SNS's own time is when people were told; SQS's is a little later. One that is
@@ -179,8 +184,44 @@ func queuedAlert(messageID, body string, sent time.Time) canary.Rang {
 			r.At = t.UTC()
 		}
 	}
-	told(&r, inner, inner != body)
+	told(&r, inner, wrapped)
 	return r
+}
+
+// notification is SNS's envelope.
+type notification struct{ Type, MessageId, Message, Timestamp string }
+
+// envelope reads SNS's envelope, if a payload is in one.
+func envelope(payload string) (note notification, wrapped bool) {
+	err := json.Unmarshal([]byte(payload), &note)
+	return note, err == nil && note.Type == "Notification" && note.MessageId != ""
+}
+
+// noAlert reports whether what arrives where alerts do is known to be none, which
+// nobody could take for one: SNS's own messages about the subscription, an alarm that
+// goes into another state than ALARM, S3's test of a bucket's notifications. Of the
+// first the problem is that alerts may not arrive.
+func noAlert(payload string) (none bool, problem string) {
+	note, wrapped := envelope(payload)
+	if wrapped {
+		payload = note.Message
+	} else if note.MessageId != "" && (note.Type == "SubscriptionConfirmation" || note.Type == "UnsubscribeConfirmation") {
+		return true, "is SNS's own, of type " + note.Type + ": the subscription is not confirmed, or was ended, and alerts may not arrive"
+	}
+	var p struct {
+		AlarmName, NewStateValue string
+		Service, Event           string
+		DetailType               string `json:"detail-type"`
+		Detail                   struct{ State struct{ Value string } }
+	}
+	_ = json.Unmarshal([]byte(payload), &p) // what is of another form is not there
+	switch {
+	case p.AlarmName != "" && p.NewStateValue != "":
+		return p.NewStateValue != "ALARM", ""
+	case p.DetailType == "CloudWatch Alarm State Change" && p.Detail.State.Value != "":
+		return p.Detail.State.Value != "ALARM", ""
+	}
+	return p.Service == "Amazon S3" && p.Event == "s3:TestEvent", ""
 }
 
 // told reads of a payload what is not an event's: its id where it is a bare event of
@@ -245,8 +286,8 @@ func (q *AlertQueue) elsewhere(ctx context.Context) string {
 	return ""
 }
 
-// Settle deletes the messages of these alerts, and lets the queue give the others
-// again at once. Ids that were not of the last Listen mean nothing to it. A message that
+// Settle deletes the messages of these alerts and those that are no alerts, and lets
+// the queue give the others again at once. Ids that were not of the last Listen mean nothing to it. A message that
 // could not be deleted is in the error; it comes again, and is known then.
 func (q *AlertQueue) Settle(ctx context.Context, ids []string) error {
 	q.mu.Lock()
@@ -257,7 +298,7 @@ func (q *AlertQueue) Settle(ctx context.Context, ids []string) error {
 	}
 	var done []string
 	for id, m := range q.held {
-		if m.alert != "" && settled[m.alert] {
+		if m.none || m.alert != "" && settled[m.alert] {
 			done = append(done, id)
 		}
 	}

@@ -137,18 +137,17 @@ func TestAMessageBecomesTheAlertThatItIs(t *testing.T) {
 		"a bare event": {bareEvent, canary.Rang{ID: "1b5e1a2c-0001", At: sent, RequestIDs: []string{"r-1"}, EventIDs: []string{"e-1"}, Sessions: []string{"auditcanary-c1"}}},
 		"in SNS's envelope": {notified("n-1", bareEvent, told), canary.Rang{ID: "n-1", At: time.Date(2026, 11, 22, 9, 58, 30, 250e6, time.UTC),
 			RequestIDs: []string{"r-1"}, EventIDs: []string{"e-1"}, Sessions: []string{"auditcanary-c1"}}},
-		"an envelope from the future":    {notified("n-1", bareEvent, "2027-01-01T00:00:00Z"), canary.Rang{ID: "n-1", At: sent, RequestIDs: []string{"r-1"}, EventIDs: []string{"e-1"}, Sessions: []string{"auditcanary-c1"}}},
-		"an envelope without a time":     {notified("n-1", "x", ""), canary.Rang{ID: "n-1", At: sent, Weak: "it is no JSON"}},
-		"an envelope with a strange id":  {notified("n\n1", `{"a":1}`, told), canary.Rang{ID: "m1", At: time.Date(2026, 11, 22, 9, 58, 30, 250e6, time.UTC)}},
-		"a text of the rule's own":       {`{"title":"t","rule":"keys-changed","requestID":"r-1"}`, canary.Rang{ID: "m1", At: sent, Rule: "keys-changed", RequestIDs: []string{"r-1"}}},
-		"with the rule's ARN":            {`{"by":"arn:aws:events:us-east-1:100000000001:rule/security/keys-changed","requestID":"r-1"}`, canary.Rang{ID: "m1", At: sent, Rule: "arn:aws:events:us-east-1:100000000001:rule/security/keys-changed", RequestIDs: []string{"r-1"}}},
-		"an alarm":                       {notified("n-1", `{"AlarmName":"root","NewStateValue":"ALARM","OldStateValue":"OK"}`, told), canary.Rang{ID: "n-1", At: time.Date(2026, 11, 22, 9, 58, 30, 250e6, time.UTC), Rule: "root", Weak: "an alarm has no event"}},
-		"no JSON":                        {"\x7fELF ��", canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},
-		"no JSON, with what it is of":    {`cut off: {"requestID":"req-0001","x`, canary.Rang{ID: "m1", At: sent, RequestIDs: []string{"req-0001"}}},
-		"a number for an id":             {`{"id":5,"detail-type":"x","rule":{"a":1}}`, canary.Rang{ID: "m1", At: sent}},
-		"a subscription to be confirmed": {`{"Type":"SubscriptionConfirmation","MessageId":"n-1","Token":"x"}`, canary.Rang{ID: "m1", At: sent, Weak: "it is SNS's own message of type SubscriptionConfirmation, no alert: the subscription is not confirmed, or was ended"}},
-		"256 KB of nothing":              {strings.Repeat("{", 256<<10), canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},
-		"nothing":                        {"", canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},
+		"an envelope from the future":   {notified("n-1", bareEvent, "2027-01-01T00:00:00Z"), canary.Rang{ID: "n-1", At: sent, RequestIDs: []string{"r-1"}, EventIDs: []string{"e-1"}, Sessions: []string{"auditcanary-c1"}}},
+		"an envelope without a time":    {notified("n-1", "x", ""), canary.Rang{ID: "n-1", At: sent, Weak: "it is no JSON"}},
+		"an envelope with a strange id": {notified("n\n1", `{"a":1}`, told), canary.Rang{ID: "m1", At: time.Date(2026, 11, 22, 9, 58, 30, 250e6, time.UTC)}},
+		"a text of the rule's own":      {`{"title":"t","rule":"keys-changed","requestID":"r-1"}`, canary.Rang{ID: "m1", At: sent, Rule: "keys-changed", RequestIDs: []string{"r-1"}}},
+		"with the rule's ARN":           {`{"by":"arn:aws:events:us-east-1:100000000001:rule/security/keys-changed","requestID":"r-1"}`, canary.Rang{ID: "m1", At: sent, Rule: "arn:aws:events:us-east-1:100000000001:rule/security/keys-changed", RequestIDs: []string{"r-1"}}},
+		"an alarm":                      {notified("n-1", `{"AlarmName":"root","NewStateValue":"ALARM","OldStateValue":"OK"}`, told), canary.Rang{ID: "n-1", At: time.Date(2026, 11, 22, 9, 58, 30, 250e6, time.UTC), Rule: "root", Weak: "an alarm has no event"}},
+		"no JSON":                       {"\x7fELF ��", canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},
+		"no JSON, with what it is of":   {`cut off: {"requestID":"req-0001","x`, canary.Rang{ID: "m1", At: sent, RequestIDs: []string{"req-0001"}}},
+		"a number for an id":            {`{"id":5,"detail-type":"x","rule":{"a":1}}`, canary.Rang{ID: "m1", At: sent}},
+		"256 KB of nothing":             {strings.Repeat("{", 256<<10), canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},
+		"nothing":                       {"", canary.Rang{ID: "m1", At: sent, Weak: "it is no JSON"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q, _ := tap(t, []map[string]any{queued("m1", tc.body)})
@@ -165,6 +164,46 @@ func TestAMessageBecomesTheAlertThatItIs(t *testing.T) {
 			}
 			if is(r) != is(tc.want) {
 				t.Errorf("got  %s\nwant %s", is(r), is(tc.want))
+			}
+		})
+	}
+}
+
+// What arrives where alerts do and is none is taken away, and told where it says that
+// alerts may not arrive. The look is complete all the same.
+func TestWhatIsNoAlertIsNoneOfTheAlerts(t *testing.T) {
+	changed := func(state string) string {
+		return `{"detail-type":"CloudWatch Alarm State Change","source":"aws.cloudwatch","id":"e-1","detail":{"alarmName":"root","state":{"value":"` + state + `"}}}`
+	}
+	for name, tc := range map[string]struct {
+		body  string
+		alert bool
+		says  string
+	}{
+		"a subscription to be confirmed": {`{"Type":"SubscriptionConfirmation","MessageId":"n-1","Token":"x"}`, false, "SNS's own, of type SubscriptionConfirmation: the subscription is not confirmed"},
+		"a subscription that was ended":  {`{"Type":"UnsubscribeConfirmation","MessageId":"n-1","Token":"x"}`, false, "of type UnsubscribeConfirmation"},
+		"an alarm":                       {notified("n-1", `{"AlarmName":"root","NewStateValue":"ALARM"}`, ""), true, ""},
+		"an alarm that is over":          {notified("n-1", `{"AlarmName":"root","NewStateValue":"OK","OldStateValue":"ALARM"}`, ""), false, ""},
+		"an alarm without data":          {`{"AlarmName":"root","NewStateValue":"INSUFFICIENT_DATA"}`, false, ""},
+		"an alarm's event":               {changed("ALARM"), true, ""},
+		"an alarm's event that is over":  {changed("OK"), false, ""},
+		"a bucket's test":                {`{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b","RequestId":"r-1"}`, false, ""},
+		"a bucket's test by SNS":         {notified("n-1", `{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}`, ""), false, ""},
+		"what only speaks of them":       {`{"Type":"Notice","Event":"s3:TestEvent","detail":{"NewStateValue":"OK"}}`, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, l := tap(t, []map[string]any{queued("m1", tc.body)})
+			l.hidden = "1"
+			got := listen(t, q)
+			if (len(got.Alerts) == 1) != tc.alert || got.AsOf.IsZero() || (tc.says == "") != (len(got.Problems) == 0) || !strings.Contains(strings.Join(got.Problems, "\n"), tc.says) {
+				t.Fatalf("%+v", got)
+			}
+			if err := q.Settle(t.Context(), nil); err != nil || (len(l.deleted) == 0) != tc.alert || (len(l.released) == 1) != tc.alert {
+				t.Errorf("%v, deleted %q, released %q", err, l.deleted, l.released)
+			}
+			b, _ := shelfOf(t, false, map[string]string{"in/a": tc.body}, nil)
+			if got, err := b.Listen(t.Context(), sqsNow.Add(-time.Hour)); err != nil || (len(got.Alerts) == 1) != tc.alert || got.AsOf.IsZero() || !strings.Contains(strings.Join(got.Problems, "\n"), tc.says) {
+				t.Errorf("in an inbox: %+v, %v", got, err)
 			}
 		})
 	}
@@ -304,6 +343,8 @@ func FuzzQueuedAlert(f *testing.F) {
 	f.Add(notified("n", bareEvent, "2026-11-22T09:58:30Z"))
 	f.Add(`{"Type":5,"MessageId":[],"Message":{}}`)
 	f.Add(`{"id":"\u0000","detail-type":"x","rule":"arn:aws:events:x:123456789012:rule/r"}`)
+	f.Add(`{"Type":"SubscriptionConfirmation","MessageId":"n"}`)
+	f.Add(`{"AlarmName":"a","NewStateValue":"OK"}`)
 	f.Add(strings.Repeat(`{"Type":"Notification","MessageId":"a","Message":"`, 50))
 	f.Fuzz(func(t *testing.T, body string) {
 		r := queuedAlert("m1", body, sqsNow)
@@ -312,6 +353,9 @@ func FuzzQueuedAlert(f *testing.F) {
 		}
 		if _, err := json.Marshal(r); err != nil {
 			t.Error(err)
+		}
+		if none, problem := noAlert(body); len(problem) > 300 || problem != "" && !none {
+			t.Errorf("%v, %q", none, problem)
 		}
 	})
 }

@@ -98,6 +98,25 @@ func TestFindingsThatCannotBeReadAreNotPassedOver(t *testing.T) {
 	}
 }
 
+// A finding that names its caller is of that caller, and one of anybody else is foreign.
+func TestAFindingOfAnotherCallerIsForeign(t *testing.T) {
+	for principal, want := range map[string]string{
+		"AROA:auditcanary-c1": "[auditcanary-c1] false", "AROA:mallory": "[] true", "AROA:": "[] true", "AIDAEXAMPLE": "[] true", "111122223333": "[] true",
+		"": "[] false", "AROAEXAMPLE": "[] false",
+	} {
+		f := guardtypes.Finding{Id: aws.String("f"), UpdatedAt: aws.String("2026-11-22T10:05:00Z"), Resource: &guardtypes.Resource{
+			AccessKeyDetails: &guardtypes.AccessKeyDetails{PrincipalId: &principal, UserName: aws.String("auditcanary-injector")}}}
+		if r, ok := (&GuardDutyAlerts{}).rang(f, new(heard)); !ok || fmt.Sprint(r.Sessions, r.Foreign) != want {
+			t.Errorf("GuardDuty of %q: %v, %v, want %s", principal, r.Sessions, r.Foreign, want)
+		}
+		hub := hubtypes.AwsSecurityFinding{Id: aws.String("f"), UpdatedAt: aws.String("2026-11-22T10:05:00Z"), Resources: []hubtypes.Resource{{
+			Details: &hubtypes.ResourceDetails{AwsIamAccessKey: &hubtypes.AwsIamAccessKeyDetails{PrincipalId: &principal}}}, {}}}
+		if r, ok := (&SecurityHubAlerts{}).rang(hub, new(heard)); !ok || fmt.Sprint(r.Sessions, r.Foreign) != want {
+			t.Errorf("Security Hub of %q: %v, %v, want %s", principal, r.Sessions, r.Foreign, want)
+		}
+	}
+}
+
 func TestPlacesThatCannotBeAskedAreErrors(t *testing.T) {
 	denied := restError(403, "AccessDeniedException", "no")
 	for name, tt := range map[string]struct {
@@ -347,6 +366,17 @@ func TestAnAlarmsHistoryIsReadAsFarAsItGoes(t *testing.T) {
 	// What has just rung and shows no action yet is for the next look.
 	_, a := watch(t, cbor.List{historyItem(now.Add(-time.Minute), "StateUpdate", "Alarm updated from OK to ALARM", "")}, cbor.List{})
 	if got, err := a.Listen(t.Context(), alertsSince); err != nil || len(got.Alerts) != 0 || !got.AsOf.Before(now.Add(-time.Minute)) || got.AsOf.IsZero() {
+		t.Errorf("%v, %+v", err, got)
+	}
+	// So is what has just rung and of which one action failed: another may succeed yet.
+	rang = now.Add(-time.Minute)
+	up = historyItem(rang, "StateUpdate", "Alarm updated from OK to ALARM", "")
+	_, a = watch(t, cbor.List{up, acted(rang, "Failed")}, cbor.List{})
+	if got, err := a.Listen(t.Context(), alertsSince); err != nil || len(got.Alerts) != 0 || !got.AsOf.Before(rang) || got.AsOf.IsZero() {
+		t.Errorf("%v, %+v", err, got)
+	}
+	_, a = watch(t, cbor.List{up, acted(rang, "Failed"), acted(rang, "Succeeded")}, cbor.List{})
+	if got, err := a.Listen(t.Context(), alertsSince); err != nil || len(got.Alerts) != 1 || got.Alerts[0].Suppressed != "" {
 		t.Errorf("%v, %+v", err, got)
 	}
 	// What was before the history is not known.

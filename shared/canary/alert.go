@@ -17,7 +17,8 @@ type Promise struct {
 	Alert string `json:"alert"`
 	// On which outcome it is promised: rules that look at success are blind to denials.
 	On PromisedOn `json:"on"`
-	// Step that sets it off; "" = any of them.
+	// Step that sets it off; "" = the only one (or any of them, where the configuration
+	// promises it).
 	Step string `json:"step,omitempty"`
 }
 
@@ -53,6 +54,9 @@ type Rang struct {
 	Sessions   []string `json:"sessions,omitempty"` // that begin with our mark
 	// More: not all of the payload was read, or it names more than is kept of it.
 	More bool `json:"more,omitempty"`
+	// Foreign: the caller that it names is none of ours. So is then what it counts last;
+	// whose the others are, of more than one, it does not say.
+	Foreign bool `json:"foreign,omitempty"`
 	// Weak, when not empty, says why it cannot name an event ("an alarm has no event").
 	Weak string `json:"weak,omitempty"`
 	// Rule that made it, as far as it says so.

@@ -177,6 +177,9 @@ func (h *hearing) strong(r Rang) bool {
 // period, for which the alarm rang only then, one.
 func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]since, candidates []int) {
 	s := counts[[2]string{r.Alert, r.ID}][r.At.UTC()]
+	if r.Foreign {
+		s.n-- // the last is another caller's
+	}
 	if s.n < 1 {
 		return // it was updated, and not by another occurrence
 	}
@@ -200,6 +203,9 @@ func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]sin
 	default:
 		n, least = n-1, 1
 		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; the first of the %d that it counts was at %s, before the call", r.Weak, s.n, stamp(s.first)), "; ")
+	}
+	if r.Foreign {
+		least = max(least, 1) // that caller's, once more
 	}
 	if request, event := recordOf(r); by == BySession && request != "" {
 		n, least = 0, 1

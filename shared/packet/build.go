@@ -254,8 +254,9 @@ func (s *selection) ranges() (all []span) {
 // in the period, and every entry from its beginning to the end of the ledger, so that
 // no later verdict can be left out. Where a control limits it, it has every entry of
 // those canaries, also those that came after the period, and every other entry of the
-// period that is of no canary. Besides, it has the beginnings of their runs, the listings of their places, the digests that their
-// records' custody names, and all public keys.
+// period that is of no canary. Besides, it has the beginnings of their runs, the
+// listings of their places, the digests that their records' custody names, all public
+// keys, and the alerts that rang.
 func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Options) (*selection, error) {
 	words := (cp.Size + 63) / 64
 	s := &selection{first: -1, size: cp.Size, all: o.Control == "", want: make(bitmap, words), drop: make(bitmap, words)}
@@ -295,6 +296,8 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 			s.want.set(i)
 		case e.Type == "listed" && e.Listed != nil && places[e.Listed.Target]:
 			s.want.set(i)
+		case e.Type == "rang" && len(in) > 0:
+			s.want.set(i) // it may name several canaries, and is written down under one
 		case e.Type == "blob" && e.Blob != nil:
 			blobs[e.Blob.SHA256] = append(blobs[e.Blob.SHA256], i)
 		}

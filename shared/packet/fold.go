@@ -49,13 +49,18 @@ type entry struct {
 	PublicKey *trail.PublicKey `json:"public_key"`
 
 	Register *exception.Register `json:"register"`
-	// Of an alert that rang, and of how it was listened for, as much as proves that they are there.
+	// Of an alert that rang, and of what was heard, as much as a verdict may rest on.
 	Rang *struct {
-		Alert string `json:"alert"`
-		ID    string `json:"id"`
+		Alert      string    `json:"alert"`
+		ID         string    `json:"id"`
+		At         time.Time `json:"at"`
+		Suppressed string    `json:"suppressed"`
+		RequestIDs []string  `json:"request_ids"`
+		EventIDs   []string  `json:"event_ids"`
 	} `json:"rang"`
 	Heard *struct {
-		Alert string `json:"alert"`
+		Alert string         `json:"alert"`
+		Heard []canary.Heard `json:"heard"`
 	} `json:"heard"`
 }
 
@@ -244,8 +249,10 @@ type state struct {
 	limits                limits
 	// evidence knows, by their hashes, what receipts and records the slice has.
 	evidence map[key]bool
-	rang     map[key]bool // alerts, of whichever canary
-	problem  func(name string, leaf int64, format string, args ...any)
+	// rang has the first leaf of each alert that reached somebody, of whichever canary, by
+	// each request and event that it names (rangKey).
+	rang    map[key]int64
+	problem func(name string, leaf int64, format string, args ...any)
 	// custody, when set, verifies how records are sealed.
 	custody *custody
 	// register of exceptions at the end of the period, how many there were in all, the
@@ -325,7 +332,7 @@ func newState(period Period, atOnce int, problem func(name string, leaf int64, f
 		period: period, atOnce: cmp.Or(atOnce, canariesAtOnce), ids: map[key]int{},
 		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
 		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, unproven: map[string]unproven{}, exceptedBy: map[string]int{}, rang: map[key]bool{}, problem: problem,
+		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, unproven: map[string]unproven{}, exceptedBy: map[string]int{}, rang: map[key]int64{}, problem: problem,
 	}
 }
 
@@ -360,7 +367,7 @@ func (s *state) apply(leaf int64, e entry) uint8 {
 		s.noteRegister(e)
 		return 0
 	case e.Type == "rang" && e.Rang != nil:
-		s.rang[keyOf("rang", e.Rang.Alert, e.Rang.ID)] = true
+		s.ring(leaf, e)
 		return 0
 	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
 		s.custody.keys = append(s.custody.keys, *e.PublicKey)
@@ -415,7 +422,7 @@ func (s *state) fold(leaf int64, e entry) {
 	case e.Type == "sighted" && e.Sighted != nil:
 		s.sight(leaf, e)
 	case e.Type == "heard" && e.Heard != nil:
-		s.evidence[keyOf("heard", e.Canary, e.Heard.Alert)] = true
+		s.hear(leaf, e)
 	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
 		s.evidence[keyOf("kept", e.Canary, e.Kept.Step, e.Kept.At.Key, e.Kept.At.VersionID)] = true
 		err := s.custody.keep(e.Canary, *e.Kept)
@@ -572,6 +579,58 @@ func (s *state) sight(leaf int64, e entry) {
 	}
 }
 
+// rangKey is of an alert by one thing that it names, heardKey of one that was heard for
+// a canary: by a request of its own, by an event, or by less.
+func rangKey(alert, id string, at time.Time, by canary.Means, name string) key {
+	return keyOf("rang", alert, id, at.UTC().Format(time.RFC3339Nano), string(by), name)
+}
+
+func heardKey(canaryID, alert, id string, at time.Time, by canary.Means, name string) key {
+	return keyOf("heard", canaryID, alert, id, at.UTC().Format(time.RFC3339Nano), string(by), name)
+}
+
+// ring takes in what an alert names, unless nobody heard it.
+func (s *state) ring(leaf int64, e entry) {
+	r := e.Rang
+	if r.Suppressed != "" {
+		return
+	}
+	for by, ids := range map[canary.Means][]string{canary.ByRequest: r.RequestIDs, canary.ByEvent: r.EventIDs} {
+		for _, id := range ids {
+			k := rangKey(r.Alert, r.ID, r.At, by, id)
+			if _, before := s.rang[k]; !before {
+				s.rang[k] = leaf
+			}
+		}
+	}
+}
+
+// hear takes in what was heard for a canary, as far as what is in the packet before it
+// says the same: the alert names the request or event, and a receipt has the request.
+// Whether a record has the event, the verdict says. An alert that names neither is of
+// no canary: it may be older than the packet.
+func (s *state) hear(leaf int64, e entry) {
+	for _, x := range e.Heard.Heard {
+		if x.Suppressed != "" {
+			continue
+		}
+		rang, there := s.rang[rangKey(e.Heard.Alert, x.ID, x.At, x.By, x.Name)]
+		there = there && rang < leaf
+		name := ""
+		switch x.By {
+		case canary.ByRequest:
+			there = there && s.evidence[keyOf("receipt", e.Canary, x.Step, x.Name)]
+		case canary.ByEvent:
+			name = x.Name
+		case canary.BySession, canary.ByTime:
+			there = true
+		}
+		if there {
+			s.evidence[heardKey(e.Canary, e.Heard.Alert, x.ID, x.At, x.By, name)] = true
+		}
+	}
+}
+
 // judge takes a verdict in, and looks for the evidence that it names.
 func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 	v := e.Verdict
@@ -595,8 +654,13 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 		if a.Status != canary.Pass && a.Status != canary.Late {
 			continue
 		}
-		// One that names no event is of no canary, and may be left out with those of others.
-		if !s.evidence[keyOf("heard", e.Canary, a.Alert)] || a.Weak == "" && !s.rang[keyOf("rang", a.Alert, a.ID)] {
+		heard := func(by canary.Means, name string) bool {
+			return s.evidence[heardKey(e.Canary, a.Alert, a.ID, a.Rang, by, name)]
+		}
+		ofRecord := func(rec canary.StepRecord) bool {
+			return heard(canary.ByEvent, rec.EventUID) || slices.ContainsFunc(rec.Copies, func(id string) bool { return heard(canary.ByEvent, id) })
+		}
+		if a.Weak != "" && !heard(a.Weak, "") || a.Weak == "" && !heard(canary.ByRequest, "") && !slices.ContainsFunc(v.Records, ofRecord) {
 			s.problem(MissingEvidence, leaf, "the verdict of %s says that alert %s rang, and nothing in the packet before it says what was heard", e.Canary, a.Alert)
 		}
 	}

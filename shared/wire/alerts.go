@@ -3,6 +3,7 @@ package wire
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -88,7 +89,7 @@ type AlertDetector struct {
 // AlertHub is a Security Hub.
 type AlertHub struct {
 	Where `yaml:",inline"`
-	// Generators of the findings that count (GeneratorId). Left out: any.
+	// Generators of the findings that count: beginnings of their GeneratorId.
 	Generators []string `yaml:"generators"`
 	Through    `yaml:",inline"`
 }
@@ -131,10 +132,17 @@ func (a Alert) kinds() (out []string) {
 var alertName = regexp.MustCompile(`^[a-z0-9-]{1,60}$`)
 
 func (c *Config) checkAlerts(bad complain) {
-	first, places := map[string]int{}, map[string]string{}
+	first := map[string]int{}
+	type placed struct {
+		place string
+		by    int
+	}
+	var places []placed
 	for i, a := range c.Alerts {
 		at := fmt.Sprintf("alerts.%d", i)
+		sound := true
 		wrong := func(field, format string, args ...any) {
+			sound = false
 			bad(strings.TrimSuffix(at+"."+field, "."), "alert %q: "+format, append([]any{a.Name}, args...)...)
 		}
 		if !alertName.MatchString(a.Name) {
@@ -151,11 +159,14 @@ func (c *Config) checkAlerts(bad complain) {
 			}
 			wrong("", "it arrives in exactly one place of %s: %s", alertKinds, given)
 		}
-		if place := a.check(wrong); place != "" {
-			if other, taken := places[place]; taken {
-				wrong(a.kinds()[0], "alert %s arrives there already: each needs a place of its own, or they could not be told apart", other)
-			} else {
-				places[place] = a.Name
+		mine := a.check(wrong)
+		if j := slices.IndexFunc(places, func(o placed) bool {
+			return slices.ContainsFunc(mine, func(p string) bool { return strings.HasPrefix(p, o.place) || strings.HasPrefix(o.place, p) })
+		}); j >= 0 {
+			wrong(a.kinds()[0], "alert %s arrives there already: each needs a place of its own, or they could not be told apart", c.Alerts[places[j].by].Name)
+		} else {
+			for _, p := range mine {
+				places = append(places, placed{p, i})
 			}
 		}
 		if a.Within.Duration >= a.Late.Duration {
@@ -167,6 +178,14 @@ func (c *Config) checkAlerts(bad complain) {
 		for j, p := range a.Scenarios {
 			if _, err := path.Match(p, ""); err != nil || p == "" {
 				wrong(fmt.Sprintf("scenarios.%d", j), "%q is not a pattern over scenario ids", p)
+			}
+		}
+		if len(a.Rules) > 0 && c.Inspection.Role == "" {
+			wrong("rules", "rules are read through inspection.role, and there is none: name the role, or leave them out")
+		}
+		if sound { // what the drivers would refuse
+			if _, err := openAlert(awssdk.Config{}, a, time.Now); err != nil {
+				wrong(a.kinds()[0], "%v", err)
 			}
 		}
 		for j, name := range a.Rules {
@@ -191,9 +210,10 @@ func (p AlertPath) names() (out []string) {
 	return out
 }
 
-// check reports what is wrong with where an alert arrives, and names the place, if it
-// can be named, so that no two alerts arrive there.
-func (a Alert) check(bad complain) (place string) {
+// check reports what is wrong with where an alert arrives, and names the places, so that
+// no two alerts arrive at one: one that is the beginning of another holds it too.
+func (a Alert) check(bad complain) (places []string) {
+	const end = "\n" // of a name that is the whole
 	region := func(field, r string) {
 		if !regionID.MatchString(r) {
 			bad(field+".region", "%q is not a region", r)
@@ -227,24 +247,33 @@ func (a Alert) check(bad complain) (place string) {
 		}
 		region("sqs", q.Region)
 		role("sqs", q.Through, "")
-		place = "sqs " + q.QueueURL
+		if err == nil {
+			places = append(places, "sqs "+strings.TrimSuffix(strings.ToLower(u.Host), ":443")+u.Path+end)
+		}
 	}
 	if x := a.CloudWatchAlarm; x != nil {
 		where("cloudwatch_alarm", x.Where, x.Through)
 		if blank(x.Name) {
 			bad("cloudwatch_alarm", "the alarm has no name")
 		}
+		places = append(places, "alarm "+x.Account+" "+x.Region+" "+x.Name+end)
 	}
 	if x := a.GuardDuty; x != nil {
 		where("guardduty", x.Where, x.Through)
 		if len(x.Types) == 0 || slices.ContainsFunc(x.Types, blank) {
 			bad("guardduty.types", "types must list the types of findings that count")
 		}
+		for _, kind := range x.Types { // a region has one detector
+			places = append(places, "detector "+x.Account+" "+x.Region+" "+kind+end)
+		}
 	}
 	if x := a.SecurityHub; x != nil {
 		where("security_hub", x.Where, x.Through)
-		if slices.ContainsFunc(x.Generators, blank) {
-			bad("security_hub.generators", "a generator without a name")
+		if len(x.Generators) == 0 || slices.ContainsFunc(x.Generators, blank) {
+			bad("security_hub.generators", "generators must list the beginnings of the generator ids of the findings that count")
+		}
+		for _, g := range x.Generators {
+			places = append(places, "hub "+x.Account+" "+x.Region+" "+g)
 		}
 	}
 	if x := a.Inbox; x != nil {
@@ -256,9 +285,37 @@ func (a Alert) check(bad complain) (place string) {
 		}
 		region("inbox", x.Region)
 		role("inbox", x.Through, "")
-		place = "inbox " + x.Bucket + "/" + x.Prefix
+		places = append(places, "inbox "+x.Bucket+"/"+x.Prefix)
 	}
-	return place
+	return places
+}
+
+// CheckAlerts says which alerts would be listened for in vain: those that no scenario
+// promises, selected or not, and patterns that are like none.
+func CheckAlerts(c *Config) error {
+	if len(c.Alerts) == 0 {
+		return nil
+	}
+	all := *c
+	all.Scenarios.Include, all.Scenarios.Exclude = nil, nil
+	catalogue, err := Catalogue(&all)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range c.Alerts {
+		for _, p := range a.Scenarios {
+			if !slices.ContainsFunc(catalogue, func(s canary.Scenario) bool { ok, _ := path.Match(p, s.ID); return ok }) {
+				errs = append(errs, fmt.Errorf("%s: alert %q: no scenario is like %s", c.file, a.Name, p))
+			}
+		}
+		if len(a.Scenarios) == 0 && !slices.ContainsFunc(catalogue, func(s canary.Scenario) bool {
+			return slices.ContainsFunc(s.Alerts, func(p canary.Promise) bool { return p.Alert == a.Name })
+		}) {
+			errs = append(errs, fmt.Errorf("%s: alert %q: no scenario promises it: correct its name, or list the scenarios that do", c.file, a.Name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // findingType is the form of GuardDuty's types, "Stealth:IAMUser/CloudTrailLoggingDisabled".
