@@ -128,6 +128,40 @@ func TestAnExceptionCoversOneProblemAndNothingElse(t *testing.T) {
 	}
 }
 
+// TestAnotherSilentAlertIsNotAccepted: promises that are of no step are told apart all the same.
+func TestAnotherSilentAlertIsNotAccepted(t *testing.T) {
+	s := canary.Scenario{Kind: canary.DoneAndUndone, Steps: []canary.Step{{ID: "create", Call: "iam:CreateUser"}}}
+	call := now.Add(-2 * time.Hour)
+	ev := canary.Evidence{
+		Intents:  []canary.Intent{{Step: "create", Phase: canary.PhaseDo, Attempt: 1}},
+		Receipts: []canary.Receipt{{Step: "create", Phase: canary.PhaseDo, Attempt: 1, RequestIDs: []string{"req-1"}, Ended: call, Outcome: canary.Outcome{Result: canary.Succeeded}}},
+	}
+	e := sound(func(e *Exception) {
+		e.Scope.Check, e.Problem = canary.Alerted, Problem{Details: []string{"alert guardduty-root: it did not ring"}}
+	})
+	for _, tc := range []struct {
+		silent []string
+		want   bool
+	}{
+		{[]string{"guardduty-root"}, true},
+		{[]string{"guardduty-root", "siem-root"}, false},
+		{[]string{"siem-root", "guardduty-root"}, false},
+	} {
+		v := canary.Verdict{Checks: map[canary.Check]canary.Answer{canary.Injected: {Status: canary.Pass}}}
+		ev.Hearings = nil
+		for _, name := range tc.silent {
+			ev.Hearings = append(ev.Hearings, canary.Hearing{
+				Promise: canary.Promise{Alert: name, On: canary.OnAllowed}, Listened: now, AsOf: now, Demanded: &canary.Heeding{Within: time.Minute, Late: time.Hour},
+			})
+		}
+		canary.Alert(&v, s, ev)
+		about := About(canary.Canary{Scenario: "aws/ec2-x", Target: target}, call, canary.Alerted, v.Checks[canary.Alerted])
+		if _, got := register(e).For(about, now); got != tc.want || about.Status != canary.Fail {
+			t.Errorf("%q silent: covered %v, want %v: %+v", tc.silent, got, tc.want, about)
+		}
+	}
+}
+
 func TestItHoldsFromItsFirstDayToItsLast(t *testing.T) {
 	e := sound(func(e *Exception) { e.Opened, e.Expires = "2026-11-26", "2026-12-31" })
 	for at, want := range map[string]bool{
