@@ -252,6 +252,34 @@ func TestWhoMayAskForWhat(t *testing.T) {
 	}
 }
 
+// TestASignatureHasOneText: a request that somebody recorded is no other command by being
+// written otherwise.
+func TestASignatureHasOneText(t *testing.T) {
+	d, err := openDesk(t, triggerConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const body = `{"do": "run"}`
+	ts := strconv.FormatInt(d.clock().Unix(), 10)
+	signature := slack.Sign(otherKey, ts, []byte(body))
+	runs := map[string]bool{}
+	for _, text := range []string{signature, signature, "v0=" + strings.ToUpper(signature[3:]), signature + " ", "v0=" + strings.ToUpper(signature[3:4]) + signature[4:]} {
+		r := httptest.NewRequest(http.MethodPost, "/run", strings.NewReader(body))
+		r.Header.Set("X-Auditcanary-Key", "other")
+		r.Header.Set("X-Auditcanary-Timestamp", ts)
+		r.Header.Set("X-Auditcanary-Signature", text)
+		d.send(r)
+	}
+	for _, a := range d.asked() {
+		if a.Command == "run" {
+			runs[run.RunFor(a)] = true
+		}
+	}
+	if len(runs) != 1 {
+		t.Errorf("one request is %d commands: %+v", len(runs), d.asked())
+	}
+}
+
 // TestStrangersDoNotFillTheLedger: anybody can send requests.
 func TestStrangersDoNotFillTheLedger(t *testing.T) {
 	d, err := openDesk(t, triggerConfig)
