@@ -101,7 +101,8 @@ func (r *Run) noteAt(ctx context.Context, size int64, a Asked) error {
 // Take does what was asked for and not begun: the command of one id, or all ("").
 // It returns the runs that it began. What is older than AskedFor, or selects nothing, is
 // written down as refused. While another run is under way nothing is begun, since two
-// would act on the same things: whoever comes next takes it up.
+// would act on the same things: a Take that did that run does what was asked for
+// meanwhile, else whoever comes next.
 func (r *Run) Take(ctx context.Context, id string) ([]string, error) {
 	var begun []string
 	for {
@@ -138,6 +139,7 @@ func (r *Run) Take(ctx context.Context, id string) ([]string, error) {
 			return begun, fmt.Errorf("run %s that %s asked for: %w", runID, ask.By, err)
 		}
 		begun = append(begun, runID)
+		id = "" // whoever came for another meanwhile has gone home
 	}
 }
 
