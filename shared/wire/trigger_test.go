@@ -13,10 +13,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -352,6 +354,51 @@ func TestASlowKickHoldsNobodyUp(t *testing.T) {
 	if _, again := d.slash(body, slackSecret); again != first || n != 1 || strings.Contains(d.log.String(), "\x1b") {
 		t.Errorf("%q, then %q; %d kicks; %q", first, again, n, d.log.String())
 	}
+}
+
+// TestWhatWaitsIsTriedAgain: nobody else comes for it in this process.
+func TestWhatWaitsIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		answers := []struct {
+			waiting bool
+			err     error
+		}{{true, nil}, {false, errors.New("\x1b[2Jthe ledger does not answer")}, {true, nil}, {false, nil}}
+		var at []time.Duration
+		begun := time.Now()
+		take := func(ctx context.Context) (bool, error) {
+			at = append(at, time.Since(begun))
+			if len(at) > len(answers) { // interrupted: it undoes what it did
+				<-ctx.Done()
+				time.Sleep(3 * time.Minute)
+				return true, ctx.Err()
+			}
+			a := answers[len(at)-1]
+			return a.waiting, a.err
+		}
+		var work sync.WaitGroup
+		complaints := 0
+		kick := local(ctx, &work, takeAgain, take, func(string, ...any) { complaints++ })
+		time.Sleep(time.Hour)
+		if want := []time.Duration{0, takeAgain, 2 * takeAgain, 3 * takeAgain}; !slices.Equal(at, want) || complaints != 1 {
+			t.Errorf("taken at %v with %d complaints, want %v with 1", at, complaints, want)
+		}
+		for range 3 {
+			if err := kick(ctx, "http:1"); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if len(at) != 5 || at[4] != time.Hour {
+			t.Errorf("asked after an hour, taken at %v", at)
+		}
+		cancel()
+		work.Wait()
+		if over := time.Since(begun); over != time.Hour+3*time.Minute {
+			t.Errorf("the work is over after %s", over)
+		}
+	})
 }
 
 func TestGroupsAreAskedForInTime(t *testing.T) {
