@@ -32,6 +32,8 @@ const (
 	// noteStrangers is how often the ledger is told of requests that nobody may make:
 	// anybody can send them.
 	noteStrangers = time.Minute
+	// strangersADay is how many times a day it is told at most.
+	strangersADay = 48
 	// takeAgain is after how long it is tried again to begin what waits.
 	takeAgain = 20 * time.Second
 	// minKey is the length of the shortest key of a caller.
@@ -469,7 +471,7 @@ func all(list []string, otherwise string) string {
 }
 
 // stranger counts a request that is not allowed; the ledger is told how many there were,
-// at most once a minute.
+// at most once a minute, whichever process does it.
 func (t *trigger) stranger(ctx context.Context, through, why string) {
 	t.mu.Lock()
 	t.strangers++
@@ -481,14 +483,14 @@ func (t *trigger) stranger(ctx context.Context, through, why string) {
 	n := t.strangers
 	t.strangers, t.noted = 0, now
 	t.mu.Unlock()
-	a := run.Asked{
-		ID: fmt.Sprintf("refused:%d", now.UnixNano()), By: "nobody who is allowed", Through: through, Command: "unknown",
-		Refused: fmt.Sprintf("requests that were not allowed since this was written down last: %d; the latest: %s", n, inert.Line(why)), At: now,
-	}
+	said := fmt.Sprintf("requests that were not allowed since this was written down last: %d; the latest: %s", n, inert.Line(why))
 	ctx, cancel := context.WithTimeout(ctx, t.within-kickIn)
 	defer cancel()
-	if _, _, _, err := run.NoteAsked(ctx, t.ledger, t.clock, a); err != nil {
+	told, err := run.NoteStrangers(ctx, t.ledger, t.clock, through, said, noteStrangers, strangersADay)
+	if err != nil {
 		t.complain("%v", err)
+	}
+	if !told {
 		t.mu.Lock()
 		t.strangers += n
 		t.mu.Unlock()

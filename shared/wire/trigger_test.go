@@ -325,6 +325,49 @@ func TestStrangersDoNotFillTheLedger(t *testing.T) {
 	}
 }
 
+// TestStrangersDoNotFillTheLedgerFromColdProcesses: a function's instances know nothing of
+// each other but what the ledger has.
+func TestStrangersDoNotFillTheLedgerFromColdProcesses(t *testing.T) {
+	d, err := openDesk(t, triggerConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if d.h, err = OpenTrigger(t.Context(), d.c, TriggerOptions{Clock: d.clock, Log: &d.log}); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			d.call("ci", otherKey, `{"do": "run"}`)
+		}
+		d.now = d.now.Add(noteStrangers / 10)
+	}
+	if all := d.asked(); len(all) != 1 {
+		t.Errorf("%d entries within half a minute: %+v", len(all), all)
+	}
+	// What was not told of then is told of with the next.
+	d.now = d.now.Add(noteStrangers)
+	d.call("ci", otherKey, `{"do": "run"}`)
+	if all := d.asked(); len(all) != 2 || !strings.Contains(all[1].Refused, "last: 4; the latest: the signature") {
+		t.Errorf("%d entries after a minute: %+v", len(all), all)
+	}
+	for range 2 * strangersADay {
+		d.now = d.now.Add(noteStrangers)
+		d.call("ci", otherKey, `{"do": "run"}`)
+	}
+	if n := len(d.asked()); n != strangersADay {
+		t.Errorf("%d entries within a day, want %d", n, strangersADay)
+	}
+	d.now = d.now.Add(24 * time.Hour)
+	d.call("ci", otherKey, `{"do": "run"}`)
+	if all := d.asked(); len(all) != strangersADay+1 {
+		t.Errorf("%d entries on the next day", len(all))
+	}
+	// Nor does it keep anybody out who may ask.
+	if status, text := d.call("other", otherKey, `{"do": "run"}`); status != http.StatusAccepted {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
 func TestASlowKickHoldsNobodyUp(t *testing.T) {
 	d, err := openDesk(t, triggerConfig)
 	if err != nil {
