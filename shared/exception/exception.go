@@ -396,21 +396,33 @@ func person(name string) string {
 	}, name)
 }
 
+// minName is how many characters in a row a pattern must hold of a scenario's name to be no
+// pattern of all of them.
+const minName = 3
+
+// named reports whether the pattern holds a part of a name as it is.
+func (sc Scope) named() bool {
+	plain, _, _ := strings.Cut(sc.Scenario, "[") // what stands in brackets is a choice
+	_, name, _ := strings.Cut(plain, "/")
+	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return strings.ContainsRune(`*?/\`, r) }) {
+		if len(part) >= minName && strings.Trim(part, "-") != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // minDetail is how many characters a part of an answer must have to say anything.
 const minDetail = 10
 
 // broad says why an exception would hide more than somebody accepted.
 func (e Exception) broad() string {
-	_, rest, _ := strings.Cut(e.Scope.Scenario, "/")
-	if rest == "" {
-		rest = e.Scope.Scenario
-	}
 	account, _ := e.Scope.place()
 	p, check := e.Problem, e.Scope.Check
 	short := slices.ContainsFunc(p.Details, func(d string) bool { return len([]rune(strings.TrimSpace(d))) < minDetail })
 	switch {
-	case strings.Trim(rest, "*?/[]") == "" && account == anything:
-		return "its scope is every scenario at every target"
+	case account == anything && !e.Scope.named():
+		return fmt.Sprintf("its scope is every scenario at every target, or nearly: where the account is *, the pattern must hold %d characters of the name, before any brackets", minName)
 	case !slices.Contains(canary.Checks(), check):
 		return "it names no check: whatever fails there would be hidden"
 	case check == canary.Cleaned:

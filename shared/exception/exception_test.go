@@ -253,6 +253,22 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// TestAPatternOfNoNameIsEveryScenario: of everywhere, a pattern must hold a part of a name.
+func TestAPatternOfNoNameIsEveryScenario(t *testing.T) {
+	for pattern, broad := range map[string]bool{
+		"aws/*": true, "*/*": true, "aws/*-*": true, "aws/[a-z]*": true, "*/*[a-z]*": true, "aws/?*": true, "aws/*e*": true, "aws/[^/]*": true,
+		"aws/[abcdefghijklmnopqrstuvwxyz]*": true, "aws[/]*": true, "aws[!-~]*": true, `aws/[\]a-z]*`: true, `aws/[a-z\]abc]*`: true, "aws[^abcdef]*": true, "aws/*-a*-*": true, "aws/---*": true,
+		"aws/s3-*": false, "aws/ec2-*": false, "*/kms-disable-key": false, "aws/*-denied": false, "aws/ec2-[ab]*": false, "aws/???-root": false,
+	} {
+		for _, target := range []string{"*", "*/*", "*/eu-west-1", "111122223333"} {
+			e := sound(func(e *Exception) { e.Scope.Scenario, e.Scope.Target = pattern, target })
+			if got, want := e.broad() != "", broad && target != "111122223333"; got != want {
+				t.Errorf("%s at %s: over-broad %v, want %v", pattern, target, got, want)
+			}
+		}
+	}
+}
+
 func TestWithoutARunNothingIsSaidToMatchNothing(t *testing.T) {
 	if got := register(sound()).Findings(now, nil); len(got) != 0 {
 		t.Errorf("%+v", got)
