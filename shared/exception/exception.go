@@ -42,6 +42,9 @@ type Exception struct {
 	// Owner answers for it; Contact is how to reach them.
 	Owner   string `json:"owner" yaml:"owner"`
 	Contact string `json:"contact,omitempty" yaml:"contact"`
+	// Known is when it first came into the ledger as it is (see Known); zero: not told. What
+	// was planned before that day is not covered by it.
+	Known time.Time `json:"-" yaml:"-"`
 	// Line of it in the register's file, for messages.
 	Line int `json:"-" yaml:"-"`
 }
@@ -193,8 +196,8 @@ func (r Register) For(s Subject, now time.Time) (Exception, bool) {
 		return Exception{}, false
 	}
 	for _, e := range r.Exceptions {
-		opened, _ := e.Opened.begin()
-		if !s.At.IsZero() && s.At.Before(opened) {
+		from, _ := e.from()
+		if !s.At.IsZero() && s.At.Before(from) {
 			continue // it happened before anybody accepted it
 		}
 		if len(r.disorder(e, now)) == 0 && !e.expired(now) && e.covers(s) && e.approvedFor(s, r.ControlsVersion) {
