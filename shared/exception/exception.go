@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
 )
@@ -389,14 +391,22 @@ func (r Register) disorder(e Exception, now time.Time) (out []Finding) {
 	return out
 }
 
-// person is a name as it is compared: "J. Doe" and "j.doe " are one.
+// person is a name as it is compared: "J. Doe" and "j.doe " are one, and so is what
+// Unicode can write in several ways, or with what nobody sees.
 func person(name string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+	folded := strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unseen(r) {
 			return -1
 		}
 		return unicode.ToLower(unicode.ToUpper(r))
-	}, name)
+	}, norm.NFKC.String(name))
+	return norm.NFKC.String(folded) // what was dropped may have kept a letter from its accent
+}
+
+// unseen reports whether a character shows nothing by itself: it can make two texts of one.
+func unseen(r rune) bool {
+	const brailleBlank = '\u2800'
+	return !unicode.IsPrint(r) || r == brailleBlank || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // minName is how many characters in a row a pattern must hold of a scenario's name to be no

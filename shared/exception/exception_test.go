@@ -253,6 +253,25 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// TestOnePersonHasOneName, however it is written; and two people have two.
+func TestOnePersonHasOneName(t *testing.T) {
+	for other, same := range map[string]bool{
+		"JANÉ DOE": true, "Jane\u0301 Doe": true, "jane\u034f\u0301doe": true, "Jané Doe\u3164": true, "Jané\u2800Doe": true, "Ja\u200bné\u00a0Doe": true,
+		"Ｊａｎé Doe": true, "Jané Doe\ufe0f": true, "Jané Doe\U000e0100": true, "\u180bJané\u115f Doe": true,
+		"Jane Doe": false, "Jané Do": false, "Janè Doe": false, "Jané Doé": false,
+	} {
+		if got := person("Jané Doe") == person(other); got != same {
+			t.Errorf("%q is the person: %v, want %v", other, got, same)
+		}
+	}
+	for _, nobody := range []string{"", " ", "\u3164", "\u2800\ufe0f", "\u034f"} {
+		e := sound(func(e *Exception) { e.Risk.Approver = nobody })
+		if got := register(e).Findings(now, nil); len(got) != 1 || got[0].Kind != SelfApproved {
+			t.Errorf("approved by %q: %+v", nobody, got)
+		}
+	}
+}
+
 // TestAPatternOfNoNameIsEveryScenario: of everywhere, a pattern must hold a part of a name.
 func TestAPatternOfNoNameIsEveryScenario(t *testing.T) {
 	for pattern, broad := range map[string]bool{
