@@ -374,7 +374,7 @@ func (d *decider) notice(n Notice) wanted {
 		why:     fmt.Sprintf("exception %s: %s", n.Exception, n.Kind),
 	}
 	w.body = Doc{{Kind: "text", Text: cut(n.Text, maxDetail)}}
-	if !n.Until.IsZero() {
+	if n.Until.After(d.Now) {
 		w.body = append(w.body, Block{Kind: "text", Text: "It ends on " + n.Until.UTC().Format(time.DateOnly) + ". After that what it covers counts as failing again."})
 	}
 	w.comment = slices.Clone(w.body)
