@@ -21,7 +21,7 @@ const (
 	maxValue    = 300
 	maxShort    = 160
 	maxRows     = 20
-	maxMembers  = 50       // named in the text of a ticket for several; all are in what is attached
+	maxMembers  = 30       // named in the text of a ticket for several, of which a desk takes about 45; all are in what is attached
 	maxEvidence = 16 << 10 // of one value in what is attached
 )
 

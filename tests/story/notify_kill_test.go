@@ -113,23 +113,7 @@ func newHistory(t *testing.T) *history {
 		t.Fatal(err)
 	}
 	h := &history{sb: sb, config: string(text)}
-	key := func(name string) string {
-		data, err := os.ReadFile(filepath.Join(filepath.Dir(sb.Config), name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(string(data))
-	}
-	if h.signer, err = note.NewSigner(key("signing.key")); err != nil {
-		t.Fatal(err)
-	}
-	if h.verifier, err = note.NewVerifier(key("signing.key.pub")); err != nil {
-		t.Fatal(err)
-	}
-	store, err := ledger.NewDir(filepath.Join(filepath.Dir(sb.Config), "ledger"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	h.signer, h.verifier = ledgerKey(t, sb)
 	var had int64
 	for _, wrong := range []string{"sourceIPAddress: 203.0.113.66", "", "userAgent: curl/8.0"} {
 		faults := "faults: []\n"
@@ -144,10 +128,7 @@ func newHistory(t *testing.T) *history {
 			t.Fatal(err)
 		}
 		auditcanary(t, sb, nil, "confirm", "--json")
-		log, err := ledger.Open(t.Context(), store, "auditcanary.example/demo", h.signer, h.verifier)
-		if err != nil {
-			t.Fatal(err)
-		}
+		log := openLedger(t, sb)
 		cp, err := log.Checkpoint(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -165,6 +146,41 @@ func newHistory(t *testing.T) *history {
 		t.Fatal(err)
 	}
 	return h
+}
+
+// openLedger opens a sandbox's own ledger, to read it and to write into it.
+func openLedger(t *testing.T, sb *sandbox) *ledger.Log {
+	t.Helper()
+	store, err := ledger.NewDir(filepath.Join(filepath.Dir(sb.Config), "ledger"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, verifier := ledgerKey(t, sb)
+	log, err := ledger.Open(t.Context(), store, "auditcanary.example/demo", signer, verifier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func ledgerKey(t *testing.T, sb *sandbox) (note.Signer, note.Verifier) {
+	t.Helper()
+	read := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(filepath.Dir(sb.Config), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(data))
+	}
+	signer, err := note.NewSigner(read("signing.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := note.NewVerifier(read("signing.key.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, verifier
 }
 
 // stages of a life: the chat is told of a run as of any other.
