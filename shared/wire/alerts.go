@@ -88,7 +88,7 @@ type AlertDetector struct {
 // AlertHub is a Security Hub.
 type AlertHub struct {
 	Where `yaml:",inline"`
-	// Generators of the findings that count (GeneratorId). Left out: any.
+	// Generators of the findings that count, each the beginning of a GeneratorId.
 	Generators []string `yaml:"generators"`
 	Through    `yaml:",inline"`
 }
@@ -243,8 +243,8 @@ func (a Alert) check(bad complain) (place string) {
 	}
 	if x := a.SecurityHub; x != nil {
 		where("security_hub", x.Where, x.Through)
-		if slices.ContainsFunc(x.Generators, blank) {
-			bad("security_hub.generators", "a generator without a name")
+		if len(x.Generators) == 0 || slices.ContainsFunc(x.Generators, blank) {
+			bad("security_hub.generators", "generators must list the generators of the findings that count")
 		}
 	}
 	if x := a.Inbox; x != nil {
