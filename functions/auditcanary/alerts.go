@@ -118,6 +118,9 @@ func alertsOf(s run.Summary) alertSummary {
 				a.Status = canary.Excepted
 			}
 			out.Alerts = append(out.Alerts, alertLine{l.ID, l.Scenario, l.Target, l.Region, a})
+			if a.Open {
+				a.Status = canary.NotRun // whatever it looks like, it is still awaited
+			}
 			out.Tally[a.Status]++
 		}
 	}

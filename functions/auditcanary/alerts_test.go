@@ -25,6 +25,7 @@ func TestWhatBecameOfEachAlertIsALine(t *testing.T) {
 	rang := canary.AlertAnswer{Promise: promiseOf("permissions-changed"), Kind: canary.AlertRang, Status: canary.Pass, Rang: time.Date(2026, 11, 26, 10, 0, 42, 0, time.UTC), LatencySeconds: &after}
 	silent := canary.AlertAnswer{Promise: promiseOf("keys-changed"), Kind: canary.AlertSilent, Status: canary.Fail, Detail: "it did not\n\x1b[2Jring"}
 	awaited := canary.AlertAnswer{Promise: promiseOf("keys-changed"), Kind: canary.AlertAwaited, Status: canary.NotRun, Open: true, Detail: "waiting"}
+	suppressed := canary.AlertAnswer{Promise: promiseOf("keys-changed"), Kind: canary.AlertSuppressed, Status: canary.Fail, Open: true, Detail: "archived so far"}
 	for _, tc := range []struct {
 		alerts []canary.AlertAnswer
 		code   int
@@ -33,6 +34,7 @@ func TestWhatBecameOfEachAlertIsALine(t *testing.T) {
 		{[]canary.AlertAnswer{rang}, 0, []string{"permissions-changed allowed c-01 aws/a 111122223333/us-east-1 pass 2026-11-26T10:00:42Z 42s rang", "1 of 1 promised alerts rang in time."}},
 		{[]canary.AlertAnswer{rang, silent}, 1, []string{"FAIL - - silent: it did not\uFFFD\uFFFD[2Jring", "1 of 2 promised alerts rang in time, 1 failed."}},
 		{[]canary.AlertAnswer{rang, awaited}, 2, []string{"waiting - - awaited: waiting", "1 of 2 promised alerts rang in time, 1 awaited or not listened for."}},
+		{[]canary.AlertAnswer{rang, suppressed}, 2, []string{"waiting - - suppressed: archived so far", "1 of 2 promised alerts rang in time, 1 awaited or not listened for."}},
 		{nil, 2, []string{"0 of 0 promised alerts rang in time."}},
 	} {
 		s := alertsOf(run.Summary{Canaries: []run.Line{alertLineOf(tc.alerts...)}})

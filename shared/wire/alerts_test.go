@@ -24,7 +24,7 @@ func TestWhereAlertsArriveIsReadWithItsDefaults(t *testing.T) {
   - name: keys-changed
     cloudwatch_alarm: {account: "111122223333", region: us-east-1, name: keys}
   - name: storage-opened
-    security_hub: {account: "111122223333", region: us-east-1, generators: [aws/guardduty]}
+    security_hub: {account: "111122223333", region: us-east-1, generators: ["arn:aws:guardduty:us-east-1:111122223333:detector"]}
   - name: network-changed
     inbox: {bucket: alerts, prefix: pager/, region: us-east-1}
 `))

@@ -152,7 +152,8 @@ func newKiller(t *testing.T, ledger string, args ...string) *killer {
 	return &killer{T: t, sb: sb, ledger: ledger, run: args}
 }
 
-// fresh writes a configuration with a ledger of its own.
+// fresh writes a configuration with a ledger of its own. Nobody listens for alerts:
+// its queues are shared, and who dies while listening is tried in shared/run, in memory.
 func (k *killer) fresh() (config string) {
 	k.n++
 	data, err := os.ReadFile(k.sb.Config)
@@ -162,6 +163,12 @@ func (k *killer) fresh() (config string) {
 	name := fmt.Sprintf("kill-%d", k.n)
 	text := strings.Replace(string(data), "dir: ledger", fmt.Sprintf(k.ledger, name), 1)
 	text = strings.Replace(text, "poll: 1s", "poll: 100ms", 1)
+	before, rest, _ := strings.Cut(text, "\nalerts:\n")
+	if i := strings.Index(rest, "\ntickets:\n"); before != text && i >= 0 {
+		text = before + rest[i:]
+	} else {
+		k.Fatal("the configuration has no alerts, or no tickets after them")
+	}
 	config = filepath.Join(filepath.Dir(k.sb.Config), name+".yaml")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		k.Fatal(err)

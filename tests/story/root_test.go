@@ -21,15 +21,18 @@ import (
 // cloud while nobody looks. The operation is a name, or, where the service has
 // them, method and path. {NAME} stands for a fixture of the place, ARCHIVE_KEY for the archive's key.
 //
-//	root ACCOUNT/REGION SERVICE OPERATION [BODY]
+//	root ACCOUNT/REGION SERVICE OPERATION [BODY | @FILE]
 func rootCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || len(args) > 4 {
-		ts.Fatalf("usage: root ACCOUNT/REGION SERVICE OPERATION [BODY]")
+		ts.Fatalf("usage: root ACCOUNT/REGION SERVICE OPERATION [BODY | @FILE]")
 	}
 	account, region, _ := strings.Cut(args[0], "/")
 	body := ""
 	if len(args) == 4 {
 		body = args[3]
+	}
+	if file, ok := strings.CutPrefix(body, "@"); ok {
+		body = ts.ReadFile(file)
 	}
 	operation := args[2]
 	for name, value := range cloud.Fixtures(account, region) {
