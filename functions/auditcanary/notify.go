@@ -28,7 +28,8 @@ What is about to be done is in the ledger first: the command may be interrupted 
 point, and may be at work more than once at the same time.
 
 Exit code: 0 all is done, 2 something could not be done; the next notify does it. What the
-chat did not take does not count: it is tried again.`,
+chat did not take does not count: it is tried again. That it could not even be opened (its
+token is missing) does.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := wire.Load(o.config)

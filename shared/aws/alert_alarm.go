@@ -303,7 +303,7 @@ func (a *AlarmAlerts) sums(ctx context.Context, found alarm, episodes []*episode
 			r.Weak = ""
 		}
 		if r.Count = counted[e]; r.Count > 0 {
-			r.Since = e.begin
+			r.Since, r.Period = e.begin, true
 		}
 		l.Alerts = append(l.Alerts, r)
 	}

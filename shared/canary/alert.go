@@ -41,10 +41,11 @@ type Rang struct {
 	At time.Time `json:"at"`
 	// Count is how many occurrences are folded into it; 0 counts as 1.
 	Count int `json:"count,omitempty"`
-	// Since is when the first of those occurred (a finding's first event, the beginning
-	// of a metric's period). Zero: nobody knows; then Count says how many only against
-	// an earlier state of the same alert.
-	Since time.Time `json:"since,omitzero"`
+	// Since is when the first of those occurred (a finding's first event); with Period,
+	// only since when they are counted (the beginning of a metric's period). Zero: nobody
+	// knows; then Count says how many only against an earlier state of the same alert.
+	Since  time.Time `json:"since,omitzero"`
+	Period bool      `json:"period,omitempty"`
 	// Suppressed, when not empty, says why nobody heard it ("archived by filter x").
 	Suppressed string `json:"suppressed,omitempty"`
 	// What it names, as found in the payload.
@@ -54,6 +55,8 @@ type Rang struct {
 	// Foreign: the caller that it names is none of ours. So is then what it counts last;
 	// whose the others are, of more than one, it does not say.
 	Foreign bool `json:"foreign,omitempty"`
+	// More: not all of the payload was read, or it names more than is kept of it.
+	More bool `json:"more,omitempty"`
 	// Weak, when not empty, says why it cannot name an event ("an alarm has no event").
 	Weak string `json:"weak,omitempty"`
 	// Rule that made it, as far as it says so.
@@ -74,7 +77,7 @@ const MaxPayload = 16 << 10
 func (r *Rang) Name(payload []byte) {
 	sum := sha256.Sum256(payload)
 	r.SHA256, r.Payload = hex.EncodeToString(sum[:]), bytes.Clone(payload[:min(len(payload), MaxPayload)])
-	r.RequestIDs, r.EventIDs, r.Sessions = nil, nil, nil
+	r.RequestIDs, r.EventIDs, r.Sessions, r.More = nil, nil, nil, len(payload) > maxNamed
 	(&naming{r: r}).read(payload[:min(len(payload), maxNamed)], 0)
 }
 
@@ -135,6 +138,7 @@ func (n *naming) walk(data []byte, wrapped int) bool {
 			return len(open) == 0 && dec.InputOffset() == int64(len(data))
 		}
 		if n.tokens++; n.tokens > maxTokens {
+			n.r.More = true
 			return false
 		}
 		switch t := token.(type) {
@@ -142,6 +146,7 @@ func (n *naming) walk(data []byte, wrapped int) bool {
 			switch t {
 			case '{', '[':
 				if len(open) >= maxNested {
+					n.r.More = true
 					return false
 				}
 				key, parent := value()
@@ -171,10 +176,10 @@ func (n *naming) field(key, parent, s string, wrapped int) {
 	if id := strings.TrimSpace(s); anID.MatchString(id) {
 		what := meaning(key, parent)
 		if what&namesRequest != 0 {
-			keep(&n.r.RequestIDs, id)
+			n.keep(&n.r.RequestIDs, id)
 		}
 		if what&namesEvent != 0 {
-			keep(&n.r.EventIDs, id)
+			n.keep(&n.r.EventIDs, id)
 		}
 	}
 	if inner := strings.TrimSpace(s); wrapped < maxWrapped && len(inner) > 1 && (inner[0] == '{' || inner[0] == '[' || inner[0] == '"') {
@@ -190,14 +195,14 @@ func (n *naming) field(key, parent, s string, wrapped int) {
 
 // text takes in what is no JSON: "requestID: 1b2c..., eventID=...".
 func (n *naming) text(s string) {
-	for _, m := range namedInText.FindAllStringSubmatch(s, 4*maxNames) {
+	for _, m := range n.find(namedInText, s) {
 		if len(m[2]) > maxNameLength {
 			continue
 		}
 		if strings.EqualFold(m[1], "request") {
-			keep(&n.r.RequestIDs, m[2])
+			n.keep(&n.r.RequestIDs, m[2])
 		} else {
-			keep(&n.r.EventIDs, m[2])
+			n.keep(&n.r.EventIDs, m[2])
 		}
 	}
 	n.sessions(s)
@@ -207,13 +212,25 @@ func (n *naming) sessions(s string) {
 	if !strings.Contains(s, Marker+"-") {
 		return
 	}
-	for _, m := range ourSession.FindAllStringSubmatch(s, 4*maxNames) {
-		keep(&n.r.Sessions, m[1])
+	for _, m := range n.find(ourSession, s) {
+		n.keep(&n.r.Sessions, m[1])
 	}
 }
 
-func keep(names *[]string, name string) {
-	if len(*names) < maxNames && !slices.Contains(*names, name) {
+// find is what of a text is looked at.
+func (n *naming) find(what *regexp.Regexp, s string) [][]string {
+	const most = 4 * maxNames // they may be the same name
+	all := what.FindAllStringSubmatch(s, most+1)
+	n.r.More = n.r.More || len(all) > most
+	return all[:min(len(all), most)]
+}
+
+func (n *naming) keep(names *[]string, name string) {
+	switch {
+	case slices.Contains(*names, name):
+	case len(*names) >= maxNames:
+		n.r.More = true
+	default:
 		*names = append(*names, name)
 	}
 }

@@ -94,6 +94,44 @@ func TestAPayloadIsKeptInPartAndHashedWhole(t *testing.T) {
 	}
 }
 
+func TestThatAPayloadNamesMoreThanIsKeptIsSaid(t *testing.T) {
+	records := func(n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf(`{"requestID":"req-%d","eventID":"event-%d"}`, i%maxNames, i))
+		}
+		return "[" + strings.Join(all, ",") + "]"
+	}
+	for _, tc := range []struct {
+		claim, payload string
+		more           bool
+	}{
+		{"as many as are kept", records(maxNames), false},
+		{"one more", records(maxNames + 1), true},
+		{"one more, in text", strings.Trim(records(maxNames+1), "["), true},
+		{"more than are looked for in text", "requestID=req-one " + strings.Repeat("eventID=event-1 ", 4*maxNames) + "requestID=req-two", true},
+		{"more sessions", func() (s string) {
+			for i := range maxNames + 1 {
+				s += fmt.Sprintf(" %s-%d", Marker, i)
+			}
+			return s
+		}(), true},
+		{"the same often", strings.Repeat(`{"requestID":"req-1"}`, 2*maxNames), false},
+		{"larger than is read", records(2) + strings.Repeat(" ", maxNamed), true},
+		{"deeper than is read", strings.Repeat(`{"a":`, 100) + bridged + strings.Repeat(`}`, 100), true},
+		{"more tokens than are read", `{"x":[` + strings.Repeat("1,", maxTokens) + `1],"d":` + bridged + `}`, true},
+		{"kept in part only", bridged + strings.Repeat(" ", MaxPayload), false},
+	} {
+		var r Rang
+		if r.Name([]byte(tc.payload)); r.More != tc.more {
+			t.Errorf("%s: more %v, named are %d requests, %d events, %d sessions", tc.claim, r.More, len(r.RequestIDs), len(r.EventIDs), len(r.Sessions))
+		}
+		if r.Name([]byte(`{}`)); r.More {
+			t.Errorf("%s: of the payload before, it is left that it names more", tc.claim)
+		}
+	}
+}
+
 // FuzzName: whatever the payload, what is kept is bounded, fits an entry, and the same
 // names are found once more.
 func FuzzName(f *testing.F) {

@@ -2,7 +2,9 @@ package canary
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,15 +30,18 @@ func (c Claim) Window(at time.Time) bool {
 // Named is which canaries an alert names.
 type Named struct {
 	Canaries []string
-	// ByID: by a request or event that is known to be theirs; else by their sessions.
+	// ByID: by a request or event that is known to be theirs, or with no canary, to be
+	// ours and no canary's; else by their sessions.
 	ByID bool
+	// Names are those requests and events, or sessions.
+	Names []string
 }
 
 // Hear says what of the alerts that rang each claim may call its own, and what tells
 // why it may not. An alert is of every claim whose request or event it names. One that
 // names only sessions is of that canary, and one that names nothing of whoever was in
 // its time and has no better: but of no more claims than it counts occurrences. What
-// names events that nobody knows is nobody's.
+// names events that nobody knows is nobody's; with a session, it proves nothing.
 func Hear(claims []Claim, rang []Rang, named func(Rang) Named) [][]Heard {
 	h := &hearing{claims: claims, heard: make([][]Heard, len(claims)), served: make([]bool, len(claims)), byAlert: map[string][]int{}, byCanary: map[[2]string][]int{}, byID: map[[2]string][]setoffOf{}}
 	for i, c := range claims {
@@ -67,12 +72,15 @@ func Hear(claims []Claim, rang []Rang, named func(Rang) Named) [][]Heard {
 	}
 	counts := occurrences(all)
 	for _, r := range bySession {
+		var theirs []int // of all that it names: what it counts is shared among them
 		for _, id := range named(r).Canaries {
-			h.share(r, BySession, Marker+"-"+id, counts, h.byCanary[[2]string{r.Alert, id}])
+			theirs = append(theirs, h.byCanary[[2]string{r.Alert, id}]...)
 		}
+		slices.Sort(theirs)
+		h.share(r, BySession, counts, slices.Compact(theirs))
 	}
 	for _, r := range nameless {
-		h.share(r, ByTime, "", counts, h.byAlert[r.Alert])
+		h.share(r, ByTime, counts, h.byAlert[r.Alert])
 	}
 	h.namedOthers(others, named)
 	return h.heard
@@ -99,21 +107,26 @@ type hearing struct {
 func once(rang []Rang) []Rang {
 	all := slices.Clone(rang)
 	slices.SortStableFunc(all, func(a, b Rang) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Alert, b.Alert), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Count, b.Count))
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Alert, b.Alert), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Count, b.Count), cmp.Compare(a.Suppressed, b.Suppressed))
 	})
 	return slices.CompactFunc(all, Rang.Same)
 }
 
 // Same reports whether two are the same state of the same alert.
 func (r Rang) Same(o Rang) bool {
-	return r.Alert == o.Alert && r.ID == o.ID && r.At.Equal(o.At) && r.Count == o.Count
+	return r.Alert == o.Alert && r.ID == o.ID && r.At.Equal(o.At) && r.Count == o.Count && (r.Suppressed == "") == (o.Suppressed == "")
 }
 
-// since is how many occurrences an alert counts, and since when; 1 where that cannot be told.
+// since is how many occurrences an alert counts, 1 where that cannot be told, and when
+// the first of them was, or the period began in which it was; zero: nobody knows.
 type since struct {
-	n     int
-	first time.Time
+	n      int
+	first  time.Time
+	period bool
 }
+
+// before reports whether the first of them was before a time, or may have been.
+func (s since) before(t time.Time) bool { return !s.first.IsZero() && s.first.Before(t) }
 
 // occurrences are how many new ones each state of an alert counts: of an alert that is
 // updated, only what is more than before.
@@ -126,7 +139,7 @@ func occurrences(all []Rang) map[[2]string]map[time.Time]since {
 		before, updated := last[key]
 		s := since{n: n - before}
 		if !updated {
-			s.first = r.Since
+			s.first, s.period = r.Since, r.Period
 			if r.Since.IsZero() {
 				s.n = 1
 			}
@@ -134,7 +147,7 @@ func occurrences(all []Rang) map[[2]string]map[time.Time]since {
 		}
 		last[key] = max(n, before)
 		if had, twice := out[key][r.At.UTC()]; twice {
-			s.n += had.n
+			s.n, s.first, s.period = s.n+had.n, had.first, had.period
 		}
 		out[key][r.At.UTC()] = s
 	}
@@ -159,33 +172,64 @@ func (h *hearing) strong(r Rang) bool {
 }
 
 // share gives an alert that names no event to the claims that it may be of: those of the
-// candidates that have none, and in whose time it rang.
-func (h *hearing) share(r Rang, by Means, name string, counts map[[2]string]map[time.Time]since, candidates []int) {
-	var mine []int
-	for _, i := range candidates {
-		if !h.served[i] && h.claims[i].Window(r.At) {
-			mine = append(mine, i)
-		}
-	}
+// candidates that have none, and in whose time it rang. Of what it counts since before
+// all of their calls nobody knows how much was after: of a finding perhaps nothing; in a
+// period, for which the alarm rang only then, one.
+func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]since, candidates []int) {
 	s := counts[[2]string{r.Alert, r.ID}][r.At.UTC()]
-	for _, i := range mine {
-		n := s.n
-		if !s.first.IsZero() && s.first.Before(h.claims[i].Calls[0].At.Add(-h.claims[i].Demanded.Within)) {
-			n = min(n, 1) // some of what it counts was before
-		}
-		if r.Foreign {
-			n-- // the last is another caller's
-		}
-		if n < 1 {
-			continue // it was updated, and not by another occurrence
-		}
-		rivals := max(0, len(mine)-n)
-		if r.Foreign {
-			rivals = max(1, rivals) // that caller's, once more
-		}
-		h.give(i, r, Heard{By: by, Name: name, Rivals: rivals})
-		h.served[i] = rivals == 0 && r.Suppressed == ""
+	counted, least := s.n, 0
+	if r.Foreign { // the last of them is that caller's, and the others may be
+		s.n, least = s.n-1, 1
+		r.Weak = strings.TrimPrefix(r.Weak+"; the last that it counts is another caller's", "; ")
 	}
+	if s.n < 1 {
+		return // it was updated, and not by another occurrence
+	}
+	var mine []int
+	var earliest time.Time
+	for _, i := range candidates {
+		from, _ := h.claims[i].window()
+		if h.served[i] || !h.claims[i].Window(r.At) || s.n == 1 && !s.period && s.before(from) {
+			continue
+		}
+		mine = append(mine, i)
+		if len(mine) == 1 || from.Before(earliest) {
+			earliest = from
+		}
+	}
+	n := s.n
+	switch {
+	case !s.before(earliest):
+	case s.period:
+		n = 1
+	default:
+		n, least = n-1, 1
+		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; the first of the %d that it counts was at %s, before the call", r.Weak, counted, stamp(s.first)), "; ")
+	}
+	if request, event := recordOf(r); by == BySession && request != "" {
+		n, least = 0, 1
+		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; it names request %s and event %s, which are not known to be the canary's", r.Weak, request, event), "; ")
+	}
+	for _, i := range mine {
+		rivals := max(least, len(mine)-n)
+		x := Heard{By: by, Rivals: rivals}
+		if by == BySession {
+			x.Name = Marker + "-" + h.claims[i].Canary
+		}
+		h.give(i, r, x)
+		h.served[i] = rivals == 0 && r.Suppressed == "" && !r.At.Before(h.claims[i].Calls[0].At)
+	}
+}
+
+// recordOf is the request and the event of a record that an alert seems to carry; "" if
+// it carries none. A key by which an alert tool tells repeats is taken for either.
+func recordOf(r Rang) (request, event string) {
+	i := slices.IndexFunc(r.RequestIDs, func(id string) bool { return !slices.Contains(r.EventIDs, id) })
+	j := slices.IndexFunc(r.EventIDs, func(id string) bool { return !slices.Contains(r.RequestIDs, id) })
+	if i < 0 || j < 0 {
+		return "", ""
+	}
+	return r.RequestIDs[i], r.EventIDs[j]
 }
 
 // give notes an alert for a claim; what names its event is kept before all else.
@@ -195,7 +239,13 @@ func (h *hearing) give(claim int, r Rang, x Heard) {
 	if x.By.strong() && slices.ContainsFunc(have, func(o Heard) bool { return o.ID == x.ID && o.At.Equal(x.At) && o.Step == x.Step && o.By.strong() }) {
 		return // it names both the request and the event
 	}
-	if len(have) < MaxHeard {
+	suppressed := 0 // they may not take the place of one that was heard
+	for _, o := range have {
+		if o.Suppressed != "" {
+			suppressed++
+		}
+	}
+	if len(have) < MaxHeard && (x.Suppressed == "" || suppressed < MaxHeard/2) {
 		h.heard[claim] = append(have, x)
 	}
 }

@@ -94,7 +94,8 @@ type Heard struct {
 	Name string `json:"name,omitempty"`
 	// Step whose call it is of; "" where it names none.
 	Step string `json:"step,omitempty"`
-	// Rivals is how many more promises it may be of than it counts occurrences.
+	// Rivals is how many more promises it may be of than it counts occurrences; at least
+	// 1 where all that it counts may be of something else.
 	Rivals int `json:"rivals,omitempty"`
 }
 
@@ -256,9 +257,6 @@ func (h Hearing) judge(calls []Setoff) AlertAnswer {
 	if a, rang := h.byID(calls); rang {
 		return a
 	}
-	if len(h.Never) > 0 {
-		return AlertAnswer{Kind: AlertNever, Status: Fail, Detail: "it could never ring for this: " + strings.Join(h.Never, "; ")}
-	}
 	deadline := latestOf(calls).Add(h.Demanded.Late)
 	over := h.AsOf.After(deadline)
 	if a, suppressed := h.suppressed(over); suppressed {
@@ -269,6 +267,8 @@ func (h Hearing) judge(calls []Setoff) AlertAnswer {
 	switch {
 	case weak && (a.Status == Pass || a.Status == Late):
 		return a
+	case len(h.Never) > 0: // that one rang says more than any reading of rules
+		return AlertAnswer{Kind: AlertNever, Status: Fail, Detail: "it could never ring for this: " + strings.Join(h.Never, "; ")}
 	case weak && over:
 		return a
 	case !over && h.Unasked != "":
@@ -361,14 +361,15 @@ func (h Hearing) timed(x Heard, call Setoff) AlertAnswer {
 	return a
 }
 
-// suppressed: it was made, and nobody heard it. One that names nothing counts only when
-// nothing else can come any more.
+// suppressed: it was made, and nobody heard it. One that names the event decides; another
+// only where no such other was heard, and one that names nothing when nothing else can
+// come any more.
 func (h Hearing) suppressed(over bool) (AlertAnswer, bool) {
 	for _, x := range h.Heard {
 		if x.Suppressed == "" || x.By == ByOther || x.By == ByTime && !over {
 			continue
 		}
-		if slices.ContainsFunc(h.Heard, func(o Heard) bool { return o.Suppressed == "" && o.By.weak() }) {
+		if x.By.weak() && slices.ContainsFunc(h.Heard, func(o Heard) bool { return o.Suppressed == "" && o.By.weak() }) {
 			continue // another one was heard
 		}
 		return AlertAnswer{Kind: AlertSuppressed, Status: Fail, Rang: x.At, ID: x.ID, Rule: x.Rule, Detail: "it was made and reached nobody: " + x.Suppressed}, true
@@ -382,15 +383,16 @@ func (h Hearing) byLess(calls []Setoff) (AlertAnswer, bool) {
 	if len(heard) == 0 {
 		return AlertAnswer{}, false
 	}
-	// The one that proves the most: for the canary alone before for one of several, with
-	// its session before without.
+	// The one that proves the most: one that did not ring before the call, for the canary
+	// alone before for one of several, with its session before without.
+	before := func(x Heard) int { return max(0, calls[0].At.Compare(x.At)) }
 	x := slices.MinFunc(heard, func(a, b Heard) int {
-		return cmp.Or(cmp.Compare(a.Rivals, b.Rivals), cmp.Compare(a.By, b.By), a.At.Compare(b.At))
+		return cmp.Or(before(a)-before(b), cmp.Compare(a.Rivals, b.Rivals), cmp.Compare(a.By, b.By), a.At.Compare(b.At))
 	})
 	// Which of the calls it is of nobody knows: the last before it.
 	call := calls[0]
 	for _, c := range calls {
-		if c.At.After(call.At) && !c.At.After(x.At.Add(h.Demanded.Clock)) {
+		if c.At.After(call.At) && !c.At.After(x.At) {
 			call = c
 		}
 	}
@@ -402,9 +404,11 @@ func (h Hearing) byLess(calls []Setoff) (AlertAnswer, bool) {
 		what += " (" + x.Weak + ")"
 	}
 	a := AlertAnswer{Kind: AlertNameless, Status: Inconclusive, Rang: x.At, ID: x.ID, Rule: x.Rule, Detail: "one rang at " + stamp(x.At) + ", " + what}
-	inside := !x.At.Before(calls[0].At.Add(-h.Demanded.Clock)) && !x.At.After(latestOf(calls).Add(h.Demanded.Late))
+	inside := !x.At.After(latestOf(calls).Add(h.Demanded.Late))
 	switch {
 	case !h.Demanded.AcceptWeak:
+	case x.At.Before(calls[0].At): // what names the call may have another clock; this may have another cause
+		a.Detail += fmt.Sprintf("; it rang %s before the call", calls[0].At.Sub(x.At))
 	case x.Rivals > 0:
 		a.Detail += fmt.Sprintf("; %d more promises may claim it than it counts", x.Rivals)
 	case h.Unread != "":

@@ -46,6 +46,7 @@ func (a *alerting) named(r Rang) Named {
 		if c := a.knownTo[id]; c != "" {
 			n.Canaries, n.ByID = append(n.Canaries, c), true
 		}
+		n.ByID = n.ByID || id == "req-own" // of a call of ours that is no canary's
 	}
 	for _, s := range r.Sessions {
 		if id := strings.TrimPrefix(s, Marker+"-"); !n.ByID && (id == a.c.ID || id == "20261122-abcdef-02") {
@@ -89,6 +90,9 @@ func TestAnAlertIsWeighed(t *testing.T) {
 	counting := func(n int, since time.Duration) func(*Rang) {
 		return func(r *Rang) { nameless(r); r.Count, r.Since = n, t0.Add(since) }
 	}
+	period := func(n int, since time.Duration) func(*Rang) {
+		return func(r *Rang) { counting(n, since)(r); r.Period = true }
+	}
 	early := func(a a) { a.h.Listened, a.h.AsOf = t0.Add(10*time.Minute), t0.Add(10*time.Minute) }
 	accept := func(a a) { a.h.Demanded.AcceptWeak = true }
 	tests := []struct {
@@ -125,8 +129,28 @@ func TestAnAlertIsWeighed(t *testing.T) {
 			accept(a)
 			a.ring(time.Minute, func(r *Rang) { nameless(r); r.Suppressed = "muted by rule night" })
 		}, Fail, AlertSuppressed, "muted by rule night"},
+		{"suppressed, and another nameless, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { byRequest(r); r.Suppressed = "archived" }).ring(time.Minute, anotherID("m-2", nameless))
+		}, Fail, AlertSuppressed, "archived"},
+		{"suppressed, and another with the session, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { byEvent(r); r.Suppressed = "archived" }).ring(time.Minute, anotherID("m-2", bySession))
+		}, Fail, AlertSuppressed, "archived"},
+		{"a nameless one suppressed, and another nameless, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { nameless(r); r.Suppressed = "archived" }).ring(2*time.Minute, anotherID("m-2", nameless))
+		}, Pass, AlertRang, "by its time alone"},
 		{"a rule that never fires, before its time is over", func(a a) { early(a); a.h.Never = []string{"rule r is disabled"} }, Fail, AlertNever, "could never ring for this: rule r is disabled"},
 		{"a rule that never fires, and fired", func(a a) { a.h.Never = []string{"x"}; a.ring(time.Minute, byRequest) }, Pass, AlertRang, ""},
+		{"a rule that never fires, and one rang that is accepted", func(a a) { accept(a); a.h.Never = []string{"x"}; a.ring(time.Minute, nameless) }, Pass, AlertRang, "by its time alone"},
+		{"a rule that never fires, and one rang late that is accepted", func(a a) { accept(a); a.h.Never = []string{"x"}; a.ring(6*time.Minute, bySession) }, Late, AlertLate, "rang 6m0s after the call"},
+		{"a rule that never fires, and one rang that is not accepted", func(a a) { a.h.Never = []string{"x"}; a.ring(time.Minute, nameless) }, Fail, AlertNever, "could never ring"},
+		{"a rule that never fires, and the event's was suppressed", func(a a) {
+			accept(a)
+			a.h.Never = []string{"x"}
+			a.ring(time.Minute, func(r *Rang) { byRequest(r); r.Suppressed = "archived" }).ring(time.Minute, anotherID("m-2", nameless))
+		}, Fail, AlertSuppressed, "archived"},
 		{"a place that could not be asked", func(a a) { early(a); a.h.AsOf, a.h.Unasked = time.Time{}, "AccessDenied" }, Inconclusive, AlertUnheard, "could not be asked: AccessDenied"},
 		{"a place that could not be asked, and what it gave before", func(a a) { a.h.AsOf, a.h.Unasked = time.Time{}, "AccessDenied"; a.ring(time.Minute, byRequest) }, Pass, AlertRang, ""},
 		{"a place whose clock stands", func(a a) { a.h.AsOf, a.h.Listened = t0, t0.Add(61*time.Minute) }, Inconclusive, AlertUnheard, "has only come to 2026-11-22T10:00:00Z"},
@@ -140,9 +164,37 @@ func TestAnAlertIsWeighed(t *testing.T) {
 			accept(a)
 			a.ring(time.Minute, func(r *Rang) { bySession(r); r.EventIDs = []string{"tool-7"} })
 		}, Pass, AlertRang, "by its session name alone"},
+		{"the session beside a key that tells repeats, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.RequestIDs, r.EventIDs = []string{"key-1"}, []string{"key-1"} })
+		}, Pass, AlertRang, "by its session name alone"},
+		{"the session in the record of a call that nobody knows, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.RequestIDs, r.EventIDs = []string{"req-x"}, []string{"event-x"} })
+		}, Inconclusive, AlertNameless, "names request req-x and event event-x, which are not known to be the canary's"},
+		{"the session in the record of a call that is known, accepted", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.RequestIDs = []string{"req-own"} })
+		}, Fail, AlertSilent, ""},
 		{"the session outside of its time, accepted", func(a a) { accept(a); a.ring(40*time.Minute, bySession) }, Fail, AlertSilent, ""},
 		{"nothing named, not accepted", func(a a) { a.ring(time.Minute, nameless) }, Inconclusive, AlertNameless, "rang at 2026-11-22T10:01:00Z, but names no event (an alarm has no event)"},
 		{"nothing named, accepted", func(a a) { accept(a); a.ring(time.Minute, nameless) }, Pass, AlertRang, "by its time alone, as the configuration accepts: it rang, but names no event"},
+		{"nothing named, accepted, before the call", func(a a) { accept(a); a.ring(-time.Minute, nameless) }, Inconclusive, AlertNameless, "rang 1m0s before the call"},
+		{"the session, accepted, before the call", func(a a) { accept(a); a.ring(-time.Second, bySession) }, Inconclusive, AlertNameless, "rang 1s before the call"},
+		{"nothing named, accepted, with the call", func(a a) { accept(a); a.ring(0, nameless) }, Pass, AlertRang, "by its time alone"},
+		{"nothing named, accepted, before the call and after it", func(a a) {
+			accept(a)
+			a.ring(-time.Minute, nameless).ring(time.Minute, anotherID("m-2", nameless))
+		}, Pass, AlertRang, "by its time alone"},
+		{"nothing named, accepted, before the second call and late after the first", func(a a) {
+			accept(a)
+			a.s.Steps = append(a.s.Steps, Step{ID: "again"})
+			a.ev.Intents = append(a.ev.Intents, Intent{Step: "again", Phase: PhaseDo, Attempt: 1})
+			second := a.ev.Receipts[0]
+			second.Step, second.RequestIDs, second.Want.Time = "again", []string{"req-3"}, t0.Add(7*time.Minute)
+			a.ev.Receipts = append(a.ev.Receipts, second)
+			a.ring(6*time.Minute, nameless)
+		}, Late, AlertLate, "rang 6m0s after the call"},
 		{"nothing named, accepted, late", func(a a) { accept(a); a.ring(6*time.Minute, nameless) }, Late, AlertLate, "rang 6m0s after the call, allowed are 5m0s; taken"},
 		{"nothing named, accepted, of one or the other", func(a a) { accept(a); a.other(0).ring(time.Minute, nameless) }, Inconclusive, AlertNameless, "1 more promises may claim it than it counts"},
 		{"nothing named, accepted, for two", func(a a) { accept(a); a.other(0).ring(time.Minute, counting(2, -30*time.Second)) }, Pass, AlertRang, "by its time alone"},
@@ -160,6 +212,25 @@ func TestAnAlertIsWeighed(t *testing.T) {
 			accept(a)
 			a.ring(-time.Hour, counting(5, -2*time.Hour)).ring(time.Minute, counting(5, -2*time.Hour))
 		}, Fail, AlertSilent, ""},
+		{"a finding whose only occurrence was before, updated in its time", func(a a) { accept(a); a.ring(time.Minute, counting(1, -time.Hour)) }, Fail, AlertSilent, ""},
+		{"the same, with the session", func(a a) {
+			accept(a)
+			a.ring(time.Minute, func(r *Rang) { bySession(r); r.Since = t0.Add(-time.Hour) })
+		}, Fail, AlertSilent, ""},
+		{"a finding whose only occurrence was before, by more than clocks lie apart", func(a a) { accept(a); a.ring(time.Minute, counting(1, -3*time.Minute)) }, Fail, AlertSilent, ""},
+		{"a finding whose only occurrence was before, by no more", func(a a) { accept(a); a.ring(time.Minute, counting(1, -time.Minute)) }, Pass, AlertRang, "by its time alone"},
+		{"a finding of several occurrences since before", func(a a) { accept(a); a.ring(time.Minute, counting(5, -3*time.Hour)) }, Inconclusive, AlertNameless, "the first of the 5 that it counts was at 2026-11-22T07:00:00Z, before the call"},
+		{"a finding of this and an earlier canary", func(a a) { accept(a); a.other(-10*time.Minute).ring(time.Minute, counting(2, -10*time.Minute)) }, Pass, AlertRang, "by its time alone"},
+		{"a period that began before", func(a a) { accept(a); a.ring(time.Minute, period(3, -4*time.Minute)) }, Pass, AlertRang, "by its time alone"},
+		{"a period that began before, of one or the other", func(a a) { accept(a); a.other(0).ring(time.Minute, period(2, -4*time.Minute)) }, Inconclusive, AlertNameless, "1 more promises"},
+		{"a period that began before, and its sum grows", func(a a) {
+			accept(a)
+			a.other(0).ring(time.Minute, period(1, -4*time.Minute)).ring(time.Minute, period(2, -4*time.Minute))
+		}, Inconclusive, AlertNameless, "1 more promises"},
+		{"a period that began with the call, and its sum grows", func(a a) {
+			accept(a)
+			a.other(0).ring(time.Minute, period(1, 0)).ring(time.Minute, period(2, 0))
+		}, Pass, AlertRang, "by its time alone"},
 		{"accepted, and not all could be read", func(a a) { accept(a); a.h.Unread = "too many"; a.ring(time.Minute, nameless) }, Inconclusive, AlertNameless, "too many"},
 	}
 	for _, tc := range tests {
@@ -304,7 +375,7 @@ func TestAlertedIsNeverPassedByWhatIsNotTheCanarys(t *testing.T) {
 			t.Fatalf("passed by %+v: %+v", a.rang, got)
 		}
 		if !slices.ContainsFunc(a.rang, func(r Rang) bool {
-			return mine(r) && in(r, heeding.Clock) && !a.named(r).ByID && (slices.Contains(r.Sessions, a.c.Name()) || len(r.RequestIDs)+len(r.EventIDs)+len(r.Sessions) == 0)
+			return mine(r) && in(r, 0) && !a.named(r).ByID && (slices.Contains(r.Sessions, a.c.Name()) || len(r.RequestIDs)+len(r.EventIDs)+len(r.Sessions) == 0)
 		}) {
 			t.Fatalf("passed weakly by %+v: %+v", a.rang, got)
 		}

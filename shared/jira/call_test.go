@@ -345,3 +345,40 @@ func FuzzReply(f *testing.F) {
 		}
 	})
 }
+
+// A 404 to a change is no deleted ticket while the ticket is there.
+func TestATicketIsGoneOnlyIfItIsNotShown(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		there         bool // the ticket
+		project       bool
+		gone, refused bool
+		want          string
+	}{
+		{"there", true, true, false, true, "SEC-1 itself is there"},
+		{"deleted", false, true, true, false, "404"},
+		{"the project is not seen", false, false, false, true, "project SEC does not exist"},
+	} {
+		for what, c := range map[string]ticket.Change{
+			"attachments": {Mark: "m", Name: "n", Attach: []byte("{}")},
+			"comment":     {Mark: "m", Comment: ticket.Doc{{Kind: "text", Text: "x"}}},
+			"transitions": {To: "resolved"},
+			"SEC-1":       {Summary: "s"},
+		} {
+			d, _ := at(t, DataCenter, func(w http.ResponseWriter, r *http.Request) {
+				last := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+				switch {
+				case last == what && (r.Method != "GET" || what == "transitions"),
+					last == "SEC-1" && !tc.there, last == "SEC" && !tc.project:
+					w.WriteHeader(http.StatusNotFound)
+				default:
+					io.WriteString(w, usual(r.URL.Path))
+				}
+			})
+			err := d.Do(t.Context(), "SEC-1", c)
+			if errors.Is(err, ticket.ErrGone) != tc.gone || errors.Is(err, ticket.ErrRefused) != tc.refused || err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s, %s: gone %t, refused %t: %v", tc.name, what, errors.Is(err, ticket.ErrGone), errors.Is(err, ticket.ErrRefused), err)
+			}
+		}
+	}
+}

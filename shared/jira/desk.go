@@ -239,8 +239,22 @@ func (d *Desk) Do(ctx context.Context, key string, c ticket.Change) error {
 			}
 			continue
 		}
-		return d.gone(ctx, op, err)
+		return d.missed(ctx, op, key, err)
 	}
+}
+
+// missed says what a 404 to a change means: the ticket is gone only if Jira does not show
+// it either. It answers so as well to a file that is too large, or something in between does.
+func (d *Desk) missed(ctx context.Context, op, key string, err error) error {
+	var f *failure
+	if !errors.As(err, &f) || f.status != http.StatusNotFound || errors.Is(err, ticket.ErrGone) {
+		return err
+	}
+	if _, err := d.get(ctx, op, key, "status"); err != nil {
+		return err
+	}
+	f.text += fmt.Sprintf(" (%s itself is there: is it too large, or does a proxy answer?)", key)
+	return f
 }
 
 // change is how to make it.

@@ -66,7 +66,7 @@ type AlertOptions struct {
 // Bounds of what anybody can make us write down: a name of ours in an alert is
 // anybody's to choose, and an alert that names nothing anybody's to cause.
 const (
-	maxRung     = 20  // alerts of one name for one canary
+	maxRung     = 20  // alerts of one name for one request, event or session of ours; and of suppressed ones
 	maxNameless = 200 // alerts of one name that name nothing, in the time somebody waits
 	maxForged   = 200 // alerts of one name, a look, that have only our sessions
 	maxRangID   = 600 // bytes of an alert's id, as JSON
@@ -263,8 +263,10 @@ func (r *Run) waits(s *State) (since time.Time) {
 			continue
 		}
 		for _, cs := range rs.Canaries {
-			if _, judged := cs.Verdict(); !judged && age < givenUp && len(cs.Evidence.Intents) > 0 {
-				earlier(cs.At) // by its event id nobody knows it before its record is found
+			// By its event id nobody knows it before its record is found.
+			v, judged := cs.Verdict()
+			if late := judged && unfound(v) && r.Clock().Sub(cs.At) < r.SLO.Amend; len(cs.Evidence.Intents) > 0 && (late || !judged && age < givenUp) {
+				earlier(cs.At)
 			}
 		}
 	}
@@ -333,12 +335,15 @@ func (e *ears) listen(ctx context.Context, since time.Time) ([]look, error) {
 // and then tells the places. It appends at the very size of the ledger that it has
 // read: what rang is written once, whoever else listens.
 func (e *ears) record(ctx context.Context, runID string, looks []look) (*State, error) {
-	for {
+	for before := -1; ; {
 		state, cp, err := Fold(context.WithoutCancel(ctx), e.r.Log)
 		if err != nil {
 			return nil, err
 		}
-		sorted := e.sort(state, looks)
+		if before < 0 {
+			before = len(state.Alerts)
+		}
+		sorted := e.sort(state, looks, before)
 		entries := sorted.entries
 		if len(entries) == 0 {
 			entries = e.heard(ctx, state, runID, sorted)
@@ -368,13 +373,15 @@ type sorting struct {
 	looks   map[string]look
 	settled map[string][]string
 	unread  map[string]string
-	rang    []canary.Rang // all that is in the ledger
+	more    map[string][]canary.Rang // those that name more than is read of them, arrived or in the ledger
+	rang    []canary.Rang            // all that is in the ledger
 	named   func(canary.Rang) canary.Named
 }
 
-// sort says what of what arrived is to be written down, and what is nobody's.
-func (e *ears) sort(s *State, looks []look) sorting {
-	out := sorting{looks: map[string]look{}, settled: map[string][]string{}, unread: map[string]string{}, rang: s.Alerts, named: s.names()}
+// sort says what of what arrived is to be written down, and what is nobody's. Of the
+// alerts in the ledger, those after the first so many (before) were written in this look.
+func (e *ears) sort(s *State, looks []look, before int) sorting {
+	out := sorting{looks: map[string]look{}, settled: map[string][]string{}, unread: map[string]string{}, more: map[string][]canary.Rang{}, rang: s.Alerts, named: s.names()}
 	waits := e.r.waits(s)
 	var windows []promised
 	for _, c := range e.r.claims(s) {
@@ -383,16 +390,18 @@ func (e *ears) sort(s *State, looks []look) sorting {
 	for _, l := range looks {
 		out.looks[l.alert.Name] = l
 		mine := slices.DeleteFunc(slices.Clone(windows), func(p promised) bool { return p.Promise.Alert != l.alert.Name || p.alert == nil })
-		k := &keeper{alert: l.alert.Name, waits: waits, windows: mine, named: out.named, of: map[string]int{}, have: map[string]bool{}}
-		for _, old := range s.Alerts {
+		k := &keeper{alert: l.alert.Name, waits: waits, windows: mine, named: out.named, of: map[kept]int{}, have: map[string]bool{}}
+		for i, old := range s.Alerts {
 			if old.Alert == k.alert {
-				k.note(old)
+				k.note(old, i >= before)
+				out.noteMore(k.alert, old)
 			}
 		}
 		for _, p := range l.arrived.Problems {
 			k.problem(p)
 		}
 		for _, rang := range l.arrived.Alerts {
+			out.noteMore(k.alert, rang)
 			entry, settled := k.take(rang, s)
 			if entry != nil {
 				out.entries = append(out.entries, *entry)
@@ -406,6 +415,22 @@ func (e *ears) sort(s *State, looks []look) sorting {
 		}
 	}
 	return out
+}
+
+func (s sorting) noteMore(alert string, r canary.Rang) {
+	if r.More {
+		s.more[alert] = append(s.more[alert], r)
+	}
+}
+
+// mayName says which alert may name a promise's event in what is not read of it; "": none.
+func (s sorting) mayName(p promised) string {
+	for _, r := range s.more[p.Promise.Alert] {
+		if r.At.IsZero() || p.Window(r.At) {
+			return short("alert " + r.ID + " names more than is read of it")
+		}
+	}
+	return ""
 }
 
 // names tells which canaries an alert names.
@@ -439,23 +464,29 @@ func (s *State) names() func(canary.Rang) canary.Named {
 	}
 	delete(events, "")
 	return func(r canary.Rang) (n canary.Named) {
-		add := func(id string) {
-			if id != "" && !slices.Contains(n.Canaries, id) {
+		add := func(name, id string) {
+			if id == "" {
+				return
+			}
+			if !slices.Contains(n.Names, name) {
+				n.Names = append(n.Names, name)
+			}
+			if !slices.Contains(n.Canaries, id) {
 				n.Canaries = append(n.Canaries, id)
 			}
 		}
 		for _, id := range r.RequestIDs {
-			add(requests[id])
+			add(id, requests[id])
 		}
 		for _, id := range r.EventIDs {
-			add(events[id])
+			add(id, events[id])
 		}
-		if n.ByID = len(n.Canaries) > 0; n.ByID {
-			return n
+		if n.ByID = len(n.Canaries) > 0 || slices.ContainsFunc(r.RequestIDs, s.Ours); n.ByID {
+			return n // a call of ours that is no canary's has its session in it all the same
 		}
 		for _, session := range r.Sessions {
 			if id := strings.TrimPrefix(session, canary.Marker+"-"); s.byCanary[id] != nil {
-				add(id)
+				add(session, id)
 			}
 		}
 		return n
@@ -469,22 +500,37 @@ type keeper struct {
 	windows  []promised
 	named    func(canary.Rang) canary.Named
 	have     map[string]bool // what is in the ledger
-	of       map[string]int  // by canary
+	of       map[kept]int
 	nameless int
 	forged   int
 	unread   string
 }
 
-func rangKey(r canary.Rang) string {
-	return fmt.Sprintf("%s\x00%s\x00%d", r.ID, r.At.UTC().Format(time.RFC3339Nano), r.Count)
+// kept is what is kept of: what names one request, event or session of ours.
+type kept struct {
+	name       string
+	suppressed bool
 }
 
-// note counts what is kept.
-func (k *keeper) note(r canary.Rang) {
+// full reports whether of everything that an alert names so many are kept that one more
+// proves nothing. That others came does not keep one out that names something else.
+func (k *keeper) full(r canary.Rang, n canary.Named) bool {
+	return !slices.ContainsFunc(n.Names, func(name string) bool { return k.of[kept{name, r.Suppressed != ""}] < maxRung })
+}
+
+func rangKey(r canary.Rang) string {
+	return fmt.Sprintf("%s\x00%s\x00%d\x00%v", r.ID, r.At.UTC().Format(time.RFC3339Nano), r.Count, r.Suppressed != "")
+}
+
+// note counts what is kept; now: in this look.
+func (k *keeper) note(r canary.Rang, now bool) {
 	k.have[rangKey(r)] = true
 	n := k.named(r)
-	for _, id := range n.Canaries {
-		k.of[id]++
+	for _, name := range n.Names {
+		k.of[kept{name, r.Suppressed != ""}]++
+	}
+	if now && !n.ByID && len(n.Canaries) > 0 {
+		k.forged++
 	}
 	if len(n.Canaries) == 0 && !r.At.Before(k.waits) {
 		k.nameless++
@@ -511,13 +557,13 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 	}
 	n := k.named(r)
 	switch {
-	case n.ByID:
-		if k.of[n.Canaries[0]] >= maxRung {
+	case n.ByID && len(n.Canaries) > 0:
+		if k.full(r, n) {
 			return nil, true // it rang, and that it did so more often proves nothing
 		}
 	case len(n.Canaries) > 0:
-		if k.forged++; k.forged > maxForged || k.of[n.Canaries[0]] >= maxRung {
-			k.problem(fmt.Sprintf("more alerts came that have a canary's session and no event of it than are written down (%d a canary, %d a look)", maxRung, maxForged))
+		if k.forged >= maxForged || k.full(r, n) {
+			k.problem(fmt.Sprintf("more alerts came that have a canary's session and no event of it than are written down (%d a session, %d a look)", maxRung, maxForged))
 			return nil, true
 		}
 	case len(r.RequestIDs)+len(r.EventIDs)+len(r.Sessions) > 0 || !k.awaited(r.At):
@@ -526,7 +572,7 @@ func (k *keeper) take(r canary.Rang, s *State) (*Entry, bool) {
 		k.problem(fmt.Sprintf("more alerts came that name nothing than are written down (%d)", maxNameless))
 		return nil, true
 	}
-	k.note(r)
+	k.note(r, true)
 	entry := &Entry{Type: "rang", Run: lastRun(s), Rang: &r}
 	if len(n.Canaries) > 0 {
 		entry.Canary = n.Canaries[0]
@@ -651,8 +697,8 @@ func (e *ears) hearing(ctx context.Context, c *claimed, p promised, before canar
 		h.Demanded, h.Never = before.Demanded, before.Never // it is judged by what was demanded then
 		return h
 	}
-	h.Unread = cmp.Or(h.Unread, sorted.unread[p.alert.Name])
-	if late := e.r.Clock().After(p.Calls[len(p.Calls)-1].At.Add(p.alert.Late)); !listened && late && c.cs.Run.Begun.ConfigHash != e.r.ConfigHash {
+	h.Unread = cmp.Or(h.Unread, sorted.unread[p.alert.Name], sorted.mayName(p))
+	if late := e.r.Clock().After(p.Calls[len(p.Calls)-1].At.Add(p.alert.Late)); (!listened || before.Demanded == nil) && late && c.cs.Run.Begun.ConfigHash != e.r.ConfigHash {
 		h.Unread = cmp.Or(h.Unread, "nobody listened in its time, and the configuration was another then: whether alerts arrived there already is not known")
 	}
 	if p.alert.Never != nil {

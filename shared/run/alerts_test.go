@@ -435,7 +435,7 @@ func TestWhatASourceSaysIsBounded(t *testing.T) {
 	}
 	b.ring(hostile, at.Add(time.Minute), naming(request))
 	b.ring("", at.Add(time.Minute), naming(request))
-	b.ring("many", at.Add(time.Minute), naming(slices.Repeat([]string{request}, 5000)...))
+	b.ring("many", at.Add(time.Minute), naming(slices.Repeat([]string{request}, 10_000)...))
 	b.problems = []string{hostile}
 	w.later(time.Hour)
 	listen(t, r, false)

@@ -51,10 +51,10 @@ func (r *Run) Confirm(ctx context.Context, opt ConfirmOptions) error {
 		ok := c.look(ctx)
 		if ok {
 			failed = 0
-		} else if failed++; failed >= giveUpAfter || !opt.Wait {
+		} else if failed++; ctx.Err() == nil && (failed >= giveUpAfter || !opt.Wait) { // that we were stopped says nothing of the store
 			c.seen.GaveUp = fmt.Sprintf("%d looks in a row failed, the last: %s", failed, c.lastProblem)
 		}
-		if waited := r.Clock().Sub(begun); c.seen.GaveUp == "" && waited > 2*r.SLO.Late {
+		if waited := r.Clock().Sub(begun); c.seen.GaveUp == "" && ctx.Err() == nil && waited > 2*r.SLO.Late {
 			// The store's clock decides; one that stands still must not keep us for ever.
 			c.seen.GaveUp = fmt.Sprintf("waited %s, and the store's clock has only come to %s", waited.Round(time.Second), c.seen.AsOf.UTC().Format(time.RFC3339))
 		}
@@ -92,13 +92,19 @@ func (r *Run) unsettled(s *State, runID string) []*CanaryState {
 		}
 		v, judged := cs.Verdict()
 		young := r.Clock().Sub(cs.At) < r.SLO.Amend
-		missing := judged && (v.Checks[canary.Surfaced].Status == canary.Fail || v.Checks[canary.Surfaced].Status == canary.Inconclusive)
+		missing := judged && unfound(v)
 		uncleaned := judged && v.Checks[canary.Cleaned].Status != canary.Pass && v.Checks[canary.Cleaned].Status != canary.Late
 		if !judged || v.Open() || young && (missing || uncleaned) {
 			out = append(out, cs)
 		}
 	}
 	return out
+}
+
+// unfound reports whether records are missing that may yet be found.
+func unfound(v canary.Verdict) bool {
+	s := v.Checks[canary.Surfaced].Status
+	return s == canary.Fail || s == canary.Inconclusive
 }
 
 func watchFor(open []*CanaryState) *Watch {
@@ -242,7 +248,37 @@ func (c *confirmation) verdicts(ctx context.Context) ([]canary.Verdict, error) {
 	for _, i := range again {
 		out[i] = c.verdict(c.open[i])
 	}
+	for i, cs := range c.open {
+		if last, judged := cs.Verdict(); judged && erases(last, out[i]) {
+			out[i] = keep(last, out[i], cs)
+		}
+	}
 	return out, nil
+}
+
+// erases reports whether a verdict does not know what the last one knew of the records,
+// and only because not everything could be looked at. While records are missing that
+// may yet be found, it is left open instead.
+func erases(last, v canary.Verdict) bool {
+	was, is := last.Checks[canary.Surfaced].Status, v.Checks[canary.Surfaced].Status
+	if is != canary.Inconclusive || was != canary.Pass && v.Open() {
+		return false
+	}
+	lost := slices.ContainsFunc(last.Records, func(rec canary.StepRecord) bool {
+		return !slices.ContainsFunc(v.Records, func(o canary.StepRecord) bool { return o.Step == rec.Step })
+	})
+	return lost || was == canary.Fail && len(v.Records) == len(last.Records)
+}
+
+// keep lets stand what the last verdict says of the records, and what follows from that.
+func keep(last, v canary.Verdict, cs *CanaryState) canary.Verdict {
+	v.AsOf, v.Records = last.AsOf, last.Records
+	for _, check := range []canary.Check{canary.Surfaced, canary.Attributed, canary.Timely} {
+		v.Checks[check] = last.Checks[check]
+	}
+	canary.Protect(&v, cs.Evidence)
+	canary.Alert(&v, cs.Plan.Scenario, cs.Evidence)
+	return v
 }
 
 func (c *confirmation) verdict(cs *CanaryState) canary.Verdict {

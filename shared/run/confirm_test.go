@@ -3,7 +3,11 @@ package run_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
@@ -77,15 +81,151 @@ func leave(t *testing.T, r *run.Run) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &run.Listed{Target: state.Canaries[0].Plan.Canary.Target}
+	l := &run.Listed{}
 	for _, cs := range state.Canaries {
 		l.Left = append(l.Left, run.Leftover{Kind: "thing", ID: "left", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID})
 	}
-	leaf, err := json.Marshal(run.Entry{V: 1, Type: "listed", Run: state.Runs[0].ID, At: r.Clock(), Listed: l})
+	list(t, r, l)
+}
+
+// list writes down what the canaries' place showed.
+func list(t *testing.T, r *run.Run, l *run.Listed) {
+	t.Helper()
+	cs := canaries(t, r)[0]
+	l.Target = cs.Plan.Canary.Target
+	leaf, err := json.Marshal(run.Entry{V: 1, Type: "listed", Run: cs.Run.ID, At: r.Clock(), Listed: l})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Log.Append(t.Context(), leaf); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Whatever goes wrong with a later look, what was found stays found: it changes only
+// what it has come to know.
+func TestALookThatFailsErasesNothing(t *testing.T) {
+	for _, tc := range []struct {
+		claim string
+		store func(*world) run.LogStore
+		wait  bool
+	}{
+		{"the store cannot be asked", func(w *world) run.LogStore { return failing{w, errors.New("AccessDenied")} }, false},
+		{"the store cannot be asked, however often", func(w *world) run.LogStore { return failing{w, errors.New("AccessDenied")} }, true},
+		{"an object cannot be read", func(w *world) run.LogStore { return holed{w} }, true},
+		{"the store's clock stands", func(w *world) run.LogStore { w.stopped = w.now.Add(-time.Hour); return w }, true},
+	} {
+		for _, hides := range []map[string]bool{nil, {"test:MakeB": true}, {"test:MakeA": true, "test:MakeB": true}} {
+			w, r := injected(t)
+			leave(t, r)
+			r.Store = hidden{w, hides}
+			confirm(t, r, true)
+			surfaced, records := checks(t, r, canary.Surfaced), recordsOf(t, r)
+			list(t, r, &run.Listed{Err: "AccessDenied"})
+			r.Store = tc.store(w)
+			confirm(t, r, tc.wait)
+			if got := checks(t, r, canary.Cleaned); got[canary.Inconclusive] != 2 {
+				t.Errorf("%s: cleaned %v: what was found out meanwhile is not in it", tc.claim, got)
+			}
+			if got := checks(t, r, canary.Surfaced); len(records) == 0 || !maps.Equal(got, surfaced) || !slices.Equal(recordsOf(t, r), records) {
+				t.Errorf("%s: surfaced %v by %q, before it was %v by %q", tc.claim, got, recordsOf(t, r), surfaced, records)
+			}
+			r.Store = w
+			w.stopped = time.Time{}
+			confirm(t, r, true)
+			if got := checks(t, r, canary.Surfaced); got[canary.Pass] != 2 {
+				t.Errorf("%s: when all can be seen again, surfaced %v", tc.claim, got)
+			}
+		}
+	}
+}
+
+// A record that was there, and that a complete look does not find any more, is missing.
+func TestARecordThatIsGoneIsMissing(t *testing.T) {
+	w, r := injected(t)
+	leave(t, r)
+	confirm(t, r, true)
+	r.Store = hidden{w, map[string]bool{"test:MakeB": true}}
+	confirm(t, r, true)
+	if got := checks(t, r, canary.Surfaced); got[canary.Fail] != 1 || got[canary.Pass] != 1 {
+		t.Errorf("surfaced %v", got)
+	}
+}
+
+// Whoever is stopped while he looks has found out nothing that decides.
+func TestALookThatIsStoppedDecidesNothing(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		w, r := injected(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		r.Store = stopping{w, cancel}
+		if err := r.Confirm(ctx, run.ConfirmOptions{Wait: wait}); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		for _, cs := range canaries(t, r) {
+			if v, judged := cs.Verdict(); judged {
+				t.Errorf("wait %v: %+v", wait, v.Checks[canary.Surfaced])
+			}
+		}
+	}
+}
+
+// injected is a run whose canaries are done, and that nobody has looked for.
+func injected(t *testing.T) (*world, *run.Run) {
+	t.Helper()
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+		t.Fatal(err)
+	}
+	return w, r
+}
+
+func confirm(t *testing.T, r *run.Run, wait bool) {
+	t.Helper()
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: wait}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recordsOf are the ids of the events that the verdicts rest on.
+func recordsOf(t *testing.T, r *run.Run) (ids []string) {
+	t.Helper()
+	for _, cs := range canaries(t, r) {
+		v, _ := cs.Verdict()
+		for _, rec := range v.Records {
+			ids = append(ids, rec.EventUID)
+		}
+	}
+	return ids
+}
+
+// failing is a store that cannot be asked.
+type failing struct {
+	run.LogStore
+	err error
+}
+
+func (f failing) Poll(context.Context, *run.Watch) (run.Seen, error) { return run.Seen{}, f.err }
+
+// holed is a store of which one object cannot be read: that in which the records stand.
+type holed struct{ w *world }
+
+func (h holed) Poll(context.Context, *run.Watch) (run.Seen, error) {
+	h.w.later(10 * time.Minute)
+	return run.Seen{Problems: []canary.Problem{{Object: "s3://b/k", Hop: canary.Stored, Err: "NoSuchKey"}}, AsOf: h.w.now}, nil
+}
+
+// stopping is a store that is asked when somebody stops the process.
+type stopping struct {
+	run.LogStore
+	stop context.CancelFunc
+}
+
+func (s stopping) Poll(ctx context.Context, _ *run.Watch) (run.Seen, error) {
+	s.stop()
+	return run.Seen{}, ctx.Err()
 }

@@ -166,6 +166,9 @@ type Post struct {
 	Thread  string `json:"thread,omitempty"`
 	URL     string `json:"url,omitempty"`
 	Kind    string `json:"kind,omitempty"` // run, change, digest, detail
+	// Told is what it tells of: a hash, 12 hex digits, for each finding with how it
+	// stands, a space between; "-": of nothing; empty: not known.
+	Told string `json:"told,omitempty"`
 	Err     string `json:"error,omitempty"`
 	// At is when it was written down.
 	At time.Time `json:"-"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -29,6 +30,8 @@ type Told struct {
 	// Why it was not posted, or that it was there already.
 	Err   string `json:"error,omitempty"`
 	Found bool   `json:"found,omitempty"`
+	// Refused: it will not go away by itself, as the chat could not even be opened.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // How much one message tells.
@@ -56,20 +59,20 @@ func (r *reporting) chat(ctx context.Context) error {
 		}
 		return nil
 	}
-	n, changed := r.news(last)
-	if r.News.Quiet && !changed && postOf(r.state, n.Mark) == nil {
+	sum := r.news(last)
+	if r.News.Quiet && !sum.changed && postOf(r.state, sum.Mark) == nil {
 		return r.digest(ctx, last)
 	}
 	if r.News.Quiet {
-		n.Kind = "change"
+		sum.Kind = "change"
 	}
-	at, err := r.post(ctx, n, "")
+	at, err := r.post(ctx, sum.News, "", sum.told)
 	if err != nil || at == nil {
 		return err
 	}
 	if r.Clock().Sub(at.At) < detailsFor {
-		for _, d := range r.details(n) {
-			if _, err := r.post(ctx, d, at.TS); err != nil {
+		for _, d := range r.details(sum, at) {
+			if _, err := r.post(ctx, d.News, at.TS, d.told); err != nil {
 				return err
 			}
 		}
@@ -123,23 +126,69 @@ func postOf(s *run.State, mark string) *posted {
 	return out
 }
 
+// summary is a message about a run, section by section.
+type summary struct {
+	News
+	sections []section
+	changed  bool   // it says something that is new
+	told     string // see run.Post
+}
+
+// section is a NewsGroup, with what its lines are about.
+type section struct {
+	title string
+	lines []newsLine
+}
+
+type newsLine struct {
+	NewsItem
+	about string // see standing
+}
+
+func (s section) group() NewsGroup {
+	g := NewsGroup{Title: s.title}
+	for _, l := range s.lines {
+		g.Items = append(g.Items, l.NewsItem)
+	}
+	return g
+}
+
+// standing is a finding with how it stands, as a message remembers what it told of.
+func (f *Finding) standing(c Condition) string { return hash(f.String(), string(c))[:12] }
+
+// maxTold bounds, in bytes, what the ledger remembers of a message.
+const maxTold = 40 << 10
+
+// telling is what a message tells of, for the ledger.
+func telling(standings []string) string {
+	if len(standings) == 0 {
+		return "-"
+	}
+	if told := strings.Join(standings, " "); len(told) <= maxTold {
+		return told
+	}
+	return ""
+}
+
 // news is the summary of a run, with what changed since the last one that people were
-// told of, and whether anything did.
-func (r *reporting) news(last int) (News, bool) {
+// told of.
+func (r *reporting) news(last int) summary {
 	rs := r.state.Runs[last]
-	base := -1
+	base, heard := -1, ""
 	for i := last - 1; i >= 0 && base < 0; i-- {
 		if p := postOf(r.state, runMark(r.state.Runs[i].ID)); p != nil && p.TS != "" {
-			base = i
+			base, heard = i, p.Told
 		}
 	}
-	n := News{Mark: runMark(rs.ID), Kind: "run", Title: "Run " + rs.ID, Run: rs.ID, At: rs.At, Tally: r.tally(rs)}
-	groups, changed := r.groups(base, last)
-	n.Groups = groups
-	if r.c.ReportURL != "" {
-		n.Links = append(n.Links, Link{Text: "Report", URL: r.c.ReportURL})
+	sum := r.sections(base, heard, last)
+	sum.News = News{Mark: runMark(rs.ID), Kind: "run", Title: "Run " + rs.ID, Run: rs.ID, At: rs.At, Tally: r.tally(rs)}
+	for _, s := range sum.sections {
+		sum.Groups = append(sum.Groups, s.group())
 	}
-	return n, changed
+	if r.c.ReportURL != "" {
+		sum.Links = append(sum.Links, Link{Text: "Report", URL: r.c.ReportURL})
+	}
+	return sum
 }
 
 // tally counts the canaries of a run by their worst answer; what an exception covers
@@ -173,11 +222,17 @@ func (r *reporting) tally(rs *run.RunState) []Count {
 	return out
 }
 
-// groups sort what is or was wrong. What began after run base is new, what passes since
-// then is fixed; both by the runs up to last.
-func (r *reporting) groups(base, last int) (out []NewsGroup, changed bool) {
+// sections sort what is or was wrong. What stands otherwise than people heard after run
+// base is new or fixed, and what began or ended since then; both by the runs up to last.
+func (r *reporting) sections(base int, heard string, last int) (sum summary) {
 	titles := []string{"New", "Still failing", "Fixed", "Excepted", "Late", "Could not be found out"}
-	items := map[string][]NewsItem{}
+	lines := map[string][]newsLine{}
+	var told []string
+	// unheard: they were not told that it stands in any of these ways. Where nobody knows
+	// what they were told, only the runs count.
+	unheard := func(f *Finding, as ...Condition) bool {
+		return heard != "" && !slices.ContainsFunc(as, func(c Condition) bool { return strings.Contains(heard, f.standing(c)) })
+	}
 	tickets := map[string]Link{}
 	for _, t := range r.state.TicketStates() {
 		if t.Key == "" {
@@ -191,7 +246,7 @@ func (r *reporting) groups(base, last int) (out []NewsGroup, changed bool) {
 	upTo.Runs = upTo.Runs[:last+1]
 	for _, f := range Fold(&upTo, r.covers(), r.c) {
 		title := ""
-		fresh := f.firstRun > base
+		fresh := f.firstRun > base || unheard(f, f.Condition)
 		switch f.Condition {
 		case Failing:
 			title = "Still failing"
@@ -204,15 +259,23 @@ func (r *reporting) groups(base, last int) (out []NewsGroup, changed bool) {
 			title = "Could not be found out"
 		case Accepted:
 			title, fresh = "Excepted", false
-		case Passing, Fixed:
-			if fresh = f.fixedRun > base || f.doneRun > base; fresh {
-				title = "Fixed"
-			}
+		case Passing:
+			fresh = f.Passes > 0 && (f.fixedRun > base || unheard(f, Passing))
+		case Fixed:
+			// That it was fixed long ago is not remembered.
+			fresh = f.fixedRun > base || f.doneRun > base || heard != "" && !unheard(f, Failing, TooLate, NotFound, Accepted, Passing)
+		}
+		if fresh && (f.Condition == Passing || f.Condition == Fixed) {
+			title = "Fixed"
+		}
+		about := f.standing(f.Condition)
+		if f.Condition != Fixed || fresh {
+			told = append(told, about)
 		}
 		if title == "" {
 			continue
 		}
-		changed = changed || fresh
+		sum.changed = sum.changed || fresh
 		detail := f.in(r.c)
 		if f.Condition != Passing && f.Condition != Fixed {
 			detail += ", since " + stamp(f.First)
@@ -223,32 +286,54 @@ func (r *reporting) groups(base, last int) (out []NewsGroup, changed bool) {
 				detail += fmt.Sprintf(" (not tested in the last %s)", times(f.Since, "run"))
 			}
 		}
-		items[title] = append(items[title], NewsItem{What: cut(f.what(), maxValue), Detail: cut(detail, maxDetail), Ticket: tickets[f.String()]})
+		lines[title] = append(lines[title], newsLine{NewsItem{What: cut(f.what(), maxValue), Detail: cut(detail, maxDetail), Ticket: tickets[f.String()]}, about})
 	}
 	for _, t := range titles {
-		if len(items[t]) > 0 {
-			out = append(out, NewsGroup{Title: t, Items: items[t]})
+		if len(lines[t]) > 0 {
+			sum.sections = append(sum.sections, section{t, lines[t]})
 		}
 	}
-	return out, changed
+	sum.told = telling(told)
+	return sum
 }
 
-// details are the messages in the thread of another: all that it told, in full.
-func (r *reporting) details(n News) []News {
-	var out []News
-	for _, g := range n.Groups {
-		if g.Title == "Excepted" {
+// details are the messages in the thread of another: all that it told, in full, and
+// what an amendment of its run brought since then.
+func (r *reporting) details(sum summary, at *posted) []summary {
+	thread := at.Told
+	for _, p := range r.state.Posts {
+		if p.Thread == at.TS && p.TS != "" {
+			thread += " " + p.Told
+		}
+	}
+	first := r.inThread(sum, func(l newsLine) bool { return at.Told == "" || strings.Contains(at.Told, l.about) },
+		func(n int, _ string) string { return fmt.Sprintf("%s-%d", sum.Mark, n) })
+	since := r.inThread(sum, func(l newsLine) bool { return at.Told != "" && !strings.Contains(thread, l.about) },
+		func(_ int, told string) string { return sum.Mark + "-" + hash(told)[:12] })
+	return append(first, since...)
+}
+
+// inThread are the lines of a summary that match, in messages of a mark each.
+func (r *reporting) inThread(sum summary, match func(newsLine) bool, mark func(n int, told string) string) (out []summary) {
+	for _, s := range sum.sections {
+		if s.title == "Excepted" {
 			continue
 		}
-		for chunk := range slices.Chunk(g.Items, detailsEach) {
+		lines := slices.DeleteFunc(slices.Clone(s.lines), func(l newsLine) bool { return !match(l) })
+		for chunk := range slices.Chunk(lines, detailsEach) {
 			if len(out) == mostDetails {
 				out[mostDetails-1].Title += " (more is in the report)"
 				return out
 			}
-			out = append(out, News{
-				Mark: fmt.Sprintf("%s-%d", n.Mark, len(out)+1), Kind: "detail", Title: g.Title, Run: n.Run, At: n.At,
-				Groups: []NewsGroup{{Title: g.Title, Items: chunk}},
-			})
+			var about []string
+			for _, l := range chunk {
+				about = append(about, l.about)
+			}
+			told := telling(about)
+			out = append(out, summary{told: told, News: News{
+				Mark: mark(len(out)+1, told), Kind: "detail", Title: s.title, Run: sum.Run, At: sum.At,
+				Groups: []NewsGroup{section{s.title, chunk}.group()},
+			}})
 		}
 	}
 	return out
@@ -261,16 +346,16 @@ func (r *reporting) digest(ctx context.Context, last int) error {
 	if !r.News.Quiet || now.Before(day.Add(r.News.DigestAt)) {
 		return nil
 	}
-	n, _ := r.news(last)
+	n := r.news(last).News
 	n.Mark, n.Kind = canary.Marker+"-digest-"+day.Format(time.DateOnly), "digest"
 	n.Title, n.At = "Digest of "+day.Format(time.DateOnly)+", last run "+n.Run, now
-	_, err := r.post(ctx, n, "")
+	_, err := r.post(ctx, n, "", "")
 	return err
 }
 
 // post sends one message, if it was not sent already, and gives where it stands; nil:
 // it does not stand anywhere yet. The error is the ledger's.
-func (r *reporting) post(ctx context.Context, n News, thread string) (*posted, error) {
+func (r *reporting) post(ctx context.Context, n News, thread, told string) (*posted, error) {
 	for {
 		if err := r.catchUp(ctx); err != nil {
 			return nil, err
@@ -279,17 +364,18 @@ func (r *reporting) post(ctx context.Context, n News, thread string) (*posted, e
 		if p != nil && p.TS != "" {
 			return p, nil
 		}
-		told := Told{Mark: n.Mark, Kind: n.Kind}
+		out := Told{Mark: n.Mark, Kind: n.Kind}
 		if r.opt.DryRun {
-			r.out.Posts = append(r.out.Posts, told)
+			r.out.Posts = append(r.out.Posts, out)
 			return nil, nil
 		}
 		if p != nil && p.begun && r.Clock().Sub(p.At) < r.c.inFlight() {
-			told.Err = "begun at " + stamp(p.At) + ", and nobody knows what came of it: left for now"
-			r.out.Posts = append(r.out.Posts, told)
+			out.Err = "begun at " + stamp(p.At) + ", and nobody knows what came of it: left for now"
+			r.out.Posts = append(r.out.Posts, out)
 			return nil, nil
 		}
-		e := run.Post{Mark: n.Mark, Kind: n.Kind, Thread: thread, Pending: true}
+		e := run.Post{Mark: n.Mark, Kind: n.Kind, Thread: thread, Told: told, Pending: true}
+		since := r.Clock()
 		err := r.appendAt(ctx, []run.Entry{{Type: "post", Run: n.Run, Post: &e}})
 		if errors.Is(err, ledger.ErrMoved) {
 			continue
@@ -297,7 +383,11 @@ func (r *reporting) post(ctx context.Context, n News, thread string) (*posted, e
 		if err != nil {
 			return nil, err
 		}
-		at, found, err := r.send(ctx, n, thread, firstTry(r.state, n.Mark))
+		if r.Clock().Sub(since) > r.begunWithin() {
+			continue // somebody else may have taken it for abandoned: look what stands now
+		}
+		tried := firstTry(r.state, n.Mark)
+		at, found, err := r.send(ctx, n, thread, tried.At)
 		e.Pending, e.Channel, e.TS, e.URL = false, at.Channel, at.TS, at.URL
 		if err == nil && at.TS == "" {
 			err = errors.New("the chat did not say where the message stands")
@@ -305,11 +395,14 @@ func (r *reporting) post(ctx context.Context, n News, thread string) (*posted, e
 		if err != nil {
 			e.Err = short(err)
 		}
+		if found {
+			e.Told = tried.Told // it is that message
+		}
 		if err := r.append(ctx, run.Entry{Type: "post", Run: n.Run, Post: &e}); err != nil {
 			return nil, err
 		}
-		told.Err, told.URL, told.Found = e.Err, e.URL, found
-		r.out.Posts = append(r.out.Posts, told)
+		out.Err, out.URL, out.Found = e.Err, e.URL, found
+		r.out.Posts = append(r.out.Posts, out)
 		if e.Err != "" {
 			return nil, nil
 		}
@@ -318,14 +411,15 @@ func (r *reporting) post(ctx context.Context, n News, thread string) (*posted, e
 	}
 }
 
-// firstTry is when a message was begun for the first time; zero: it never was.
-func firstTry(s *run.State, mark string) time.Time {
+// firstTry is the intent with which a message was begun for the first time; zero: it
+// never was.
+func firstTry(s *run.State, mark string) run.Post {
 	for _, p := range s.Posts {
 		if p.Mark == mark {
-			return p.At
+			return p
 		}
 	}
-	return time.Time{}
+	return run.Post{}
 }
 
 // send posts a message, unless an earlier try did without anybody hearing of it.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
 )
 
 func titles(n News) string {
@@ -142,5 +143,143 @@ func TestARunIsToldOfOnceNothingIsAwaited(t *testing.T) {
 	res, err := w.step(t).Run(t.Context(), Options{Run: "run-2"})
 	if err != nil || len(res.Said) != 1 || !strings.Contains(res.Said[0], "still awaited") {
 		t.Errorf("%v %v", res.Said, err)
+	}
+}
+
+// A step that freezes between its intent and the message finds, when it goes on, that
+// another one took it for dead and has posted.
+func TestAStepThatFrozeDoesNotPostOnceMore(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, one{"aws/a": fail(canary.Delivered)})
+	noDesk := func(s *Step) { s.Desk = nil }
+	w.afterClaim = func() {
+		w.afterClaim = nil
+		w.wait(4 * time.Minute)
+		w.report(t, noDesk)
+	}
+	w.report(t, noDesk)
+	marks := map[string]int{}
+	for _, n := range w.posts {
+		if marks[n.Mark]++; marks[n.Mark] > 1 {
+			t.Errorf("%s was posted %d times", n.Mark, marks[n.Mark])
+		}
+	}
+	if len(w.posts) != 2 {
+		t.Errorf("%d posts, want the summary and its details", len(w.posts))
+	}
+	// Frozen for less than that, it leaves the message for later.
+	w.did(t, one{"aws/a": fail(canary.Emitted)})
+	w.afterClaim = func() { w.afterClaim = nil; w.wait(2 * time.Minute) }
+	if res := w.report(t, noDesk); len(w.posts) != 2 || !strings.Contains(res.Posts[0].Err, "left for now") {
+		t.Errorf("%d posts: %+v", len(w.posts), res.Posts)
+	}
+	w.wait(2 * time.Minute)
+	if w.report(t, noDesk); len(w.posts) != 4 {
+		t.Errorf("%d posts, want 4", len(w.posts))
+	}
+}
+
+// What a run says by an amendment, hours after its summary, is told as what is new.
+func TestAQuietChatHearsOfAmendments(t *testing.T) {
+	quiet := func(s *Step) { s.News = NewsConfig{Quiet: true, DigestAt: 24*time.Hour - 1} }
+	// amend gives a's canary of a run another verdict.
+	amend := func(w *world, id string, alerted canary.Answer) {
+		c := canaryOf(id, 0, "aws/a")
+		w.write(t, run.Entry{Type: "verdict", Run: id, Canary: c.ID, Verdict: &canary.Verdict{Canary: c.ID, Checks: answers{
+			canary.Injected: pass(), canary.Surfaced: pass(), canary.Alerted: alerted, canary.Cleaned: pass(),
+		}}})
+	}
+	silent := canary.Answer{Status: canary.Fail, Hop: canary.Announced, Detail: "it did not ring"}
+	last := func(w *world) News {
+		for i := len(w.posts) - 1; i >= 0; i-- {
+			if w.threads[i] == "" {
+				return w.posts[i]
+			}
+		}
+		return News{}
+	}
+	summaries := func(w *world) (n int) {
+		for _, thread := range w.threads {
+			if thread == "" {
+				n++
+			}
+		}
+		return n
+	}
+	w := newWorld(t)
+	w.did(t, one{"aws/a": pass(), "aws/b": fail(canary.Delivered)})
+	w.report(t, quiet)
+	amend(w, "run-1", silent)
+	for n := range 3 {
+		amend(w, w.did(t, one{"aws/a": pass(), "aws/b": fail(canary.Delivered)}), silent)
+		w.report(t, quiet)
+		if summaries(w) != 2 || titles(last(w)) != "New 1, Still failing 1" || !strings.Contains(last(w).Groups[0].Items[0].What, "aws/a") {
+			t.Errorf("run %d: %d messages, the last: %+v", n+2, summaries(w), last(w).Groups)
+		}
+	}
+	// So is that it was amended to a pass.
+	for _, id := range []string{"run-2", "run-3", "run-4"} {
+		amend(w, id, pass())
+	}
+	amend(w, w.did(t, one{"aws/a": pass(), "aws/b": fail(canary.Delivered)}), pass())
+	w.report(t, quiet)
+	if summaries(w) != 3 || titles(last(w)) != "Still failing 1, Fixed 1" {
+		t.Errorf("%d messages, the last: %s", summaries(w), titles(last(w)))
+	}
+	w.did(t, one{"aws/a": pass(), "aws/b": fail(canary.Delivered)})
+	w.report(t, quiet)
+	if summaries(w) != 3 {
+		t.Errorf("%d messages, the last: %s", summaries(w), titles(last(w)))
+	}
+	// What passed once and fails again is news as well.
+	for n, want := range []int{4, 5, 5} {
+		w.did(t, one{"aws/b": []canary.Answer{pass(), fail(canary.Delivered), fail(canary.Delivered)}[n]})
+		w.report(t, quiet)
+		if summaries(w) != want {
+			t.Errorf("b, run %d: %d messages, want %d, the last: %s", n, summaries(w), want, titles(last(w)))
+		}
+	}
+}
+
+// The thread of a run that is amended gets what is new by that, and nothing twice.
+func TestTheThreadOfAnAmendedRunSaysWhatIsNew(t *testing.T) {
+	w := newWorld(t)
+	runOf := many(20, fail(canary.Delivered))
+	runOf["aws/a"], runOf["aws/b"] = pass(), pass()
+	w.did(t, runOf)
+	w.report(t)
+	said := func() (n map[string]int) {
+		n = map[string]int{}
+		for i, p := range w.posts {
+			if w.threads[i] == "1" {
+				for _, item := range p.Groups[0].Items {
+					n[item.What]++
+				}
+			}
+		}
+		return n
+	}
+	if len(w.posts) != 3 || len(said()) != 20 {
+		t.Fatalf("%d messages, %d told", len(w.posts), len(said()))
+	}
+	for n, s := range []string{"aws/a", "aws/b"} { // they stand before the others
+		w.wait(time.Hour)
+		w.verdict(t, "run-1", n, s, fail(canary.Emitted))
+		w.report(t)
+		w.report(t)
+		if len(w.posts) != 4+n || len(said()) != 21+n {
+			t.Errorf("%s: %d messages, %d told", s, len(w.posts), len(said()))
+		}
+	}
+	w.verdict(t, "run-1", 5, "aws/s003", pass())
+	w.report(t)
+	for what, times := range said() {
+		want := map[bool]int{true: 2, false: 1}[strings.Contains(what, "aws/s003")]
+		if times != want {
+			t.Errorf("%s is told %d times, want %d", what, times, want)
+		}
+	}
+	if got := w.posts[len(w.posts)-1].Groups[0]; got.Title != "Fixed" || len(got.Items) != 1 {
+		t.Errorf("%+v", got)
 	}
 }

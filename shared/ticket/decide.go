@@ -223,7 +223,9 @@ func (d *decider) groups() {
 			}
 			members, join = append(members, f), append(join, f.String())
 		}
-		d.keep(st, d.group(g, members, join))
+		w := d.group(g, members, join)
+		w.done = w.done && len(members) >= len(st.Members) // of the others nothing is known any more
+		d.keep(st, w)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,8 @@ func Fold(s *run.State, covers Covers, c Config) []*Finding {
 			id := cs.Plan.Canary
 			for _, check := range canary.Checks() {
 				a, ok := v.Checks[check]
-				if !ok || a.Status == canary.NotRun {
+				none := !ok || a.Status == canary.NotRun
+				if none && !takenBack(cs, check) {
 					continue
 				}
 				fp := run.Fingerprint{Scenario: id.Scenario, Target: id.Target, Check: check}
@@ -106,6 +108,10 @@ func Fold(s *run.State, covers Covers, c Config) []*Finding {
 					f = &Finding{Fingerprint: fp, firstRun: -1, fixedRun: -1, doneRun: -1}
 					all[fp], order = f, append(order, f)
 				}
+				if none {
+					f.heard(cs, n, c.ResolveAfter)
+					continue
+				}
 				f.take(cs, a, n, c.ResolveAfter)
 				last[f] = n
 			}
@@ -113,6 +119,9 @@ func Fold(s *run.State, covers Covers, c Config) []*Finding {
 	}
 	var out []*Finding
 	for _, f := range order {
+		if f.Canary == nil {
+			continue // all that was said of it was taken back
+		}
 		f.Since = len(s.Runs) - 1 - last[f]
 		if f.settle(covers, c); f.Condition != Untouched {
 			out = append(out, f)
@@ -127,9 +136,8 @@ func (f *Finding) take(cs *run.CanaryState, a canary.Answer, n, enough int) {
 	f.Answer, f.Run, f.Canary = a, cs.Run.ID, cs
 	f.Amended = amended(cs, f.Check, a)
 	if a.Status == canary.Pass {
-		if f.Amended && (f.firstRun < 0 || f.Passes >= enough) {
-			// It was said to be wrong, and somebody may have heard it.
-			f.First, f.Last, f.Bad, f.Of, f.Passes, f.firstRun = cs.At, cs.At, 0, 0, 0, n
+		if f.Amended {
+			f.heard(cs, n, enough)
 		}
 		f.Inconclusive = 0
 		f.Passes++
@@ -149,8 +157,8 @@ func (f *Finding) take(cs *run.CanaryState, a canary.Answer, n, enough int) {
 		f.First, f.Bad, f.Of, f.firstRun = time.Time{}, 0, 0, -1
 	}
 	f.Passes, f.fixedRun, f.doneRun = 0, -1, -1
-	if f.firstRun < 0 {
-		f.firstRun, f.First = n, cs.At
+	if f.firstRun < 0 || f.Bad == 0 {
+		f.firstRun, f.First, f.Of = n, cs.At, 0
 	}
 	f.Last = cs.At
 	f.Bad++
@@ -160,6 +168,23 @@ func (f *Finding) take(cs *run.CanaryState, a canary.Answer, n, enough int) {
 	} else {
 		f.Inconclusive = 0
 	}
+}
+
+// heard begins the trouble anew where a verdict said that it was wrong and says so no
+// longer: somebody may have heard it, and what was not run since settles nothing.
+func (f *Finding) heard(cs *run.CanaryState, n, enough int) {
+	if f.firstRun < 0 || f.Passes >= enough {
+		f.First, f.Last, f.Bad, f.Of, f.Passes, f.firstRun, f.fixedRun, f.doneRun = cs.At, cs.At, 0, 0, 0, n, -1, -1
+	}
+}
+
+// takenBack reports whether an earlier verdict, given when nothing was awaited any more,
+// said that a check does not pass, of which the last one has no answer.
+func takenBack(cs *run.CanaryState, check canary.Check) bool {
+	return slices.ContainsFunc(cs.Verdicts[:len(cs.Verdicts)-1], func(v canary.Verdict) bool {
+		a, ok := v.Checks[check]
+		return ok && !v.Open() && a.Status != canary.NotRun && a.Status != canary.Pass
+	})
 }
 
 // amended reports whether an earlier verdict, given when nothing was awaited any more,
@@ -204,7 +229,7 @@ func (f *Finding) settle(covers Covers, c Config) {
 }
 
 // change is the hash of what counts as a change of a finding: how it stands, where it
-// was lost and what differs. What is another in every run (ids, times, names that
+// was lost, what differs, and what else is wrong beside that. What is another in every run (ids, times, names that
 // carry them) is not in it, nor are counters.
 func (f *Finding) change() string {
 	h := []string{string(f.Condition)}
@@ -218,8 +243,31 @@ func (f *Finding) change() string {
 	for _, d := range f.Answer.Fields {
 		h = append(h, d.Field, f.steady(d.Expected), f.steady(d.Found))
 	}
+	h = append(h, f.reasons(f.Answer.Status, f.Answer.Detail))
+	for _, o := range f.Answer.Also {
+		h = append(h, "also", o.Step, string(o.Status), string(o.Hop), f.reasons(o.Status, o.Detail))
+		h = append(h, o.Fields...)
+	}
+	for _, a := range f.Answer.Alerts {
+		if amiss(a) {
+			h = append(h, "alert", a.Alert, string(a.Kind))
+		}
+	}
 	return hash(h...)
 }
+
+// reasons are what of a detail counts as a change: how an object can be taken away is
+// said nowhere else.
+func (f *Finding) reasons(status canary.Status, detail string) string {
+	if f.Check != canary.Immutable || status != canary.Fail {
+		return ""
+	}
+	return f.steady(detail)
+}
+
+// amiss reports whether something is wrong with an alert; that it is awaited, or was not
+// listened for, is not.
+func amiss(a canary.AlertAnswer) bool { return a.Status != canary.Pass && a.Status != canary.NotRun }
 
 // varying matches what is another in each run: marks, UUIDs, times, ids of keys and
 // principals, long hexadecimal numbers.

@@ -38,6 +38,9 @@ func (f *Finding) in(c Config) string {
 	case Accepted:
 		return "does not pass, and is covered by exception " + cmp.Or(f.Exception, "(unnamed)") + parenthesis(cut(f.Says, maxValue))
 	case Passing:
+		if f.Passes == 0 {
+			return "was said not to pass, which was taken back; it has not been tested since"
+		}
 		return fmt.Sprintf("passes again, %d of %d times in a row", f.Passes, c.ResolveAfter)
 	case Fixed:
 		return fmt.Sprintf("passed %s in a row", times(f.Passes, "run"))
@@ -102,6 +105,9 @@ func (f *Finding) brief() string {
 	case Accepted:
 		return "is excepted"
 	case Passing, Fixed:
+		if f.Passes == 0 {
+			return "was said not to pass"
+		}
 		return "passes again"
 	}
 	return ""
@@ -134,6 +140,9 @@ func (d *decider) wrong(f *Finding) Doc {
 		}
 		doc = append(doc, Block{Kind: "table", Rows: rows})
 	}
+	if rows := beside(a); len(rows) > 0 {
+		doc = append(doc, Block{Kind: "text", Text: "Beside that:"}, Block{Kind: "list", Rows: rows})
+	}
 	if f.Condition == NotFound {
 		doc = append(doc, Block{Kind: "text", Text: fmt.Sprintf("Nobody could find out whether this control works. That is neither a pass nor a failure of it; after %s in a row it is somebody's to look after.", times(d.c.InconclusiveAfter, "run"))})
 	}
@@ -141,6 +150,39 @@ func (d *decider) wrong(f *Finding) Doc {
 		doc = append(doc, Block{Kind: "text", Text: "An exception is no fix: a ticket that stands stays open until the check passes."})
 	}
 	return doc
+}
+
+// beside are the alerts that did not ring as promised, if there are several, or the other
+// steps that did not pass, a line each.
+func beside(a canary.Answer) (rows [][]string) {
+	add := func(what, detail string) {
+		if detail != "" {
+			what += ": " + detail
+		}
+		rows = append(rows, []string{cut(what, maxValue)})
+	}
+	for _, x := range a.Alerts {
+		if amiss(x) {
+			add("Alert "+x.Alert+": "+string(x.Kind), x.Detail)
+		}
+	}
+	if len(rows) == 1 {
+		rows = nil // it is the one that is told
+	}
+	for _, o := range a.Also {
+		if len(a.Alerts) > 0 {
+			break // they are of these alerts
+		}
+		what := "Step " + o.Step + ": " + string(o.Status) + lostOn(o.Hop)
+		if len(o.Fields) > 0 {
+			what += ", in " + strings.Join(o.Fields, ", ")
+		}
+		add(what, o.Detail)
+	}
+	if n := len(rows); n > maxRows {
+		rows = append(rows[:maxRows], []string{fmt.Sprintf("(%d more in what is attached)", n-maxRows)})
+	}
+	return rows
 }
 
 // history says since when, and how often.
@@ -160,7 +202,7 @@ func (d *decider) history(f *Finding) Doc {
 	if f.Since > 0 {
 		rows = append(rows, []string{"Not tested since", fmt.Sprintf("%s came after it and did not tell: that is no pass", times(f.Since, "run"))})
 	}
-	return Doc{{Kind: "heading", Text: "Since when"}, {Kind: "table", Rows: append([][]string{{"", ""}}, rows...)}}
+	return Doc{{Kind: "heading", Text: "Since when"}, {Kind: "table", Rows: append([][]string{{"What", "Says"}}, rows...)}}
 }
 
 // evidence says where the proof stands.
@@ -182,7 +224,7 @@ func (d *decider) evidence(f *Finding) Doc {
 	add("Request", r.RequestIDs)
 	add("Event", r.EventIDs)
 	add("Object", r.Objects)
-	doc := Doc{{Kind: "heading", Text: "Evidence"}, {Kind: "table", Rows: append([][]string{{"", ""}}, rows...)}}
+	doc := Doc{{Kind: "heading", Text: "Evidence"}, {Kind: "table", Rows: append([][]string{{"What", "Where"}}, rows...)}}
 	var clues [][]string
 	for i, c := range f.Answer.Evidence {
 		if i == 5 {
@@ -369,13 +411,13 @@ func (d *decider) notice(n Notice) wanted {
 	w := wanted{
 		kind: Exception, worried: true, severity: cmp.Or(n.Severity, "medium"),
 		summary: line(cmp.Or(n.Title, fmt.Sprintf("Exception %s: %s", n.Exception, n.Kind))),
-		about:   hash(n.Title, n.Text, n.Severity, stamp(n.Until)),
+		about:   hash(n.Title, n.Severity, stamp(n.Until)), // not the text, in which days count down
 		labels:  d.c.labels(Exception),
-		why:     fmt.Sprintf("exception %s: %s", n.Exception, n.Kind),
+		why:     line(cmp.Or(n.Title, fmt.Sprintf("exception %s: %s", n.Exception, n.Kind))),
 	}
 	w.body = Doc{{Kind: "text", Text: cut(n.Text, maxDetail)}}
 	if !n.Until.IsZero() {
-		w.body = append(w.body, Block{Kind: "text", Text: "It ends on " + n.Until.UTC().Format(time.DateOnly) + ". After that what it covers counts as failing again."})
+		w.body = append(w.body, Block{Kind: "text", Text: "Its last day is " + n.Until.UTC().Format(time.DateOnly) + ". After it what it covers counts as failing again."})
 	}
 	w.comment = slices.Clone(w.body)
 	return w

@@ -72,9 +72,12 @@ type Done struct {
 	Adopted bool `json:"adopted,omitempty"`
 }
 
-// ExitCode is 2 if something was not done that should be, else 0. Chat does not count:
-// whoever was not told yet will be.
+// ExitCode is 2 if something was not done that should be, else 0. Of the chat only that
+// it could not be opened counts: whoever was not told yet will be.
 func (r Result) ExitCode() int {
+	if slices.ContainsFunc(r.Posts, func(t Told) bool { return t.Refused }) {
+		return 2
+	}
 	for _, d := range r.Acts {
 		if d.Err != "" || d.Act == "wait" {
 			return 2
@@ -99,7 +102,7 @@ const appendTimeout = time.Minute
 // Run does the step. The error is for a ledger that cannot be read or written, or a
 // context that ended; what the desk or the chat did not do is in the result.
 func (s *Step) Run(ctx context.Context, opt Options) (Result, error) {
-	r := &reporting{Step: s, opt: opt, c: s.Config.withDefaults(), state: run.NewState(), desk: map[string]AtDesk{}, failed: map[string]bool{}, acts: map[string]int{}}
+	r := &reporting{Step: s, opt: opt, c: s.Config.withDefaults(), state: run.NewState(), desk: map[string]AtDesk{}, failed: map[string]bool{}, acts: map[string]int{}, gone: map[string]bool{}}
 	r.out = Result{DryRun: opt.DryRun, Tally: map[Condition]int{}, Acts: []Done{}, Posts: []Told{}, Said: []string{}}
 	err := r.run(ctx)
 	return r.out, err
@@ -119,6 +122,9 @@ type reporting struct {
 	// failed are the tickets that are left alone for the rest of this step.
 	failed map[string]bool
 	acts   map[string]int // done in this step, by fingerprint
+	// gone are the fingerprints whose ticket was found deleted in this step: one that is
+	// made anew is not deleted at once.
+	gone   map[string]bool
 	inARow int
 	total  int
 	out    Result
@@ -221,6 +227,7 @@ func (r *reporting) tickets(ctx context.Context) error {
 			if a.Act == "gone" {
 				r.out.Acts = append(r.out.Acts, doneOf(a))
 				delete(r.desk, a.Key)
+				r.gone[a.Fingerprint] = true
 				continue
 			}
 			if err := r.do(ctx, a, at); err != nil {
@@ -243,10 +250,17 @@ func (r *reporting) next(acts []Act) (todo, waiting []Act) {
 			waiting = append(waiting, a)
 			continue
 		}
-		if r.acts[a.Fingerprint] >= mostActs {
+		enough := ""
+		switch {
+		case r.acts[a.Fingerprint] >= mostActs:
+			enough = fmt.Sprintf("%d acts on one ticket are enough for one", mostActs)
+		case a.Act == "gone" && r.gone[a.Fingerprint]:
+			enough = "the one that it took the place of was gone in this step as well; does the desk say that of what is there?"
+		}
+		if enough != "" {
 			r.failed[a.Fingerprint] = true
 			d := doneOf(a)
-			d.Err = fmt.Sprintf("left for the next step: %d acts on one ticket are enough for one", mostActs)
+			d.Err = "left for the next step: " + enough
 			r.out.Acts = append(r.out.Acts, d)
 			continue
 		}
@@ -323,6 +337,9 @@ func (r *reporting) do(ctx context.Context, a Act, since time.Time) error {
 	cancel()
 	r.note(a, err, e, &d)
 	e.Key, e.URL = d.Key, d.URL
+	if d.Adopted {
+		e.Content = "" // somebody else may have written it: what it has to say follows
+	}
 	if err := r.append(ctx, run.Entry{Type: "ticket", Ticket: e}); err != nil {
 		return err
 	}
@@ -439,7 +456,7 @@ func (r *reporting) look(ctx context.Context, waiting []Act) error {
 			r.out.Acts = append(r.out.Acts, d)
 			continue
 		case issue.Key != "":
-			e.Key, e.URL = issue.Key, issue.URL
+			e.Key, e.URL, e.Content = issue.Key, issue.URL, "" // see do
 			d.Act, d.Key, d.URL, d.Adopted, d.Why = "create", issue.Key, issue.URL, true, "it was made before this step, which had to find it"
 			r.desk[issue.Key] = AtDesk{Open: issue.Open}
 			found++

@@ -124,6 +124,82 @@ func TestWhatIsAwaitedCountsAsNothingYet(t *testing.T) {
 	}
 }
 
+// A verdict that somebody heard of may be taken back: then what comes after it counts.
+func TestATicketWhoseVerdictWasTakenBackIsResolvedByPasses(t *testing.T) {
+	takeBack := canary.Answer{Status: canary.NotRun, Detail: "the store was not asked"}
+	t.Run("one", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.report(t)
+		w.verdict(t, "run-1", 0, "aws/a", takeBack)
+		w.report(t)
+		if !w.issues[0].Open {
+			t.Error("resolved by what was not run")
+		}
+		for n, open := range []bool{true, false} {
+			w.did(t, one{"aws/a": pass()})
+			w.report(t)
+			if w.issues[0].Open != open {
+				t.Errorf("after %d passes: open %t", n+1, w.issues[0].Open)
+			}
+		}
+		if got := text(w.issues[0].body); strings.Contains(got, "0001") || !strings.Contains(got, "0 of 2 runs") {
+			t.Errorf("%s", got)
+		}
+	})
+	t.Run("after it had been fixed before", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": pass()})
+		w.did(t, one{"aws/a": pass()})
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.report(t)
+		w.verdict(t, "run-3", 0, "aws/a", takeBack)
+		w.report(t)
+		if !w.issues[0].Open {
+			t.Error("resolved by passes of before")
+		}
+		w.did(t, one{"aws/a": pass()})
+		w.did(t, one{"aws/a": pass()})
+		w.report(t)
+		if w.issues[0].Open {
+			t.Error("not resolved")
+		}
+	})
+	t.Run("while it fails all the same", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		w.report(t)
+		w.verdict(t, "run-2", 0, "aws/a", takeBack)
+		w.report(t)
+		if got := text(w.issues[0].body); !w.issues[0].Open || !strings.Contains(got, "1 of 1 run since") {
+			t.Errorf("open %t: %s", w.issues[0].Open, got)
+		}
+	})
+	t.Run("one of a group", func(t *testing.T) {
+		w := newWorld(t)
+		w.did(t, many(11, fail(canary.Delivered)))
+		w.report(t)
+		w.verdict(t, "run-1", 3, "aws/s003", takeBack)
+		others := many(11, pass())
+		delete(others, "aws/s003")
+		for range 2 {
+			w.did(t, others)
+			w.report(t)
+		}
+		if !w.issues[0].Open {
+			t.Error("resolved, and of one of its members nothing is known")
+		}
+		for range 2 {
+			w.did(t, many(11, pass()))
+			w.report(t)
+		}
+		if w.issues[0].Open {
+			t.Error("not resolved")
+		}
+	})
+}
+
 func TestAnExceptionMakesNoTicketAndClosesNone(t *testing.T) {
 	w := newWorld(t)
 	covered := map[string]bool{"aws/a": true}
@@ -277,6 +353,30 @@ func TestWhatPeopleDidAtTheDesk(t *testing.T) {
 			t.Errorf("%d tickets", len(w.issues))
 		}
 	})
+}
+
+// attachGone says of every attachment that the ticket is gone, and shows it when asked.
+type attachGone struct{ *world }
+
+func (d attachGone) Do(ctx context.Context, key string, c Change) error {
+	if c.Attach != nil {
+		return fmt.Errorf("attach to %s: 404: %w", key, ErrGone)
+	}
+	return d.world.Do(ctx, key, c)
+}
+
+func TestADeskThatCallsEveryTicketGoneGetsOneMoreInAStep(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, one{"aws/a": fail(canary.Delivered)})
+	for n := 1; n <= 2; n++ {
+		res := w.report(t, noChat, func(s *Step) { s.Desk = attachGone{w} })
+		if len(w.issues) != n+1 || res.ExitCode() != 2 {
+			t.Errorf("step %d: %d tickets, want %d; exit code %d: %+v", n, len(w.issues), n+1, res.ExitCode(), res.Acts)
+		}
+	}
+	if code := w.report(t, noChat).ExitCode(); len(w.issues) != 3 || code != 0 {
+		t.Errorf("a desk that attaches: %d tickets, exit code %d", len(w.issues), code)
+	}
 }
 
 func TestADeskThatIsDownLosesNothing(t *testing.T) {
@@ -567,6 +667,115 @@ func TestExceptionsThatEndAreTicketsOfTheirOwn(t *testing.T) {
 	w.report(t, with)
 	if got := strings.Join(w.open(), " "); got != "AC-3" || len(w.issues) != 3 {
 		t.Errorf("open %s of %d", got, len(w.issues))
+	}
+}
+
+// How long it is until then, and what it covers by now, is another each day.
+func TestATicketOfAnExceptionSaysADayOnce(t *testing.T) {
+	w := newWorld(t)
+	w.did(t, one{"aws/a": pass()})
+	n := Notice{Exception: "EX-1", Kind: "expires in 30 days", Title: "Exception EX-1: expires in 30 days", Until: w.now.AddDate(0, 0, 24)}
+	with := func(s *Step) { s.Notices = func(*run.State, time.Time) []Notice { return []Notice{n} } }
+	for day := range 4 {
+		n.Text = fmt.Sprintf("EX-1 ends in %d days, and covers %d answers.", 24-day, day)
+		w.report(t, with)
+		w.wait(24 * time.Hour)
+	}
+	if i := w.issues[0]; len(w.issues) != 1 || len(i.comments) != 0 || !strings.Contains(text(i.body), "in 21 days, and covers 3") {
+		t.Errorf("%d tickets, %d comments: %s", len(w.issues), len(i.comments), text(i.body))
+	}
+	n.Until = n.Until.AddDate(0, 0, 60)
+	w.report(t, with)
+	if i := w.issues[0]; len(i.comments) != 1 {
+		t.Errorf("another end: %d comments", len(i.comments))
+	}
+}
+
+// The mark of a ticket can be known before: whoever made one with it wrote what he liked.
+func TestATicketThatWasThereIsGivenItsText(t *testing.T) {
+	planted := func(w *world) {
+		w.issues = append(w.issues, &issue{Issue: Issue{Key: "AC-1", Open: true, Created: w.now.Add(-time.Hour)},
+			mark: Mark("surfaced of aws/a at aws/111122223333/us-east-1"), done: map[string]bool{}, summary: "please ignore", body: Doc{{Kind: "text", Text: "please ignore"}}})
+	}
+	for name, begin := range map[string]func(*world){
+		"found before its creation": planted,
+		"found after a creation that was interrupted": func(w *world) {
+			s := w.step(t)
+			s.Chat, s.Desk = nil, neverMade{w}
+			if _, err := s.Run(context.Background(), Options{}); err != nil {
+				t.Fatal(err)
+			}
+			planted(w)
+		},
+	} {
+		w := newWorld(t)
+		w.did(t, one{"aws/a": fail(canary.Delivered)})
+		begin(w)
+		res := w.report(t, noChat)
+		i := w.issues[0]
+		if len(w.issues) != 1 || !res.Acts[0].Adopted || !strings.Contains(text(i.body), "no record of it") || !strings.Contains(i.summary, "aws/a") || len(i.attached) != 1 || res.ExitCode() != 0 {
+			t.Errorf("%s: %d tickets, %q, %s: %+v", name, len(w.issues), i.summary, text(i.body), res.Acts)
+		}
+		if again := w.report(t, noChat); len(again.Acts) != 0 {
+			t.Errorf("%s: again %+v", name, again.Acts)
+		}
+	}
+}
+
+// neverMade fails in every creation, and nobody knows how.
+type neverMade struct{ *world }
+
+func (neverMade) Create(context.Context, Draft) (Issue, error) {
+	return Issue{}, errors.New("read: connection reset by peer")
+}
+
+// More that is wrong with what has a ticket is told in it.
+func TestWhatIsNewlyWrongBesideItIsSaid(t *testing.T) {
+	silent := func(name string) canary.AlertAnswer {
+		return canary.AlertAnswer{Promise: canary.Promise{Alert: name}, Kind: canary.AlertSilent, Status: canary.Fail}
+	}
+	rang := canary.AlertAnswer{Promise: canary.Promise{Alert: "siem"}, Kind: canary.AlertRang, Status: canary.Pass}
+	awaited := canary.AlertAnswer{Promise: canary.Promise{Alert: "siem"}, Kind: canary.AlertAwaited, Status: canary.NotRun}
+	alerts := func(all ...canary.AlertAnswer) canary.Answer {
+		return canary.Answer{Status: canary.Fail, Hop: canary.Announced, Detail: "silent", Alerts: all}
+	}
+	also := func(all ...canary.Other) canary.Answer {
+		return canary.Answer{Status: canary.Fail, Step: "create", Also: all}
+	}
+	weak := func(detail string) canary.Answer {
+		return canary.Answer{Status: canary.Fail, Hop: canary.Stored, Detail: detail}
+	}
+	for _, tc := range []struct {
+		name          string
+		check         canary.Check
+		first, second canary.Answer
+		said          bool
+		want          string
+	}{
+		{"a second silent alert", canary.Alerted, alerts(silent("guardduty"), rang), alerts(silent("guardduty"), silent("siem")), true, "siem: silent"},
+		{"the same silent alert", canary.Alerted, alerts(silent("guardduty"), rang), alerts(silent("guardduty"), rang), false, ""},
+		{"another alert that is awaited", canary.Alerted, alerts(silent("guardduty"), rang), alerts(silent("guardduty"), awaited), false, ""},
+		{"a second step", canary.Surfaced, also(), also(canary.Other{Step: "delete", Status: canary.Fail, Hop: canary.Delivered, Detail: "no record"}), true, "delete: fail, hop delivered: no record"},
+		{"another hop of it", canary.Surfaced, also(canary.Other{Step: "delete", Status: canary.Fail, Hop: canary.Emitted}), also(canary.Other{Step: "delete", Status: canary.Fail, Hop: canary.Delivered}), true, "delete: fail, hop delivered"},
+		{"another field of it", canary.Attributed, also(canary.Other{Step: "delete", Status: canary.Fail, Fields: []string{"a"}}), also(canary.Other{Step: "delete", Status: canary.Fail, Fields: []string{"a", "b"}}), true, "delete: fail, in a, b"},
+		{"the same step in other words", canary.Surfaced, also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "request 1"}), also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "request 2"}), false, ""},
+		{"another weakness", canary.Immutable, weak("no retention until 2026-11-20T10:00:00Z"), weak("no retention until 2026-11-20T10:00:00Z; versioning is not enabled"), true, "versioning is not enabled"},
+		{"the same weakness at another time", canary.Immutable, weak("no retention until 2026-11-20T10:00:00Z"), weak("no retention until 2026-11-21T11:22:33Z"), false, ""},
+		{"another weakness of a second record", canary.Immutable, also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "x"}), also(canary.Other{Step: "delete", Status: canary.Fail, Detail: "x; y"}), true, "delete: fail: x; y"},
+	} {
+		w := newWorld(t)
+		for n, a := range []canary.Answer{tc.first, tc.second} {
+			id := w.did(t, one{"aws/a": pass()})
+			c := canaryOf(id, 0, "aws/a")
+			w.write(t, run.Entry{Type: "verdict", Run: id, Canary: c.ID, Verdict: &canary.Verdict{Canary: c.ID, Checks: answers{tc.check: a}}})
+			w.report(t, noChat)
+			if tc.said && n == 1 && len(w.issues[0].comments) == 1 && !strings.Contains(text(w.issues[0].comments[0]), tc.want) {
+				t.Errorf("%s: %q is not in:\n%s", tc.name, tc.want, text(w.issues[0].comments[0]))
+			}
+			if want := map[bool]int{true: 1}[tc.said && n == 1]; len(w.issues) != 1 || len(w.issues[0].comments) != want {
+				t.Errorf("%s, run %d: %d tickets, %d comments, want %d", tc.name, n+1, len(w.issues), len(w.issues[0].comments), want)
+			}
+		}
 	}
 }
 

@@ -45,6 +45,8 @@ type world struct {
 	before func()
 	// beforeClaim is called before a batch of the ledger claims its place, unlocked.
 	beforeClaim func()
+	// afterClaim is called once a batch has claimed its place, unlocked.
+	afterClaim func()
 
 	// The chat.
 	posts    []News
@@ -119,6 +121,9 @@ func (s store) Get(_ context.Context, path string) ([]byte, ledger.Version, erro
 func (s store) Put(_ context.Context, path string, data []byte, old ledger.Version) (ledger.Version, error) {
 	if s.beforeClaim != nil && !s.plain && strings.HasPrefix(path, "claim/") {
 		s.beforeClaim()
+	}
+	if s.afterClaim != nil && !s.plain && strings.HasPrefix(path, "claim/") {
+		defer s.afterClaim()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,8 @@ type Tickets struct {
 	// in one step, they become one ticket (default 10).
 	GroupAbove int `yaml:"group_above"`
 	// SearchLag is how long a new ticket may be missing in a search (default 10m). A
-	// creation that was interrupted is left alone so long before it is made anew.
+	// creation that was interrupted is left alone so long before it is made anew. At
+	// least 1s; below 3m each call gets half of it, so less than 1m is for tests only.
 	SearchLag Duration `yaml:"search_lag"`
 	// ResolvedByHand says what becomes of a ticket that somebody resolved while the check
 	// still fails: reopen (default), or leave.
@@ -94,7 +95,6 @@ type Slack struct {
 var (
 	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	jiraKey   = regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`)
-	slackID   = regexp.MustCompile(`^[CGD][A-Z0-9]{2,}$`)
 	ticketsBy = []string{string(ticket.Failure), string(ticket.Group), string(ticket.Exception)}
 )
 
@@ -108,6 +108,9 @@ func (c *Config) checkTickets(bad complain) {
 		if n.value < 0 {
 			bad("tickets."+n.field, "tickets.%s %d: at least 1", n.field, n.value)
 		}
+	}
+	if lag := t.SearchLag.Duration; lag != 0 && lag < time.Second {
+		bad("tickets.search_lag", "tickets.search_lag %s: at least 1s", lag)
 	}
 	if !slices.Contains([]string{"", "reopen", "leave"}, t.ResolvedByHand) {
 		bad("tickets.resolved_by_hand", "tickets.resolved_by_hand %q: reopen or leave", t.ResolvedByHand)
@@ -186,15 +189,25 @@ func (h Chat) check(bad complain) {
 	if !envName.MatchString(s.TokenEnv) {
 		bad("chat.slack.token_env", "chat.slack.token_env %q is not the name of an environment variable", s.TokenEnv)
 	}
-	if !slackID.MatchString(s.Channel) {
+	if _, err := slack.New(slack.Options{Token: anyToken, Channel: s.Channel}); err != nil {
 		bad("chat.slack.channel", "chat.slack.channel %q is not the id of a channel, such as C0123456789", s.Channel)
 	}
 	if _, err := s.digestAt(); err != nil {
 		bad("chat.slack.digest_at", "chat.slack.digest_at %q is not a time of day such as 08:00", s.DigestAt)
 	}
-	if s.URL != "" && !webAddress(s.URL) {
-		bad("chat.slack.url", "chat.slack.url: not an https address (or http on this machine) without a user in it")
+	if !slackAddress(s.URL) {
+		bad("chat.slack.url", "chat.slack.url: not an https address (or http on this machine) without a user in it that ends in /, like https://slack.com/api/")
 	}
+}
+
+// anyToken stands for a token while a configuration is checked, which calls nobody.
+const anyToken = "-"
+
+// slackAddress reports whether a token may be sent there, as Slack's client has it; "" is
+// Slack's own.
+func slackAddress(text string) bool {
+	_, err := slack.NewGroups(slack.Options{Token: anyToken, APIURL: text})
+	return err == nil
 }
 
 func (s *Slack) digestAt() (time.Duration, error) {
@@ -365,7 +378,7 @@ func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, err
 			return ticket.Result{}, fmt.Errorf("notify: %w", err)
 		}
 		res, stepErr := s.Run(ctx, o.Options)
-		res.Said = append(res.Said, "The chat was not told: "+err.Error())
+		res.Posts = append(res.Posts, ticket.Told{Kind: "run", Err: err.Error(), Refused: true})
 		return res, stepErr
 	}
 	return s.Run(ctx, o.Options)

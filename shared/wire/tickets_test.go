@@ -3,6 +3,8 @@ package wire
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,5 +104,23 @@ func TestNotifySaysWhatItLacks(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v, want %q", tt.more, err, tt.want)
 		}
+	}
+}
+
+// A chat that cannot be opened keeps no ticket from being made, and is not passed over.
+func TestNotifyFailsIfTheChatCannotBeOpened(t *testing.T) {
+	t.Setenv("TEST_JIRA_TOKEN", "token")
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	defer nobody.Close()
+	cfg := notifying(t, strings.Replace(jiraAndSlack, "https://jira.example", nobody.URL, 1))
+	res, err := Notify(t.Context(), cfg, NotifyOptions{})
+	if err != nil || len(res.Acts) == 0 {
+		t.Fatalf("%v, %+v", err, res)
+	}
+	if len(res.Posts) != 1 || !strings.Contains(res.Posts[0].Err, "environment variable TEST_SLACK_TOKEN is empty") {
+		t.Errorf("%+v", res.Posts)
+	}
+	if code := (ticket.Result{Posts: res.Posts}).ExitCode(); code != 2 {
+		t.Errorf("exit code %d", code)
 	}
 }

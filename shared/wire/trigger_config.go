@@ -92,6 +92,9 @@ func (c *Config) checkTrigger(bad complain) {
 		if len(s.Groups) > 0 && !envName.MatchString(s.TokenEnv) {
 			bad("trigger.slack.token_env", "groups need token_env: who is in them must be asked for")
 		}
+		if !slackAddress(s.APIURL) {
+			bad("trigger.slack.api_url", "trigger.slack.api_url: not an https address (or http on this machine) without a user in it that ends in /, like https://slack.com/api/")
+		}
 	}
 	seen := map[string]bool{}
 	for i, caller := range t.Callers {
