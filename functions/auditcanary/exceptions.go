@@ -147,6 +147,7 @@ func (o *options) standing(cmd *cobra.Command, days int) (exceptionList, error) 
 	}
 	out.Source, out.SHA256, out.MaxDays = reg.Source, reg.SHA256, reg.MaxDays
 	out.Applied = state.Register != nil && run.SameRegister(*state.Register, reg)
+	state.Date(&reg, now)
 	for _, st := range reg.Standing(now, state.Subjects(now.AddDate(0, 0, -days))) {
 		one := oneException{Standing: st, Covers: []coveredNow{}}
 		for _, s := range st.Covers {
@@ -209,7 +210,11 @@ func (one oneException) explain(w io.Writer) {
 	say("accepted", one.Risk.Statement)
 	say("approved by", one.Risk.Approver+", for "+one.Risk.Requester)
 	say("ticket", one.Risk.Ticket)
-	say("holds", string(one.Opened)+" to "+string(one.Expires))
+	holds := string(one.Opened) + " to " + string(one.Expires)
+	if known := one.Known.UTC().Format(time.DateOnly); known > string(one.Opened) {
+		holds += "; what was planned before " + known + ", when the ledger first had it, is not covered"
+	}
+	say("holds", holds)
 	say("remediation", one.Remediation.Plan+" (by "+string(one.Remediation.By)+")")
 	say("owner", strings.TrimSuffix(one.Owner+", "+one.Contact, ", "))
 	for _, f := range one.Findings {

@@ -95,11 +95,33 @@ func printNotified(w io.Writer, res ticket.Result) {
 	for _, s := range res.Said {
 		fmt.Fprintln(w, oneLine(s))
 	}
-	verb := "done"
+	fmt.Fprintf(w, "%s. %s\n", counted(res), tallied(res))
+}
+
+// counted says how much was done, and how much was not.
+func counted(res ticket.Result) string {
+	acts, posts := len(res.Acts), len(res.Posts)
 	if res.DryRun {
-		verb = "to do; nothing was done, and nobody at the desk was asked"
+		return fmt.Sprintf("%d acts on tickets, %d messages to do; nothing was done, and nobody at the desk was asked", acts, posts)
 	}
-	fmt.Fprintf(w, "%d acts on tickets, %d messages %s. %s\n", len(res.Acts), len(res.Posts), verb, tallied(res))
+	not := 0
+	for _, d := range res.Acts {
+		if d.Err != "" || d.Act == "wait" {
+			acts--
+			not++
+		}
+	}
+	for _, p := range res.Posts {
+		if p.Err != "" {
+			posts--
+			not++
+		}
+	}
+	text := fmt.Sprintf("%d acts on tickets, %d messages done", acts, posts)
+	if not > 0 {
+		text += fmt.Sprintf(", %d not done", not)
+	}
+	return text
 }
 
 func tallied(res ticket.Result) string {

@@ -29,7 +29,7 @@ wait                         left until later
 NOT POSTED      run          auditcanary-run-r1
                              channel is archived
 something�else
-4 acts on tickets, 1 messages done. Of what was ever wrong: 2 failing, 1 fixed.
+2 acts on tickets, 0 messages done, 3 not done. Of what was ever wrong: 2 failing, 1 fixed.
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

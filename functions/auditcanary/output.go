@@ -233,7 +233,11 @@ func printReasons(w io.Writer, s run.Summary) {
 				fmt.Fprintf(w, "             accepted by %s, owned by %s: %s\n", oneLine(by.Approver), oneLine(by.Owner), oneLine(by.Why))
 			}
 			for _, also := range a.Also {
-				fmt.Fprintf(w, "             and step %s %s: %s\n", printable(also.Step), also.Status, printable(also.Detail))
+				what := "and"
+				if also.Step != "" {
+					what += " step " + printable(also.Step)
+				}
+				fmt.Fprintf(w, "             %s %s: %s\n", what, also.Status, printable(also.Detail))
 			}
 			for _, f := range a.Fields[min(1, len(a.Fields)):] { // the first is in the detail
 				fmt.Fprintf(w, "             %s: expected %q, found %q\n", printable(f.Field), f.Expected, f.Found)

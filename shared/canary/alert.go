@@ -52,11 +52,11 @@ type Rang struct {
 	RequestIDs []string `json:"request_ids,omitempty"`
 	EventIDs   []string `json:"event_ids,omitempty"`
 	Sessions   []string `json:"sessions,omitempty"` // that begin with our mark
+	// More: not all of the payload was read, or it names more than is kept of it.
+	More bool `json:"more,omitempty"`
 	// Foreign: the caller that it names is none of ours. So is then what it counts last;
 	// whose the others are, of more than one, it does not say.
 	Foreign bool `json:"foreign,omitempty"`
-	// More: not all of the payload was read, or it names more than is kept of it.
-	More bool `json:"more,omitempty"`
 	// Weak, when not empty, says why it cannot name an event ("an alarm has no event").
 	Weak string `json:"weak,omitempty"`
 	// Rule that made it, as far as it says so.

@@ -177,10 +177,8 @@ func (h *hearing) strong(r Rang) bool {
 // period, for which the alarm rang only then, one.
 func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]since, candidates []int) {
 	s := counts[[2]string{r.Alert, r.ID}][r.At.UTC()]
-	counted, least := s.n, 0
-	if r.Foreign { // the last of them is that caller's, and the others may be
-		s.n, least = s.n-1, 1
-		r.Weak = strings.TrimPrefix(r.Weak+"; the last that it counts is another caller's", "; ")
+	if r.Foreign {
+		s.n-- // the last is another caller's
 	}
 	if s.n < 1 {
 		return // it was updated, and not by another occurrence
@@ -197,14 +195,17 @@ func (h *hearing) share(r Rang, by Means, counts map[[2]string]map[time.Time]sin
 			earliest = from
 		}
 	}
-	n := s.n
+	n, least := s.n, 0
 	switch {
 	case !s.before(earliest):
 	case s.period:
 		n = 1
 	default:
 		n, least = n-1, 1
-		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; the first of the %d that it counts was at %s, before the call", r.Weak, counted, stamp(s.first)), "; ")
+		r.Weak = strings.TrimPrefix(fmt.Sprintf("%s; the first of the %d that it counts was at %s, before the call", r.Weak, s.n, stamp(s.first)), "; ")
+	}
+	if r.Foreign {
+		least = max(least, 1) // that caller's, once more
 	}
 	if request, event := recordOf(r); by == BySession && request != "" {
 		n, least = 0, 1

@@ -232,13 +232,13 @@ func worst(rs []Answer) Answer {
 	if len(rs) == 0 {
 		return Answer{Status: NotRun, Detail: "nothing was called"}
 	}
-	out := rs[0]
-	for _, r := range rs[1:] {
+	out, speaks := rs[0], 0
+	for i, r := range rs[1:] {
 		switch {
 		case r.Status.badness() > out.Status.badness():
 			r.Explained = append(slices.Clone(out.Explained), r.Explained...)
 			r.Open = r.Open || out.Open
-			out = r
+			out, speaks = r, i+1
 		default:
 			out.Open = out.Open || r.Open
 			out.Explained = append(slices.Clone(out.Explained), r.Explained...)
@@ -254,15 +254,15 @@ func worst(rs []Answer) Answer {
 	if out.Status == Pass {
 		out.Step = ""
 	}
-	out.Also = others(rs, out.Step)
+	out.Also = others(rs, speaks)
 	return out
 }
 
-// others are the answers of further steps that did not pass: who accepts one problem
-// has not accepted what stands behind it.
-func others(rs []Answer, but string) (out []Other) {
-	for _, r := range rs {
-		if r.Step != but && r.Status != Pass && r.Status != NotRun {
+// others are the answers but that at an index that did not pass: who accepts one problem
+// has not accepted what stands behind it. Several may be of one step, or of none.
+func others(rs []Answer, but int) (out []Other) {
+	for i, r := range rs {
+		if i != but && r.Status != Pass && r.Status != NotRun {
 			out = append(out, other(r))
 		}
 	}

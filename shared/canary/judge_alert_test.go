@@ -327,6 +327,31 @@ func TestTheWorstPromiseSpeaksForAll(t *testing.T) {
 	}
 }
 
+// TestEachPromiseThatIsNotKeptIsTold: who accepts that one alert is silent has not
+// accepted that another is, whether it is of a step or of any, the same or another one.
+func TestEachPromiseThatIsNotKeptIsTold(t *testing.T) {
+	for _, steps := range [][]string{{"", ""}, {"create", "create"}, {"", "create"}, {"create", ""}, {"", "", ""}} {
+		a := promising(DoneAndUndone)
+		a.s.Alerts = nil
+		for i, step := range steps {
+			d := heeding
+			p := Promise{Alert: string(rune('a' + i)), On: OnAllowed, Step: step}
+			a.s.Alerts = append(a.s.Alerts, p)
+			a.ev.Hearings = append(a.ev.Hearings, Hearing{Promise: p, AsOf: t0.Add(time.Hour), Listened: t0.Add(time.Hour), Demanded: &d})
+		}
+		got := Judge(a.s, a.c, a.ev, a.seen, slo).Checks[Alerted]
+		told := got.Detail
+		for _, o := range got.Also {
+			told += "\n" + o.Detail
+		}
+		for _, p := range a.s.Alerts {
+			if n := strings.Count(told, "alert "+p.Alert+": it did not ring"); n != 1 {
+				t.Errorf("steps %q: alert %s is told %d times in\n%s", steps, p.Alert, n, told)
+			}
+		}
+	}
+}
+
 // TestAlertedIsNeverPassedByWhatIsNotTheCanarys: whatever rings, a pass rests on an
 // alert that names the canary's request or event, or on one that is accepted without,
 // in its time, that no two claim beyond its count.

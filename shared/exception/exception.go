@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
 )
@@ -42,6 +44,9 @@ type Exception struct {
 	// Owner answers for it; Contact is how to reach them.
 	Owner   string `json:"owner" yaml:"owner"`
 	Contact string `json:"contact,omitempty" yaml:"contact"`
+	// Known is when it first came into the ledger as it is (see Known); zero: not told. What
+	// was planned before that day is not covered by it.
+	Known time.Time `json:"-" yaml:"-"`
 	// Line of it in the register's file, for messages.
 	Line int `json:"-" yaml:"-"`
 }
@@ -193,8 +198,8 @@ func (r Register) For(s Subject, now time.Time) (Exception, bool) {
 		return Exception{}, false
 	}
 	for _, e := range r.Exceptions {
-		opened, _ := e.Opened.begin()
-		if !s.At.IsZero() && s.At.Before(opened) {
+		from, _ := e.from()
+		if !s.At.IsZero() && s.At.Before(from) {
 			continue // it happened before anybody accepted it
 		}
 		if len(r.disorder(e, now)) == 0 && !e.expired(now) && e.covers(s) && e.approvedFor(s, r.ControlsVersion) {
@@ -386,14 +391,38 @@ func (r Register) disorder(e Exception, now time.Time) (out []Finding) {
 	return out
 }
 
-// person is a name as it is compared: "J. Doe" and "j.doe " are one.
+// person is a name as it is compared: "J. Doe" and "j.doe " are one, and so is what
+// Unicode can write in several ways, or with what nobody sees.
 func person(name string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+	folded := strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unseen(r) {
 			return -1
 		}
 		return unicode.ToLower(unicode.ToUpper(r))
-	}, name)
+	}, norm.NFKC.String(name))
+	return norm.NFKC.String(folded) // what was dropped may have kept a letter from its accent
+}
+
+// unseen reports whether a character shows nothing by itself: it can make two texts of one.
+func unseen(r rune) bool {
+	const brailleBlank = '\u2800'
+	return !unicode.IsPrint(r) || r == brailleBlank || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// minName is how many characters in a row a pattern must hold of a scenario's name to be no
+// pattern of all of them.
+const minName = 3
+
+// named reports whether the pattern holds a part of a name as it is.
+func (sc Scope) named() bool {
+	plain, _, _ := strings.Cut(sc.Scenario, "[") // what stands in brackets is a choice
+	_, name, _ := strings.Cut(plain, "/")
+	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return strings.ContainsRune(`*?/\`, r) }) {
+		if len(part) >= minName && strings.Trim(part, "-") != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // minDetail is how many characters a part of an answer must have to say anything.
@@ -401,16 +430,12 @@ const minDetail = 10
 
 // broad says why an exception would hide more than somebody accepted.
 func (e Exception) broad() string {
-	_, rest, _ := strings.Cut(e.Scope.Scenario, "/")
-	if rest == "" {
-		rest = e.Scope.Scenario
-	}
 	account, _ := e.Scope.place()
 	p, check := e.Problem, e.Scope.Check
 	short := slices.ContainsFunc(p.Details, func(d string) bool { return len([]rune(strings.TrimSpace(d))) < minDetail })
 	switch {
-	case strings.Trim(rest, "*?/[]") == "" && account == anything:
-		return "its scope is every scenario at every target"
+	case account == anything && !e.Scope.named():
+		return fmt.Sprintf("its scope is every scenario at every target, or nearly: where the account is *, the pattern must hold %d characters of the name, before any brackets", minName)
 	case !slices.Contains(canary.Checks(), check):
 		return "it names no check: whatever fails there would be hidden"
 	case check == canary.Cleaned:

@@ -128,6 +128,40 @@ func TestAnExceptionCoversOneProblemAndNothingElse(t *testing.T) {
 	}
 }
 
+// TestAnotherSilentAlertIsNotAccepted: promises that are of no step are told apart all the same.
+func TestAnotherSilentAlertIsNotAccepted(t *testing.T) {
+	s := canary.Scenario{Kind: canary.DoneAndUndone, Steps: []canary.Step{{ID: "create", Call: "iam:CreateUser"}}}
+	call := now.Add(-2 * time.Hour)
+	ev := canary.Evidence{
+		Intents:  []canary.Intent{{Step: "create", Phase: canary.PhaseDo, Attempt: 1}},
+		Receipts: []canary.Receipt{{Step: "create", Phase: canary.PhaseDo, Attempt: 1, RequestIDs: []string{"req-1"}, Ended: call, Outcome: canary.Outcome{Result: canary.Succeeded}}},
+	}
+	e := sound(func(e *Exception) {
+		e.Scope.Check, e.Problem = canary.Alerted, Problem{Details: []string{"alert guardduty-root: it did not ring"}}
+	})
+	for _, tc := range []struct {
+		silent []string
+		want   bool
+	}{
+		{[]string{"guardduty-root"}, true},
+		{[]string{"guardduty-root", "siem-root"}, false},
+		{[]string{"siem-root", "guardduty-root"}, false},
+	} {
+		v := canary.Verdict{Checks: map[canary.Check]canary.Answer{canary.Injected: {Status: canary.Pass}}}
+		ev.Hearings = nil
+		for _, name := range tc.silent {
+			ev.Hearings = append(ev.Hearings, canary.Hearing{
+				Promise: canary.Promise{Alert: name, On: canary.OnAllowed}, Listened: now, AsOf: now, Demanded: &canary.Heeding{Within: time.Minute, Late: time.Hour},
+			})
+		}
+		canary.Alert(&v, s, ev)
+		about := About(canary.Canary{Scenario: "aws/ec2-x", Target: target}, call, canary.Alerted, v.Checks[canary.Alerted])
+		if _, got := register(e).For(about, now); got != tc.want || about.Status != canary.Fail {
+			t.Errorf("%q silent: covered %v, want %v: %+v", tc.silent, got, tc.want, about)
+		}
+	}
+}
+
 func TestItHoldsFromItsFirstDayToItsLast(t *testing.T) {
 	e := sound(func(e *Exception) { e.Opened, e.Expires = "2026-11-26", "2026-12-31" })
 	for at, want := range map[string]bool{
@@ -214,6 +248,41 @@ func TestFindings(t *testing.T) {
 			tc.but(&e)
 			if got := has(e); len(got) != 0 {
 				t.Errorf("%s: the other side of the line has it too: %+v", tc.name, got)
+			}
+		}
+	}
+}
+
+// TestOnePersonHasOneName, however it is written; and two people have two.
+func TestOnePersonHasOneName(t *testing.T) {
+	for other, same := range map[string]bool{
+		"JANÉ DOE": true, "Jane\u0301 Doe": true, "jane\u034f\u0301doe": true, "Jané Doe\u3164": true, "Jané\u2800Doe": true, "Ja\u200bné\u00a0Doe": true,
+		"Ｊａｎé Doe": true, "Jané Doe\ufe0f": true, "Jané Doe\U000e0100": true, "\u180bJané\u115f Doe": true,
+		"Jane Doe": false, "Jané Do": false, "Janè Doe": false, "Jané Doé": false,
+	} {
+		if got := person("Jané Doe") == person(other); got != same {
+			t.Errorf("%q is the person: %v, want %v", other, got, same)
+		}
+	}
+	for _, nobody := range []string{"", " ", "\u3164", "\u2800\ufe0f", "\u034f"} {
+		e := sound(func(e *Exception) { e.Risk.Approver = nobody })
+		if got := register(e).Findings(now, nil); len(got) != 1 || got[0].Kind != SelfApproved {
+			t.Errorf("approved by %q: %+v", nobody, got)
+		}
+	}
+}
+
+// TestAPatternOfNoNameIsEveryScenario: of everywhere, a pattern must hold a part of a name.
+func TestAPatternOfNoNameIsEveryScenario(t *testing.T) {
+	for pattern, broad := range map[string]bool{
+		"aws/*": true, "*/*": true, "aws/*-*": true, "aws/[a-z]*": true, "*/*[a-z]*": true, "aws/?*": true, "aws/*e*": true, "aws/[^/]*": true,
+		"aws/[abcdefghijklmnopqrstuvwxyz]*": true, "aws[/]*": true, "aws[!-~]*": true, `aws/[\]a-z]*`: true, `aws/[a-z\]abc]*`: true, "aws[^abcdef]*": true, "aws/*-a*-*": true, "aws/---*": true,
+		"aws/s3-*": false, "aws/ec2-*": false, "*/kms-disable-key": false, "aws/*-denied": false, "aws/ec2-[ab]*": false, "aws/???-root": false,
+	} {
+		for _, target := range []string{"*", "*/*", "*/eu-west-1", "111122223333"} {
+			e := sound(func(e *Exception) { e.Scope.Scenario, e.Scope.Target = pattern, target })
+			if got, want := e.broad() != "", broad && target != "111122223333"; got != want {
+				t.Errorf("%s at %s: over-broad %v, want %v", pattern, target, got, want)
 			}
 		}
 	}

@@ -191,7 +191,7 @@ func (r Register) idle(e Exception, now time.Time, subjects []Subject) string {
 	if len(subjects) == 0 {
 		return ""
 	}
-	since, _ := e.Opened.begin()
+	since, _ := e.from()
 	var last, first, ended time.Time
 	tested := 0
 	for _, s := range subjects {

@@ -178,7 +178,7 @@ func (d *document) plain(n *yaml.Node, depth int) {
 	case n.Style&yaml.TaggedStyle != 0:
 		d.fail(n.Line, "tags are not allowed")
 		return
-	case n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsPrint(r) }):
+	case n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, func(r rune) bool { return r != '\n' && r != '\t' && unseen(r) }):
 		d.fail(n.Line, "the text %.60q holds a character that cannot be seen", n.Value)
 		return
 	}

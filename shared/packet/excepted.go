@@ -54,6 +54,7 @@ type unproven struct {
 func (s *state) noteRegister(e entry) {
 	if r, whole := s.joining.Join(*e.Register); whole {
 		s.registers++
+		s.known.Note(&r, e.At)
 		if s.period.To.IsZero() || e.At.Before(s.period.To) {
 			s.register = &r
 		}

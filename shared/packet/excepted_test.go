@@ -96,6 +96,25 @@ func TestAPacketHasTheRegisterAndSaysWhatItCovers(t *testing.T) {
 	}
 }
 
+// TestABackdatedExceptionCoversNothingInAPacket: since when an exception holds is what the
+// ledger says, not its author.
+func TestABackdatedExceptionCoversNothingInAPacket(t *testing.T) {
+	for days, want := range map[int]int{0: 1, 2: 0} {
+		b := newMemoryBook(t)
+		id := b.addRun(t, 2, false, testScenario)
+		b.lose(t, id, id+"-01", canary.Delivered)
+		b.clock = b.clock.AddDate(0, 0, days)
+		b.append(t, run.Entry{Type: "register", Register: accepting(b, nil)}) // opened three days before
+		r := verifyBytes(t, mustBuild(t, b, b.options(t)), Trust{Keys: []string{b.vkey}}, VerifyOptions{})
+		if err := r.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if x := r.Population.Exceptions; x == nil || len(x.Exceptions) != 1 || x.Exceptions[0].Canaries != want {
+			t.Errorf("written down %d days after the run: %+v, want %d canaries", days, x, want)
+		}
+	}
+}
+
 func TestWithoutARegisterAPacketSaysSo(t *testing.T) {
 	b := newMemoryBook(t)
 	b.addRun(t, 1, false, testScenario)

@@ -260,6 +260,7 @@ type state struct {
 	register     *exception.Register
 	registers    int
 	joining      exception.Joining
+	known        exception.Known
 	unproven     map[string]unproven
 	unprovenText int
 	exceptedBy   map[string]int

@@ -86,6 +86,46 @@ func NoteAsked(ctx context.Context, log *ledger.Log, clock func() time.Time, a A
 	}
 }
 
+// NoteStrangers writes down what is said of requests that nobody may make, who came through
+// slack or http, unless the ledger was told of such within the time every, or often
+// enough within a day, by whichever process: whoever may ask for nothing must not make it
+// grow. It reports whether it did.
+func NoteStrangers(ctx context.Context, log *ledger.Log, clock func() time.Time, through, said string, every time.Duration, aDay int) (bool, error) {
+	r := &Run{Log: log, Clock: clock}
+	for {
+		state, cp, err := Fold(ctx, log)
+		if err != nil {
+			return false, err
+		}
+		now, today := clock().UTC(), 0
+		for _, a := range state.Asked {
+			if !strings.HasPrefix(a.ID, strangers) {
+				continue
+			}
+			ago := now.Sub(a.At).Abs() // clocks may differ
+			if ago < every {
+				return false, nil
+			}
+			if ago < 24*time.Hour {
+				today++
+			}
+		}
+		if today >= aDay {
+			return false, nil
+		}
+		err = r.noteAt(ctx, cp.Size, Asked{
+			ID: fmt.Sprintf("%s%d", strangers, now.UnixNano()), By: "nobody who is allowed", Through: through, Command: "unknown", Refused: said, At: now,
+		})
+		if errors.Is(err, ledger.ErrMoved) && ctx.Err() == nil {
+			continue // another process may have told it
+		}
+		return err == nil, err
+	}
+}
+
+// strangers begins the ids of such entries; those of commands begin with where they came through.
+const strangers = "refused:"
+
 // noteAt appends while ctx lasts: who asked is waiting for the answer.
 func (r *Run) noteAt(ctx context.Context, size int64, a Asked) error {
 	leaves, err := r.encode([]Entry{{Type: "asked", Asked: &a}})
@@ -101,7 +141,8 @@ func (r *Run) noteAt(ctx context.Context, size int64, a Asked) error {
 // Take does what was asked for and not begun: the command of one id, or all ("").
 // It returns the runs that it began. What is older than AskedFor, or selects nothing, is
 // written down as refused. While another run is under way nothing is begun, since two
-// would act on the same things: whoever comes next takes it up.
+// would act on the same things: a Take that did that run does what was asked for
+// meanwhile, else whoever comes next.
 func (r *Run) Take(ctx context.Context, id string) ([]string, error) {
 	var begun []string
 	for {
@@ -138,6 +179,7 @@ func (r *Run) Take(ctx context.Context, id string) ([]string, error) {
 			return begun, fmt.Errorf("run %s that %s asked for: %w", runID, ask.By, err)
 		}
 		begun = append(begun, runID)
+		id = "" // whoever came for another meanwhile has gone home
 	}
 }
 

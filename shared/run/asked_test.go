@@ -129,6 +129,41 @@ func TestACommandWaitsWhileAnotherRunInjects(t *testing.T) {
 	}
 }
 
+// TestWhatIsAskedForMeanwhileIsDoneAfterwards: whoever took it up found the other run under
+// way and went home; nobody else comes.
+func TestWhatIsAskedForMeanwhileIsDoneAfterwards(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := command(r, "slack:1"), command(r, "slack:2")
+	ask(t, r, first)
+	other := *r
+	var once sync.Once
+	r.Progress = func(p run.Progress) {
+		if p.Step != "inject" {
+			return
+		}
+		once.Do(func() {
+			ask(t, &other, second)
+			if begun, err := other.Take(t.Context(), second.ID); err != nil || len(begun) != 0 {
+				t.Errorf("beside another: %v, %v", begun, err)
+			}
+		})
+	}
+	begun, err := r.Take(t.Context(), first.ID)
+	if err != nil || len(begun) != 2 || begun[0] != run.RunFor(first) || begun[1] != run.RunFor(second) {
+		t.Errorf("begun %v, %v", begun, err)
+	}
+	// A command that is known to have been done takes nothing else up: it is a repeat.
+	ask(t, r, command(r, "slack:3"))
+	if begun, err := r.Take(t.Context(), first.ID); err != nil || len(begun) != 0 {
+		t.Errorf("a repeat began %v, %v", begun, err)
+	}
+}
+
 // TestACommandIsTakenUpAfterACrash dies at each effect, between the command's entry and
 // the run's end: what had not begun is begun by the next, and nothing is begun twice.
 func TestACommandIsTakenUpAfterACrash(t *testing.T) {

@@ -25,6 +25,7 @@ type registered struct {
 // noteRegister folds a register in, or a part of one.
 func (s *State) noteRegister(e Entry) {
 	if r, whole := s.joining.Join(*e.Register); whole {
+		s.known.Note(&r, e.At)
 		s.Register = &r
 		s.registers = append(s.registers, registered{e.At, r})
 	}
@@ -40,6 +41,10 @@ func (s *State) RegisterAt(t time.Time) exception.Register {
 	}
 	return exception.Register{}
 }
+
+// Date says in a register, wherever it was read, since when the ledger has its exceptions;
+// those that it does not have, since now.
+func (s *State) Date(r *exception.Register, now time.Time) { s.known.Tell(r, now) }
 
 // NoteRegister writes down the register in use (Run.Register) if it is not what the
 // ledger has last: what people are shown of exceptions is always read from there. It

@@ -153,3 +153,68 @@ func TestAnExceptedFailureIsNoFailureAndNoProof(t *testing.T) {
 		t.Errorf("everything excepted: exit code %d, want 2", code)
 	}
 }
+
+// TestAnExceptionIsNotBackdated: its author says when it was opened, and the ledger since
+// when it is known. What was planned before that day was nobody's to accept.
+func TestAnExceptionIsNotBackdated(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Store = hidden{w, map[string]bool{"test:MakeC": true}}
+	pass := func(d time.Duration) {
+		w.mu.Lock()
+		w.now = w.now.Add(d)
+		w.mu.Unlock()
+	}
+	excepted := func(runID string) int {
+		t.Helper()
+		if err := r.Confirm(t.Context(), run.ConfirmOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		sum := summary(t, r, runID)
+		if sum.Tally.Excepted+sum.Tally.Failed != 1 {
+			t.Fatalf("%s: %+v", runID, sum.Tally)
+		}
+		return sum.Tally.Excepted
+	}
+	inject := func(runID string) {
+		t.Helper()
+		if err := r.Inject(t.Context(), runID); err != nil {
+			t.Fatal(err)
+		}
+		pass(2 * time.Hour)
+	}
+	inject("20261122-aaaaaa")
+	excepted("20261122-aaaaaa")
+	pass(48 * time.Hour)
+	r.Register = accepts() // it says that it was opened on the 20th
+	if excepted("20261122-aaaaaa") != 0 {
+		t.Error("what failed two days before anybody heard of the exception is excepted")
+	}
+	inject("20261124-bbbbbb")
+	if excepted("20261124-bbbbbb") != 1 {
+		t.Error("what came after it is not excepted")
+	}
+	// Once known, it stays so; another contact does not make it another exception, but
+	// another problem does, and another end.
+	pass(48 * time.Hour)
+	for _, tc := range []struct {
+		name   string
+		change func(*exception.Register)
+		want   int
+	}{
+		{"another contact", func(r *exception.Register) { r.Exceptions[0].Contact = "x@example.com" }, 1},
+		{"another problem", func(r *exception.Register) { r.Exceptions[0].Problem.Details = []string{"record of test:MakeC"} }, 0},
+		{"another end", func(r *exception.Register) { r.Exceptions[0].Expires = "2027-01-31" }, 0},
+		{"none", func(r *exception.Register) { r.Exceptions = nil }, 0},
+		{"the first once more", func(*exception.Register) {}, 1},
+	} {
+		r.Register = accepts(tc.change)
+		if got := excepted("20261124-bbbbbb"); got != tc.want {
+			t.Errorf("%s: %d excepted, want %d", tc.name, got, tc.want)
+		}
+	}
+}

@@ -249,6 +249,7 @@ type State struct {
 	Register  *exception.Register
 	registers []registered // all that were, in order
 	joining   exception.Joining
+	known     exception.Known
 }
 
 // RunState is one run.

@@ -169,7 +169,7 @@ type Post struct {
 	// Told is what it tells of: a hash, 12 hex digits, for each finding with how it
 	// stands, a space between; "-": of nothing; empty: not known.
 	Told string `json:"told,omitempty"`
-	Err     string `json:"error,omitempty"`
+	Err  string `json:"error,omitempty"`
 	// At is when it was written down.
 	At time.Time `json:"-"`
 }

@@ -85,6 +85,11 @@ func TestCommandsThatAreNotTaken(t *testing.T) {
 			r.Header.Del("X-Slack-Signature")
 			return r
 		}, ErrSignature},
+		"in upper case, which is another text of the same": {func() *http.Request {
+			r := signed(typed("run"), secret, now)
+			r.Header.Set("X-Slack-Signature", "v0="+strings.ToUpper(strings.TrimPrefix(r.Header.Get("X-Slack-Signature"), "v0=")))
+			return r
+		}, ErrSignature},
 		"no version": {func() *http.Request {
 			r := signed(typed("run"), secret, now)
 			r.Header.Set("X-Slack-Signature", strings.TrimPrefix(r.Header.Get("X-Slack-Signature"), "v0="))

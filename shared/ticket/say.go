@@ -21,7 +21,7 @@ const (
 	maxValue    = 300
 	maxShort    = 160
 	maxRows     = 20
-	maxMembers  = 50       // named in the text of a ticket for several; all are in what is attached
+	maxMembers  = 30       // named in the text of a ticket for several, of which a desk takes about 45; all are in what is attached
 	maxEvidence = 16 << 10 // of one value in what is attached
 )
 
@@ -416,7 +416,7 @@ func (d *decider) notice(n Notice) wanted {
 		why:     line(cmp.Or(n.Title, fmt.Sprintf("exception %s: %s", n.Exception, n.Kind))),
 	}
 	w.body = Doc{{Kind: "text", Text: cut(n.Text, maxDetail)}}
-	if !n.Until.IsZero() {
+	if n.Until.After(d.Now) {
 		w.body = append(w.body, Block{Kind: "text", Text: "Its last day is " + n.Until.UTC().Format(time.DateOnly) + ". After it what it covers counts as failing again."})
 	}
 	w.comment = slices.Clone(w.body)

@@ -246,7 +246,7 @@ func TestManyAtOnceAreOneTicket(t *testing.T) {
 		t.Fatalf("exit code %d, %d tickets", code, len(w.issues))
 	}
 	i := w.issues[0]
-	if got := text(i.body); strings.Count(got, "aws/s") != maxMembers || !strings.Contains(got, "(150 more") || i.draft.Kind != Group {
+	if got := text(i.body); strings.Count(got, "aws/s") != maxMembers || !strings.Contains(got, "(170 more") || i.draft.Kind != Group {
 		t.Errorf("%s", got)
 	}
 	if n := strings.Count(i.attached[0], `"scenario"`); n != 200 {

@@ -106,7 +106,8 @@ func takeWaiting(ctx context.Context, r *run.Run, file string, o Options) error 
 	if err != nil || len(state.Waiting()) == 0 {
 		return err
 	}
-	return takeAsked(ctx, file, o, "")
+	_, err = takeAsked(ctx, file, o)
+	return err
 }
 
 // asked does what somebody asked for.

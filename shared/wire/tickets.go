@@ -324,7 +324,7 @@ func notices(s *run.State, now time.Time) []ticket.Notice {
 		text := n.Detail + "."
 		for _, more := range []struct{ what, text string }{{"Owner", n.Owner}, {"Contact", n.Contact}, {"Approved in", n.Ticket}, {"Plan", n.Plan}} {
 			if more.text != "" {
-				text += " " + more.what + ": " + more.text + "."
+				text += " " + more.what + ": " + strings.TrimSuffix(more.text, ".") + "."
 			}
 		}
 		until, _ := time.Parse(time.DateOnly, string(n.Until)) // what is no day has no end

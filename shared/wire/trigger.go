@@ -32,6 +32,10 @@ const (
 	// noteStrangers is how often the ledger is told of requests that nobody may make:
 	// anybody can send them.
 	noteStrangers = time.Minute
+	// strangersADay is how many times a day it is told at most.
+	strangersADay = 48
+	// takeAgain is after how long it is tried again to begin what waits.
+	takeAgain = 20 * time.Second
 	// minKey is the length of the shortest key of a caller.
 	minKey = 32
 )
@@ -41,8 +45,9 @@ type TriggerOptions struct {
 	Version string
 	Clock   func() time.Time // nil: the real one
 	// Local does what was asked for in this process, until the context of OpenTrigger
-	// ends; else the configured function is started.
-	Local bool
+	// ends and what is under way then is undone: wait for it before the process ends.
+	// nil: the configured function is started instead.
+	Local *sync.WaitGroup
 	// Log takes a line about each thing that goes wrong. Optional.
 	Log io.Writer
 }
@@ -75,12 +80,11 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 		return nil, err
 	}
 	switch {
-	case o.Local:
-		t.kick = local(ctx, c.file, Options{Version: o.Version, Clock: o.Clock}, o.Log)
-		// What was asked for and not begun when this process ended last.
-		if err := t.kick(ctx, ""); err != nil {
-			return nil, err
+	case o.Local != nil:
+		take := func(ctx context.Context) (bool, error) {
+			return takeAsked(ctx, c.file, Options{Version: o.Version, Clock: o.Clock})
 		}
+		t.kick = local(ctx, o.Local, takeAgain, take, t.complain)
 	case c.Trigger.Function != "":
 		base, _, err := c.baseAWS(ctx)
 		if err != nil {
@@ -160,34 +164,61 @@ func (t *trigger) secrets() error {
 	return nil
 }
 
-// local does what was asked for in this process, one after the other. Each time the
-// configuration is read anew.
-func local(ctx context.Context, file string, o Options, log io.Writer) func(context.Context, string) error {
-	var mu sync.Mutex
-	return func(_ context.Context, id string) error {
-		go func() {
-			mu.Lock()
-			defer mu.Unlock()
-			if err := takeAsked(ctx, file, o, id); err != nil {
-				fmt.Fprintln(log, inert.Line(err.Error()))
+// local does what was asked for in this process: at its start what an earlier process has
+// left, then whatever somebody asks for. As long as something waits, for another run to
+// end, or nobody knows, it tries again after some time. It ends with ctx.
+func local(ctx context.Context, work *sync.WaitGroup, again time.Duration, take func(context.Context) (waiting bool, err error), complain func(format string, args ...any)) func(context.Context, string) error {
+	asked := make(chan struct{}, 1)
+	asked <- struct{}{}
+	work.Go(func() {
+		var later <-chan time.Time
+		for {
+			select {
+			case <-ctx.Done():
+			case <-asked:
+			case <-later:
 			}
-		}()
+			if ctx.Err() != nil {
+				return
+			}
+			later = nil
+			waiting, err := take(ctx)
+			if err != nil {
+				complain("%v", err)
+			}
+			if waiting || err != nil {
+				later = time.After(again)
+			}
+		}
+	})
+	return func(context.Context, string) error {
+		select {
+		case asked <- struct{}{}:
+		default: // it is about to look
+		}
 		return nil
 	}
 }
 
-// takeAsked begins what was asked for: the command of an id, or all that wait.
-func takeAsked(ctx context.Context, file string, o Options, id string) error {
+// takeAsked begins all that was asked for, and reports whether something still waits. The
+// configuration is read anew.
+func takeAsked(ctx context.Context, file string, o Options) (waiting bool, err error) {
 	cfg, err := Load(file)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r, err := Open(ctx, cfg, o)
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = r.Take(ctx, id)
-	return err
+	if _, err := r.Take(ctx, ""); err != nil {
+		return false, err
+	}
+	state, _, err := run.Fold(ctx, r.Log)
+	if err != nil {
+		return false, err
+	}
+	return len(state.Waiting()) > 0, nil
 }
 
 // command answers the slash command.
@@ -440,7 +471,7 @@ func all(list []string, otherwise string) string {
 }
 
 // stranger counts a request that is not allowed; the ledger is told how many there were,
-// at most once a minute.
+// at most once a minute, whichever process does it.
 func (t *trigger) stranger(ctx context.Context, through, why string) {
 	t.mu.Lock()
 	t.strangers++
@@ -452,14 +483,14 @@ func (t *trigger) stranger(ctx context.Context, through, why string) {
 	n := t.strangers
 	t.strangers, t.noted = 0, now
 	t.mu.Unlock()
-	a := run.Asked{
-		ID: fmt.Sprintf("refused:%d", now.UnixNano()), By: "nobody who is allowed", Through: through, Command: "unknown",
-		Refused: fmt.Sprintf("requests that were not allowed since this was written down last: %d; the latest: %s", n, inert.Line(why)), At: now,
-	}
+	said := fmt.Sprintf("requests that were not allowed since this was written down last: %d; the latest: %s", n, inert.Line(why))
 	ctx, cancel := context.WithTimeout(ctx, t.within-kickIn)
 	defer cancel()
-	if _, _, _, err := run.NoteAsked(ctx, t.ledger, t.clock, a); err != nil {
+	told, err := run.NoteStrangers(ctx, t.ledger, t.clock, through, said, noteStrangers, strangersADay)
+	if err != nil {
 		t.complain("%v", err)
+	}
+	if !told {
 		t.mu.Lock()
 		t.strangers += n
 		t.mu.Unlock()

@@ -13,10 +13,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -252,6 +254,34 @@ func TestWhoMayAskForWhat(t *testing.T) {
 	}
 }
 
+// TestASignatureHasOneText: a request that somebody recorded is no other command by being
+// written otherwise.
+func TestASignatureHasOneText(t *testing.T) {
+	d, err := openDesk(t, triggerConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const body = `{"do": "run"}`
+	ts := strconv.FormatInt(d.clock().Unix(), 10)
+	signature := slack.Sign(otherKey, ts, []byte(body))
+	runs := map[string]bool{}
+	for _, text := range []string{signature, signature, "v0=" + strings.ToUpper(signature[3:]), signature + " ", "v0=" + strings.ToUpper(signature[3:4]) + signature[4:]} {
+		r := httptest.NewRequest(http.MethodPost, "/run", strings.NewReader(body))
+		r.Header.Set("X-Auditcanary-Key", "other")
+		r.Header.Set("X-Auditcanary-Timestamp", ts)
+		r.Header.Set("X-Auditcanary-Signature", text)
+		d.send(r)
+	}
+	for _, a := range d.asked() {
+		if a.Command == "run" {
+			runs[run.RunFor(a)] = true
+		}
+	}
+	if len(runs) != 1 {
+		t.Errorf("one request is %d commands: %+v", len(runs), d.asked())
+	}
+}
+
 // TestStrangersDoNotFillTheLedger: anybody can send requests.
 func TestStrangersDoNotFillTheLedger(t *testing.T) {
 	d, err := openDesk(t, triggerConfig)
@@ -295,6 +325,49 @@ func TestStrangersDoNotFillTheLedger(t *testing.T) {
 	}
 }
 
+// TestStrangersDoNotFillTheLedgerFromColdProcesses: a function's instances know nothing of
+// each other but what the ledger has.
+func TestStrangersDoNotFillTheLedgerFromColdProcesses(t *testing.T) {
+	d, err := openDesk(t, triggerConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if d.h, err = OpenTrigger(t.Context(), d.c, TriggerOptions{Clock: d.clock, Log: &d.log}); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			d.call("ci", otherKey, `{"do": "run"}`)
+		}
+		d.now = d.now.Add(noteStrangers / 10)
+	}
+	if all := d.asked(); len(all) != 1 {
+		t.Errorf("%d entries within half a minute: %+v", len(all), all)
+	}
+	// What was not told of then is told of with the next.
+	d.now = d.now.Add(noteStrangers)
+	d.call("ci", otherKey, `{"do": "run"}`)
+	if all := d.asked(); len(all) != 2 || !strings.Contains(all[1].Refused, "last: 4; the latest: the signature") {
+		t.Errorf("%d entries after a minute: %+v", len(all), all)
+	}
+	for range 2 * strangersADay {
+		d.now = d.now.Add(noteStrangers)
+		d.call("ci", otherKey, `{"do": "run"}`)
+	}
+	if n := len(d.asked()); n != strangersADay {
+		t.Errorf("%d entries within a day, want %d", n, strangersADay)
+	}
+	d.now = d.now.Add(24 * time.Hour)
+	d.call("ci", otherKey, `{"do": "run"}`)
+	if all := d.asked(); len(all) != strangersADay+1 {
+		t.Errorf("%d entries on the next day", len(all))
+	}
+	// Nor does it keep anybody out who may ask.
+	if status, text := d.call("other", otherKey, `{"do": "run"}`); status != http.StatusAccepted {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
 func TestASlowKickHoldsNobodyUp(t *testing.T) {
 	d, err := openDesk(t, triggerConfig)
 	if err != nil {
@@ -324,6 +397,51 @@ func TestASlowKickHoldsNobodyUp(t *testing.T) {
 	if _, again := d.slash(body, slackSecret); again != first || n != 1 || strings.Contains(d.log.String(), "\x1b") {
 		t.Errorf("%q, then %q; %d kicks; %q", first, again, n, d.log.String())
 	}
+}
+
+// TestWhatWaitsIsTriedAgain: nobody else comes for it in this process.
+func TestWhatWaitsIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		answers := []struct {
+			waiting bool
+			err     error
+		}{{true, nil}, {false, errors.New("\x1b[2Jthe ledger does not answer")}, {true, nil}, {false, nil}}
+		var at []time.Duration
+		begun := time.Now()
+		take := func(ctx context.Context) (bool, error) {
+			at = append(at, time.Since(begun))
+			if len(at) > len(answers) { // interrupted: it undoes what it did
+				<-ctx.Done()
+				time.Sleep(3 * time.Minute)
+				return true, ctx.Err()
+			}
+			a := answers[len(at)-1]
+			return a.waiting, a.err
+		}
+		var work sync.WaitGroup
+		complaints := 0
+		kick := local(ctx, &work, takeAgain, take, func(string, ...any) { complaints++ })
+		time.Sleep(time.Hour)
+		if want := []time.Duration{0, takeAgain, 2 * takeAgain, 3 * takeAgain}; !slices.Equal(at, want) || complaints != 1 {
+			t.Errorf("taken at %v with %d complaints, want %v with 1", at, complaints, want)
+		}
+		for range 3 {
+			if err := kick(ctx, "http:1"); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if len(at) != 5 || at[4] != time.Hour {
+			t.Errorf("asked after an hour, taken at %v", at)
+		}
+		cancel()
+		work.Wait()
+		if over := time.Since(begun); over != time.Hour+3*time.Minute {
+			t.Errorf("the work is over after %s", over)
+		}
+	})
 }
 
 func TestGroupsAreAskedForInTime(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"github.com/auditcanary/auditcanary/tests/sandbox/archive"
 	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 	"github.com/auditcanary/auditcanary/tests/sandbox/fault"
+	"github.com/auditcanary/auditcanary/tests/sandbox/jira"
+	"github.com/auditcanary/auditcanary/tests/sandbox/slack"
 )
 
 // adminPrefix is where the sandbox answers for itself. It is no bucket's name.
@@ -44,11 +46,16 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 //	GET /_sandbox/time    the sandbox's clock: {"now": "2026-01-02T15:04:05.678Z"}
 //	POST /_sandbox/time   puts it forward: {"advance": "10m"}. Answered when everything due until then is delivered
 //	GET /_sandbox/delivery how far delivery is: {latest_delivery, latest_digest, pending}
+//	GET /_sandbox/tickets what is at the Jira site: [{key, summary, status, open, priority, labels, description, comments, attachments, body, bodies}]
+//	GET /_sandbox/messages what is in the Slack workspace: [{channel, ts, thread, text, blocks, metadata, args}]
+//	POST /_sandbox/people does what somebody might: {"delete": "SEC-1"} {"move": "SEC-1", "to": "Done"} {"token": "another"}
+//	                      {"project": "SEC", "rename": "OPS"} {"field": "Control", "rename": "Control id"} {"channel": "C0SECURITY", "archived": true};
+//	                      without rename a field is taken away; a project or channel that is not there is made
 //	GET /_sandbox/faults  how often each fault struck: [{name, at, fired, error}]
 //	POST /_sandbox/lift   takes a statement out of the organisation's policies: {"sid": "ProtectTrails"}
 //	POST /_sandbox/plant  puts something there past the API: {"role": {account, name, trust, policy}} {"bucket": {name, policy}} or {"archive_key": true}
 //	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n and their windows anew
-func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock) http.Handler {
+func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock, desk *jira.Server, chat *slack.Workspace) http.Handler {
 	mux := http.NewServeMux()
 	get := func(path string, answer func() any) {
 		mux.HandleFunc("GET "+adminPrefix+path, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, answer()) })
@@ -98,6 +105,9 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 		return map[string]any{"latest_delivery": s.LatestDelivery, "latest_digest": s.LatestDigest, "pending": s.Pending}
 	})
 	mux.HandleFunc("POST "+adminPrefix+"plant", plant(plane))
+	get("tickets", func() any { return tickets(desk) })
+	get("messages", func() any { return messages(chat) })
+	mux.HandleFunc("POST "+adminPrefix+"people", change(desk, chat))
 	get("faults", func() any { return faults.Status() })
 	mux.HandleFunc("PUT "+adminPrefix+"faults", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))

@@ -193,10 +193,11 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	chat := newChat(url, now.Now, o.faults)
 	server := &http.Server{
 		Handler: &front{
-			plane: plane, admin: newAdmin(plane, o.faults, delivery, now),
-			desk: desk, chat: newChat(url, now.Now, o.faults),
+			plane: plane, admin: newAdmin(plane, o.faults, delivery, now, desk, chat),
+			desk: http.StripPrefix(deskPrefix, desk), chat: http.StripPrefix(chatPrefix, chat),
 		},
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          logger,

@@ -155,6 +155,11 @@ func planned(t *testing.T, sb *sandbox) []faults.Canary {
 			}
 			c.Records = append(c.Records, faults.Record{Name: s.Record.Service + "/" + s.Record.Operation, Region: s.Record.Region, ReadOnly: s.Record.ReadOnly, Data: s.Record.DataEvent})
 		}
+		for _, a := range p.Scenario.Alerts {
+			if denied := p.Scenario.Kind == canary.MustBeDenied; denied == (a.On == canary.OnDenied) {
+				c.Alerts = append(c.Alerts, a.Alert)
+			}
+		}
 		plans.canaries = append(plans.canaries, c)
 	}
 	return plans.canaries

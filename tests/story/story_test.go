@@ -14,6 +14,11 @@
 //	leftovers                               print what canaries left in the cloud, by its own account
 //	as ACCOUNT                              go on with the credentials of an account's root user
 //	hide TEXT N                             delete the N newest objects of the archive with TEXT in their key
+//	faults FILE                             let go wrong from now on what FILE says, and nothing else
+//	once SCENARIOS PLACES                   a run: inject, two hours go by, confirm; prints what confirm does
+//	tickets [KEY]                           print a line for each ticket of the Jira site, or all that one says
+//	messages                                print each message of the Slack workspace, those of a thread with ">"
+//	people JSON                             do what somebody at Jira or Slack might (POST /_sandbox/people)
 package story
 
 import (
@@ -103,6 +108,11 @@ func TestStories(t *testing.T) {
 			"advance":   advanceCmd,
 			"as":        asCmd,
 			"hide":      hideCmd,
+			"faults":    faultsCmd,
+			"once":      onceCmd,
+			"tickets":   ticketsCmd,
+			"messages":  messagesCmd,
+			"people":    peopleCmd,
 		},
 	})
 }

@@ -78,6 +78,14 @@ func as(v int, body any) any {
 	return doc
 }
 
+// Text of a document, or of wiki markup as it stands.
+func Text(body any) string {
+	if text, isText := body.(string); isText {
+		return text
+	}
+	return plain(body)
+}
+
 // plain is the text of a document.
 func plain(v any) string {
 	n, _ := v.(map[string]any)

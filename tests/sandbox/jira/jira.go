@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -255,8 +256,8 @@ func (s *Server) Tickets() []Ticket {
 			continue
 		}
 		t := Ticket{
-			Key: i.key, Type: i.kind, Status: i.status.Name, Category: i.status.Category, Fields: i.fields, Body: i.fields["description"],
-			Labels: labelsOf(i.fields), Properties: i.properties, Attachments: map[string][]byte{},
+			Key: i.key, Type: i.kind, Status: i.status.Name, Category: i.status.Category, Fields: maps.Clone(i.fields), Body: i.fields["description"],
+			Labels: labelsOf(i.fields), Properties: maps.Clone(i.properties), Attachments: map[string][]byte{},
 		}
 		for _, c := range i.comments {
 			t.Comments = append(t.Comments, c.body)

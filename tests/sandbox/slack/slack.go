@@ -147,6 +147,17 @@ func (w *Workspace) Messages(channel string) []Message {
 	return out
 }
 
+// Channels there are.
+func (w *Workspace) Channels() []Channel {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []Channel
+	for _, c := range w.channels {
+		out = append(out, c.Channel)
+	}
+	return out
+}
+
 // Set changes a channel (its id says which), or makes one.
 func (w *Workspace) Set(c Channel) {
 	w.mu.Lock()
