@@ -82,8 +82,8 @@ func InRegister(reg exception.Register, now time.Time) Covers {
 }
 
 // Fold gives what the runs say, by fingerprint in the order of their first appearance,
-// of every check that has ever not passed. It is pure. covers may be nil. Only the last verdict on a canary counts, and none while the
-// canary is still awaited.
+// of every check that has ever not passed. It is pure. covers may be nil. Only the last
+// verdict on a canary counts, and none while the canary is still awaited.
 func Fold(s *run.State, covers Covers, c Config) []*Finding {
 	c = c.withDefaults()
 	all := map[run.Fingerprint]*Finding{}
@@ -112,7 +112,7 @@ func Fold(s *run.State, covers Covers, c Config) []*Finding {
 					f.heard(cs, n, c.ResolveAfter)
 					continue
 				}
-				f.take(cs, a, n, c.ResolveAfter)
+				f.take(cs, a, n, c)
 				last[f] = n
 			}
 		}
@@ -131,12 +131,15 @@ func Fold(s *run.State, covers Covers, c Config) []*Finding {
 }
 
 // take folds one more answer in.
-func (f *Finding) take(cs *run.CanaryState, a canary.Answer, n, enough int) {
+func (f *Finding) take(cs *run.CanaryState, a canary.Answer, n int, c Config) {
+	enough := c.ResolveAfter
 	f.Title, f.Category = cs.Plan.Scenario.Title, cs.Plan.Scenario.Category
 	f.Answer, f.Run, f.Canary = a, cs.Run.ID, cs
 	f.Amended = amended(cs, f.Check, a)
 	if a.Status == canary.Pass {
-		if f.Amended {
+		// That it could not be found out at first, of which nobody makes a ticket at once,
+		// is nothing that was wrong.
+		if f.Amended && (c.InconclusiveAfter <= 1 || saidWrong(cs, f.Check)) {
 			f.heard(cs, n, enough)
 		}
 		f.Inconclusive = 0
@@ -184,6 +187,15 @@ func takenBack(cs *run.CanaryState, check canary.Check) bool {
 	return slices.ContainsFunc(cs.Verdicts[:len(cs.Verdicts)-1], func(v canary.Verdict) bool {
 		a, ok := v.Checks[check]
 		return ok && !v.Open() && a.Status != canary.NotRun && a.Status != canary.Pass
+	})
+}
+
+// saidWrong reports whether an earlier verdict, given when nothing was awaited any more,
+// said that a check is wrong, and not only that it is not known.
+func saidWrong(cs *run.CanaryState, check canary.Check) bool {
+	return slices.ContainsFunc(cs.Verdicts[:len(cs.Verdicts)-1], func(v canary.Verdict) bool {
+		a := v.Checks[check]
+		return !v.Open() && (a.Status == canary.Fail || a.Status == canary.Late)
 	})
 }
 

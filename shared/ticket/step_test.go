@@ -816,3 +816,24 @@ func TestHugeTextIsCut(t *testing.T) {
 		t.Errorf("%d bytes attached", len(data))
 	}
 }
+
+// What was not known at first, and passed in the same run, was never wrong: nobody is told
+// that it is fixed. What failed at first is another thing.
+func TestWhatWasOnlyNotKnownAtFirstIsNoNews(t *testing.T) {
+	for name, tc := range map[string]struct {
+		first canary.Answer
+		want  int
+	}{
+		"not known": {canary.Answer{Status: canary.Inconclusive, Detail: "the place could not be asked"}, 0},
+		"failed":    {fail(canary.Delivered), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.did(t, one{"aws/a": tc.first})
+			w.verdict(t, "run-1", 0, "aws/a", pass())
+			if got := Fold(w.state(t), nil, Config{}); len(got) != tc.want {
+				t.Errorf("%d findings, want %d", len(got), tc.want)
+			}
+		})
+	}
+}
