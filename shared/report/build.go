@@ -19,6 +19,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
 // Input is everything a report is made from.
@@ -739,6 +740,7 @@ func (b *builder) latency(canaries []Canary) []Hop {
 	call := Hop{Name: "call", Title: "from our sending the call to the service's answer"}
 	delivery := Hop{Name: "delivery", Title: "from the call to its record standing in the log store", PassSeconds: slo(b.in.SLO.Pass), LateSeconds: slo(b.in.SLO.Late)}
 	noticed := Hop{Name: "noticed", Title: "from the record's arrival to the first complete look at the store that had it"}
+	digest := Hop{Name: "digest", Title: "from the record's arrival to the end of the time that the signed digest of its file covers"}
 	alert := Hop{Name: "alert", Title: "from the call to the alert that it promises"}
 	for _, c := range canaries {
 		for _, a := range alertsOf(c, true) {
@@ -757,6 +759,11 @@ func (b *builder) latency(canaries []Canary) []Hop {
 			}
 			stored := st.Records[0].Stored
 			delivery.add(c, st, r.Want.Time, stored)
+			if k := st.Records[0].Custody; k != nil && k.Seal.Digest != "" {
+				if key, err := trail.ParseDigestKey(k.Seal.Digest); err == nil {
+					digest.add(c, st, stored, key.Stamp)
+				}
+			}
 			for _, v := range c.History {
 				if s := v.Checks[canary.Surfaced]; s == canary.Pass && !v.AsOf.Before(stored) {
 					noticed.add(c, st, stored, v.AsOf)
@@ -766,8 +773,10 @@ func (b *builder) latency(canaries []Canary) []Hop {
 		}
 	}
 	hops := []Hop{call.figures(), delivery.figures(), noticed.figures()}
-	if len(alert.Samples) > 0 {
-		hops = append(hops, alert.figures())
+	for _, h := range []Hop{digest, alert} {
+		if len(h.Samples) > 0 {
+			hops = append(hops, h.figures())
+		}
 	}
 	return hops
 }

@@ -164,7 +164,7 @@ func (j *journal) canary(runID, id string, d doing) {
 				k := canary.Custody{
 					Step: st.ID, At: at, Stored: sighted.Stored, Looked: sighted.Stored.Add(3 * time.Hour),
 					Required: canary.Keeping{Mode: canary.Compliance, Days: 365, Digested: 2 * time.Hour, Overdue: 24 * time.Hour},
-					Seal:     canary.Seal{Digest: "AWSLogs/o-1/" + d.account + "/CloudTrail-Digest/x.json.gz", LogSHA256: at.ObjectSHA256},
+					Seal:     canary.Seal{Digest: "AWSLogs/o-1/" + d.account + "/CloudTrail-Digest/us-east-1/2026/11/02/" + d.account + "_CloudTrail-Digest_us-east-1_org-trail_us-east-1_20261102T100000Z.json.gz", LogSHA256: at.ObjectSHA256},
 					Held: canary.Held{Mode: canary.Compliance, Until: sighted.Stored.AddDate(0, 0, 365), Key: &canary.EncryptionKey{ARN: "arn:aws:kms:us-east-1:999999999999:key/k", State: "Enabled", Origin: "AWS_KMS"},
 						Bucket: canary.BucketHeld{Versioning: "Enabled", DefaultMode: canary.Compliance, DefaultDays: 365}},
 				}

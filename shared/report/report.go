@@ -466,7 +466,8 @@ type Loss struct {
 type Hop struct {
 	// Name: "call" (the service's answer, our clock), "delivery" (from the call to
 	// the record standing in the store, both by the provider's clocks; the SLO is of
-	// this one), "noticed" (from there to the first complete look that had it), "alert"
+	// this one), "noticed" (from there to the first complete look that had it), "digest"
+	// (from there to the time in the name of the digest that signs for it, if one does), "alert"
 	// (from the call to the alert that it promises, if any rang; each has an SLO of its own).
 	Name  string `json:"name"`
 	Title string `json:"title"`

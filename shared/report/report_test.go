@@ -300,7 +300,9 @@ func TestGroundTruthBesideTheRecord(t *testing.T) {
 }
 
 func TestLatencyIsOfEachHop(t *testing.T) {
+	var names []string
 	for _, h := range example(t).Latency {
+		names = append(names, h.Name)
 		switch h.Name {
 		case "call":
 			if len(h.Samples) != 7 || h.Max != 0.08 || h.PassSeconds != nil {
@@ -310,11 +312,19 @@ func TestLatencyIsOfEachHop(t *testing.T) {
 			if len(h.Samples) != 6 || h.P50 != 300 || h.P95 != 300 || *h.PassSeconds != 900 {
 				t.Errorf("delivery: %+v", h)
 			}
+		case "digest":
+			// The digest's name says ten o'clock, the records came at five past nine.
+			if len(h.Samples) == 0 || h.Max != 55*60 || h.PassSeconds != nil {
+				t.Errorf("digest: %+v", h)
+			}
 		case "noticed":
 			if len(h.Samples) != 6 || h.P50 != 6900 {
 				t.Errorf("noticed: %+v", h)
 			}
 		}
+	}
+	if got := strings.Join(names, " "); got != "call delivery noticed digest" {
+		t.Errorf("hops %s", got)
 	}
 	h := Hop{}
 	for i := range 100 {
