@@ -56,7 +56,7 @@ func TestWhatBecameOfAlertsIsReported(t *testing.T) {
 		if err := WriteHTML(&page, r); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"1 of 2 promised alerts rang in time.", "<small>silent</small>", "after 40 s", "5. Alerted", "tampering-refused"} {
+		for _, want := range []string{"1 of 2 promised alerts rang in time.", "<details open><summary>Each of them", "<small>silent</small>", "after 40 s", "5. Alerted", "tampering-refused"} {
 			if !strings.Contains(page.String(), want) {
 				t.Errorf("the page does not say %q", want)
 			}

@@ -116,6 +116,7 @@ type page struct {
 	Alerts        []Alert
 	MoreAlerts    int
 	AlertsSay     string
+	AlertsWrong   bool // one did not ring in time
 	Reasons       []reason
 	LatencySays   string
 	Plots         []plot
@@ -148,6 +149,7 @@ func newPage(r Report) (page, error) {
 		Way: wayOf(r), Reasons: reasons(r), Protection: protectionRows(r), Stores: storeRows(r), Trend: trendOf(r), Scope: scopeOf(r),
 	}
 	p.Alerts, p.MoreAlerts, p.AlertsSay = alertRows(r.Alerts)
+	p.AlertsWrong = len(p.Alerts) > 0 && p.Alerts[0].Status != canary.Pass
 	if r.Facts.Organization != "" {
 		p.Title += ": " + r.Facts.Organization
 	}
