@@ -363,7 +363,8 @@ func (t *trigger) start(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, kickIn)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- t.kick(ctx, id) }()
+	kick := t.kick // it may outlast us
+	go func() { done <- kick(ctx, id) }()
 	select {
 	case err := <-done:
 		return err

@@ -424,6 +424,7 @@ func TestWhatWaitsIsTriedAgain(t *testing.T) {
 		complaints := 0
 		kick := local(ctx, &work, takeAgain, take, func(string, ...any) { complaints++ })
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if want := []time.Duration{0, takeAgain, 2 * takeAgain, 3 * takeAgain}; !slices.Equal(at, want) || complaints != 1 {
 			t.Errorf("taken at %v with %d complaints, want %v with 1", at, complaints, want)
 		}
