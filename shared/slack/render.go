@@ -36,7 +36,7 @@ const (
 	maxCounts   = 12
 	// maxFixed is what of a message stands around its groups; maxEnd is its end.
 	maxFixed = 4_000
-	maxEnd   = 700
+	maxEnd   = 1_000
 	listSize = 80 // an empty list
 )
 
@@ -64,7 +64,7 @@ func Render(n ticket.News) Message {
 		fixed += size(end[0])
 	}
 	// Every group has its title and its count, whatever the others hold.
-	left := maxMessage - fixed
+	left := maxMessage - fixed - maxBlocks // what joins them
 	for _, g := range groups {
 		left -= size(group(g.Title, len(g.Items), nil, len(g.Items))) + listSize
 	}
