@@ -240,6 +240,8 @@ type Notice struct {
 	// ID is that of the thing to be done, [a-z0-9-], for ever: an exception that
 	// expires in 30 days, in 7, and has expired is one notice that changes.
 	ID string `json:"id"`
+	// What is to be looked after: its end, order, idle or remediation.
+	What string `json:"what"`
 	Finding
 	Title string `json:"title"`
 	// Severity decides the priority: "high" (it does not count, or not any more),
@@ -264,7 +266,7 @@ func (r Register) Notices(now time.Time, subjects []Subject) []Notice {
 			}
 			what, urgency := f.Kind.todo()
 			n := Notice{
-				ID: noticeID(st.ID, what), Finding: f, Urgency: urgency, Title: fmt.Sprintf("Exception %s: %s", st.ID, f.Kind),
+				ID: noticeID(st.ID, what), What: what, Finding: f, Urgency: urgency, Title: fmt.Sprintf("Exception %s: %s", st.ID, f.Kind),
 				Owner: st.Owner, Contact: st.Contact, Ticket: st.Risk.Ticket, Plan: st.Remediation.Plan,
 			}
 			if i, known := at[n.ID]; known {

@@ -191,32 +191,16 @@ func (r *reporting) news(last int) summary {
 	return sum
 }
 
-// tally counts the canaries of a run by their worst answer; what an exception covers
-// is excepted.
+// tally counts the canaries of a run as its summary at a terminal does.
 func (r *reporting) tally(rs *run.RunState) []Count {
-	covers := r.covers()
-	n := map[canary.Status]int{}
-	for _, cs := range rs.Canaries {
-		v, _ := cs.Verdict()
-		over, excepted := canary.Verdict{Checks: map[canary.Check]canary.Answer{}}, false
-		for check, a := range v.Checks {
-			if covers != nil && (a.Status == canary.Fail || a.Status == canary.Late || a.Status == canary.Inconclusive) {
-				if _, _, ok := covers(cs, check, a); ok {
-					a.Status, excepted = canary.Excepted, true
-				}
-			}
-			over.Checks[check] = a
-		}
-		status := over.Overall()
-		if excepted && status == canary.NotRun {
-			status = canary.Excepted // what follows from it could not be judged
-		}
-		n[status]++
-	}
+	t := run.Summarise(r.state, ledger.Checkpoint{}, rs.ID, canary.SLO{}, r.Clock()).Tally
 	var out []Count
-	for _, s := range []canary.Status{canary.Pass, canary.Fail, canary.Late, canary.Inconclusive, canary.NotRun, canary.Excepted} {
-		if n[s] > 0 {
-			out = append(out, Count{s, n[s]})
+	for _, c := range []Count{
+		{canary.Pass, t.Proven}, {canary.Fail, t.Failed}, {canary.Late, t.Late}, {canary.Inconclusive, t.Inconclusive},
+		{canary.NotRun, t.NotRun}, {canary.Excepted, t.Excepted},
+	} {
+		if c.N > 0 {
+			out = append(out, c)
 		}
 	}
 	return out

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -55,28 +56,11 @@ func (c Config) withDefaults() Config {
 // within a third of that after its intent, and given the rest.
 func (c Config) inFlight() time.Duration { return min(3*time.Minute, c.SearchLag) }
 
-// Notice is something about an exception that somebody has to look after.
-type Notice struct {
-	// Exception by its id, and Kind of notice: "expired", "expires in 30 days", or what
-	// is not in order with it. There is one ticket for each pair.
-	Exception, Kind string
-	// Title in a line ("Exception EX-1: expired"); empty: of exception and kind.
-	Title string
-	// Text says it in a sentence or two.
-	Text string
-	// Severity: see Draft.
-	Severity string
-	// Until is when the exception ends; zero: it does not say.
-	Until time.Time
-}
-
-func (n Notice) fingerprint() string { return "exception " + n.Exception + ": " + n.Kind }
-
 // Facts are what is decided on.
 type Facts struct {
 	Findings []*Finding
 	// Notices of exceptions; nil: they are not known, so that no ticket of one is closed.
-	Notices []Notice
+	Notices []exception.Notice
 	Tickets []*run.TicketState
 	// Desk is what the desk says of tickets that should be open, by key. One that is
 	// missing was not asked about, and counts as it should be.
@@ -235,7 +219,7 @@ func (d *decider) notices() {
 	}
 	there := map[string]bool{}
 	for _, n := range d.Notices {
-		fp := n.fingerprint()
+		fp := "exception " + n.Exception + ": " + n.What
 		if there[fp] {
 			continue
 		}

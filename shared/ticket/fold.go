@@ -241,8 +241,8 @@ func (f *Finding) settle(covers Covers, c Config) {
 }
 
 // change is the hash of what counts as a change of a finding: how it stands, where it
-// was lost, what differs, and what else is wrong beside that. What is another in every run (ids, times, names that
-// carry them) is not in it, nor are counters.
+// was lost, what differs, and what else is wrong beside that. What is another in every
+// run (ids, times, names that carry them) is not in it, nor are counters.
 func (f *Finding) change() string {
 	h := []string{string(f.Condition)}
 	switch f.Condition {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/inert"
 )
 
@@ -407,17 +408,21 @@ func rank(c Condition) int {
 }
 
 // notice is the ticket of something about an exception.
-func (d *decider) notice(n Notice) wanted {
-	w := wanted{
-		kind: Exception, worried: true, severity: cmp.Or(n.Severity, "medium"),
-		summary: line(cmp.Or(n.Title, fmt.Sprintf("Exception %s: %s", n.Exception, n.Kind))),
-		about:   hash(n.Title, n.Severity, stamp(n.Until)), // not the text, in which days count down
-		labels:  d.c.labels(Exception),
-		why:     line(cmp.Or(n.Title, fmt.Sprintf("exception %s: %s", n.Exception, n.Kind))),
+func (d *decider) notice(n exception.Notice) wanted {
+	text := n.Detail + "."
+	for _, more := range []struct{ what, text string }{{"Owner", n.Owner}, {"Contact", n.Contact}, {"Approved in", n.Ticket}, {"Plan", n.Plan}} {
+		if more.text != "" {
+			text += " " + more.what + ": " + strings.TrimSuffix(more.text, ".") + "."
+		}
 	}
-	w.body = Doc{{Kind: "text", Text: cut(n.Text, maxDetail)}}
-	if n.Until.After(d.Now) {
-		w.body = append(w.body, Block{Kind: "text", Text: "Its last day is " + n.Until.UTC().Format(time.DateOnly) + ". After it what it covers counts as failing again."})
+	w := wanted{
+		kind: Exception, worried: true, severity: n.Urgency, summary: line(n.Title), why: line(n.Title),
+		about:  hash(n.Title, n.Urgency, string(n.Until)), // not the text, in which days count down
+		labels: d.c.labels(Exception),
+		body:   Doc{{Kind: "text", Text: cut(text, maxDetail)}},
+	}
+	if until, err := time.Parse(time.DateOnly, string(n.Until)); err == nil && until.AddDate(0, 0, 1).After(d.Now) {
+		w.body = append(w.body, Block{Kind: "text", Text: "Its last day is " + string(n.Until) + ". After it what it covers counts as failing again."})
 	}
 	w.comment = slices.Clone(w.body)
 	return w

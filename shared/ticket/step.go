@@ -28,11 +28,7 @@ type Step struct {
 	News NewsConfig
 	// Origin of the ledger, for references to it.
 	Origin string
-	// Covers says which exceptions count, Notices what is to be said of them (see
-	// Facts), as the ledger has them at a time. Both may be nil.
-	Covers  func(*run.State, time.Time) Covers
-	Notices func(*run.State, time.Time) []Notice
-	Clock   func() time.Time
+	Clock  func() time.Time
 	// Progress is told what happens. Optional.
 	Progress func(run.Progress)
 }
@@ -114,8 +110,7 @@ type reporting struct {
 	c     Config
 	opt   Options
 	state *run.State
-	size  int64
-	// signed is the checkpoint of that size.
+	// signed is the checkpoint that it is of.
 	signed string
 	desk   map[string]AtDesk
 	asked  bool
@@ -148,38 +143,30 @@ func (r *reporting) run(ctx context.Context) error {
 
 // catchUp folds what has come into the ledger.
 func (r *reporting) catchUp(ctx context.Context) error {
-	cp, err := r.Log.Checkpoint(ctx)
-	if err != nil {
-		return fmt.Errorf("fold the ledger: %w", err)
-	}
-	for leaf, err := range r.Log.Entries(ctx, r.size, cp.Size) {
-		if err != nil {
-			return fmt.Errorf("fold the ledger: %w", err)
-		}
-		if err := r.state.Apply(leaf.Data); err != nil {
-			return fmt.Errorf("fold the ledger: leaf %d: %w", leaf.Index, err)
-		}
-		r.size++
-	}
+	cp, err := r.state.Follow(ctx, r.Log)
 	r.signed = string(cp.Signed)
-	return nil
+	return err
 }
 
 func (r *reporting) findings() []*Finding {
 	return Fold(r.state, r.covers(), r.c)
 }
 
+// covers are the exceptions that count: those of the register in the ledger.
 func (r *reporting) covers() Covers {
-	if r.Covers == nil {
+	if r.state.Register == nil {
 		return nil
 	}
-	return r.Covers(r.state, r.Clock())
+	return InRegister(*r.state.Register, r.Clock())
 }
+
+// noticedFor is how long back an exception must have matched something.
+const noticedFor = 30 * 24 * time.Hour
 
 func (r *reporting) facts() Facts {
 	f := Facts{Findings: r.findings(), Tickets: r.state.TicketStates(), Desk: r.desk, Origin: r.Origin, Checkpoint: r.signed, Now: r.Clock()}
-	if r.Notices != nil {
-		f.Notices = r.Notices(r.state, f.Now)
+	if r.state.Register != nil {
+		f.Notices = r.state.Register.Notices(f.Now, r.state.Subjects(f.Now.Add(-noticedFor)))
 	}
 	return f
 }
@@ -524,7 +511,7 @@ func (r *reporting) appendAt(ctx context.Context, entries []run.Entry) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	if _, err := r.Log.AppendAt(ctx, r.size, leaves...); err != nil {
+	if _, err := r.Log.AppendAt(ctx, r.state.Size, leaves...); err != nil {
 		return fmt.Errorf("append %d entries to the ledger: %w", len(leaves), err)
 	}
 	return nil

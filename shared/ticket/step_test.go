@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/event"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -202,32 +204,25 @@ func TestATicketWhoseVerdictWasTakenBackIsResolvedByPasses(t *testing.T) {
 
 func TestAnExceptionMakesNoTicketAndClosesNone(t *testing.T) {
 	w := newWorld(t)
-	covered := map[string]bool{"aws/a": true}
-	except := func(s *Step) {
-		s.Covers = func(*run.State, time.Time) Covers {
-			return func(cs *run.CanaryState, _ canary.Check, _ canary.Answer) (string, string, bool) {
-				return "EX-1", "approved by ann until 2027-01-01", covered[cs.Plan.Canary.Scenario]
-			}
-		}
-	}
+	w.accepts(t, w.accepted("EX-1", "aws/a", 60))
 	w.did(t, one{"aws/a": fail(canary.Delivered), "aws/b": fail(canary.Delivered)})
-	w.report(t, except)
+	w.report(t)
 	if len(w.issues) != 1 || !strings.Contains(w.issues[0].summary, "aws/b") {
 		t.Fatalf("%d tickets", len(w.issues))
 	}
 	if n := w.posts[0]; n.Tally[0] != (Count{canary.Fail, 1}) || n.Tally[1] != (Count{canary.Excepted, 1}) {
 		t.Errorf("tally %v", n.Tally)
 	}
-	covered["aws/b"] = true
+	w.accepts(t, w.accepted("EX-1", "aws/a", 60), w.accepted("EX-2", "aws/b", 60))
 	w.did(t, one{"aws/a": fail(canary.Delivered), "aws/b": fail(canary.Delivered)})
-	w.report(t, except)
-	if i := w.issues[0]; !i.Open || len(i.comments) != 1 || !strings.Contains(text(i.comments[0]), "exception EX-1 (approved by ann") {
+	w.report(t)
+	if i := w.issues[0]; !i.Open || len(i.comments) != 1 || !strings.Contains(text(i.comments[0]), "exception EX-2 (accepted by Ann until") {
 		t.Errorf("%t %v", i.Open, i.comments)
 	}
-	covered["aws/a"] = false // it expired
-	w.report(t, except)
-	if len(w.issues) != 2 || !w.issues[1].Open {
-		t.Errorf("%d tickets after it expired", len(w.issues))
+	w.accepts(t, w.accepted("EX-2", "aws/b", 60)) // the other is withdrawn
+	w.report(t)
+	if len(w.issues) != 2 || !w.issues[1].Open || !strings.Contains(w.issues[1].summary, "aws/a") {
+		t.Errorf("%d tickets after it was withdrawn", len(w.issues))
 	}
 }
 
@@ -650,42 +645,53 @@ func TestAnActThatComesTooLateIsNotBegun(t *testing.T) {
 
 func TestExceptionsThatEndAreTicketsOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
-	w.did(t, one{"aws/a": pass()})
-	var notices []Notice
-	with := func(s *Step) { s.Notices = func(*run.State, time.Time) []Notice { return notices } }
-	notices = []Notice{{Exception: "EX-1", Kind: "expires in 30 days", Text: "EX-1 ends soon", Until: w.now.AddDate(0, 0, 29)}, {Exception: "EX-2", Kind: "expired", Text: "EX-2 ended", Severity: "high"}}
-	w.report(t, with)
-	w.report(t, with)
-	if len(w.issues) != 2 || w.issues[0].draft.Kind != Exception || w.issues[1].draft.Severity != "high" {
-		t.Fatalf("%d tickets", len(w.issues))
+	both := one{"aws/a": fail(canary.Delivered), "aws/b": pass()}
+	w.accepts(t, w.accepted("EX-1", "aws/a", 29), w.accepted("EX-2", "aws/b", -2))
+	w.did(t, both)
+	w.report(t)
+	w.report(t)
+	if len(w.issues) != 2 || w.issues[0].draft.Kind != Exception || w.issues[0].summary != "Exception EX-1: expires-in-30-days" || w.issues[1].draft.Severity != "high" {
+		t.Fatalf("%d tickets: %+v", len(w.issues), w.issues[0])
 	}
-	w.report(t) // nobody knows of the register: nothing is closed
-	if len(w.open()) != 2 {
-		t.Errorf("open %v", w.open())
+	if soon, over := text(w.issues[0].body), text(w.issues[1].body); !strings.Contains(soon, "Owner: Cloud team.") || !strings.Contains(soon, "Its last day is") || strings.Contains(over, "Its last day is") {
+		t.Errorf("%s\n%s", soon, over)
 	}
-	notices = []Notice{{Exception: "EX-1", Kind: "expires in 7 days", Text: "EX-1 ends soon"}}
-	w.report(t, with)
-	if got := strings.Join(w.open(), " "); got != "AC-3" || len(w.issues) != 3 {
+	// The end comes nearer: the same ticket says so. The other was taken out of the register.
+	w.accepts(t, w.accepted("EX-1", "aws/a", 6))
+	w.did(t, both)
+	w.report(t)
+	if got := strings.Join(w.open(), " "); got != "AC-1" || len(w.issues) != 2 || len(w.issues[0].comments) != 1 {
 		t.Errorf("open %s of %d", got, len(w.issues))
 	}
 }
 
-// How long it is until then, and what it covers by now, is another each day.
+// Where nobody knows the register, nothing is said to be settled.
+func TestWithoutARegisterNoTicketOfAnExceptionIsClosed(t *testing.T) {
+	open := &run.TicketState{Fingerprint: "exception EX-1: end", Kind: string(Exception), Key: "AC-1", Open: true, Done: map[string]int{}}
+	if acts := Decide(Facts{Tickets: []*run.TicketState{open}}, Config{}); len(acts) != 0 {
+		t.Errorf("%+v", acts)
+	}
+	if acts := Decide(Facts{Tickets: []*run.TicketState{open}, Notices: []exception.Notice{}}, Config{}); !slices.ContainsFunc(acts, func(a Act) bool { return a.Act == "resolve" }) {
+		t.Errorf("with an empty one: %+v", acts)
+	}
+}
+
+// How long it is until then is another each day.
 func TestATicketOfAnExceptionSaysADayOnce(t *testing.T) {
 	w := newWorld(t)
-	w.did(t, one{"aws/a": pass()})
-	n := Notice{Exception: "EX-1", Kind: "expires in 30 days", Title: "Exception EX-1: expires in 30 days", Until: w.now.AddDate(0, 0, 24)}
-	with := func(s *Step) { s.Notices = func(*run.State, time.Time) []Notice { return []Notice{n} } }
-	for day := range 4 {
-		n.Text = fmt.Sprintf("EX-1 ends in %d days, and covers %d answers.", 24-day, day)
-		w.report(t, with)
+	x := w.accepted("EX-1", "aws/a", 24)
+	w.accepts(t, x)
+	w.did(t, one{"aws/a": fail(canary.Delivered)})
+	for range 4 {
+		w.report(t)
 		w.wait(24 * time.Hour)
 	}
-	if i := w.issues[0]; len(w.issues) != 1 || len(i.comments) != 0 || !strings.Contains(text(i.body), "in 21 days, and covers 3") {
+	if i := w.issues[0]; len(w.issues) != 1 || len(i.comments) != 0 || !strings.Contains(text(i.body), "in 21 days") {
 		t.Errorf("%d tickets, %d comments: %s", len(w.issues), len(i.comments), text(i.body))
 	}
-	n.Until = n.Until.AddDate(0, 0, 60)
-	w.report(t, with)
+	x.Expires = exception.Day(w.clock().AddDate(0, 0, 25).Format(time.DateOnly))
+	w.accepts(t, x)
+	w.report(t)
 	if i := w.issues[0]; len(i.comments) != 1 {
 		t.Errorf("another end: %d comments", len(i.comments))
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
@@ -342,9 +343,32 @@ func canaryOf(runID string, n int, scenario string) canary.Canary {
 func (w *world) verdict(t tester, runID string, n int, scenario string, a canary.Answer) {
 	t.Helper()
 	c := canaryOf(runID, n, scenario)
+	follows := pass()
+	if a.Status != canary.Pass {
+		follows = canary.Answer{Status: canary.NotRun, Detail: "no record to judge"}
+	}
 	w.write(t, run.Entry{Type: "verdict", Run: runID, Canary: c.ID, Verdict: &canary.Verdict{Canary: c.ID, Checks: answers{
-		canary.Injected: pass(), canary.Surfaced: a, canary.Cleaned: pass(),
+		canary.Injected: pass(), canary.Surfaced: a, canary.Attributed: follows, canary.Timely: follows, canary.Cleaned: pass(),
 	}}})
+}
+
+// accepts writes down a register of these exceptions.
+func (w *world) accepts(t tester, all ...exception.Exception) {
+	t.Helper()
+	w.write(t, run.Entry{Type: "register", Register: &exception.Register{
+		Exceptions: all, Source: "exceptions.yaml", SHA256: strings.Repeat("a", 64), MaxDays: 180, ControlsVersion: "1",
+	}})
+}
+
+// accepted is an exception in order, that what a scenario does is lost on delivery, until
+// so many days from now.
+func (w *world) accepted(id, scenario string, days int) exception.Exception {
+	day := func(n int) exception.Day { return exception.Day(w.clock().AddDate(0, 0, n).Format(time.DateOnly)) }
+	return exception.Exception{
+		ID: id, Scope: exception.Scope{Scenario: scenario, Target: "111122223333", Check: canary.Surfaced}, Problem: exception.Problem{Hop: canary.Delivered},
+		Control: exception.Control{ID: "iso27017:2015/12.4.3", Version: "1"}, CompensatingControls: []string{"a second trail"},
+		Risk: exception.Risk{Requester: "Bob", Approver: "Ann", Statement: "a second trail has it"}, Opened: day(-20), Expires: day(days), Owner: "Cloud team",
+	}
 }
 
 func (w *world) write(t tester, entries ...run.Entry) {

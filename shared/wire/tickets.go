@@ -302,37 +302,6 @@ func (c *Config) openChat(clock func() time.Time) (ticket.Chat, error) {
 	return chat, nil
 }
 
-// covers are the exceptions that count: those of the register in the ledger.
-func covers(s *run.State, now time.Time) ticket.Covers {
-	if s.Register == nil {
-		return nil
-	}
-	return ticket.InRegister(*s.Register, now)
-}
-
-// noticedFor is how long back an exception must have matched something.
-const noticedFor = 30 * 24 * time.Hour
-
-// notices are what somebody must be told of the register in the ledger, a ticket for
-// each thing to be done.
-func notices(s *run.State, now time.Time) []ticket.Notice {
-	if s.Register == nil {
-		return nil
-	}
-	out := []ticket.Notice{}
-	for _, n := range s.Register.Notices(now, s.Subjects(now.Add(-noticedFor))) {
-		text := n.Detail + "."
-		for _, more := range []struct{ what, text string }{{"Owner", n.Owner}, {"Contact", n.Contact}, {"Approved in", n.Ticket}, {"Plan", n.Plan}} {
-			if more.text != "" {
-				text += " " + more.what + ": " + strings.TrimSuffix(more.text, ".") + "."
-			}
-		}
-		until, _ := time.Parse(time.DateOnly, string(n.Until)) // what is no day has no end
-		out = append(out, ticket.Notice{Exception: n.Exception, Kind: n.ID[strings.LastIndex(n.ID, "-")+1:], Title: n.Title, Text: text, Severity: n.Urgency, Until: until})
-	}
-	return out
-}
-
 // NotifyOptions choose what the report step does.
 type NotifyOptions struct {
 	ticket.Options
@@ -343,7 +312,7 @@ type NotifyOptions struct {
 
 // Notify does the report step: tickets and chat are brought to what the ledger says.
 func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, error) {
-	s := ticket.Step{Origin: c.Ledger.Origin, Config: c.ticketConfig(), Covers: covers, Notices: notices, Clock: o.Clock, Progress: o.Progress}
+	s := ticket.Step{Origin: c.Ledger.Origin, Config: c.ticketConfig(), Clock: o.Clock, Progress: o.Progress}
 	if s.Clock == nil {
 		s.Clock = time.Now
 	}
