@@ -88,7 +88,7 @@ func (b *AlertInbox) Listen(ctx context.Context, since time.Time) (run.Arrived, 
 		return out, err
 	}
 	if full {
-		out.Problems = append(out.Problems, fmt.Sprintf("inbox s3://%s/%s: %v (%d listed, %d of them new): let a lifecycle rule clear it, or write days into its keys", b.store.bucket, b.prefix, errInboxFull, listed, len(found)))
+		out.Problems = append(out.Problems, fmt.Sprintf("inbox s3://%s/%s: %v (%d listed, %d of them new): let a lifecycle rule clear it, or have the day stand in its keys (inbox.dated)", b.store.bucket, b.prefix, errInboxFull, listed, len(found)))
 	}
 	// The oldest first: what a look does not reach is what came last.
 	slices.SortStableFunc(found, func(x, y logs.Object) int { return x.LastModified.Compare(y.LastModified) })

@@ -88,17 +88,13 @@ func (d *Desk) Find(ctx context.Context, q ticket.Query) ([]ticket.Issue, error)
 	return out, nil
 }
 
-// Search returns the issues that a JQL query finds, with some of their fields, as Jira
-// has them: {"id", "key", "fields": {...}}.
-func (d *Desk) Search(ctx context.Context, jql string, fields ...string) ([]json.RawMessage, error) {
-	return d.search(ctx, "search", jql, fields)
-}
-
 const (
 	pageSize = 100
 	maxPages = 50
 )
 
+// search returns the issues that a JQL query finds, with some of their fields, as Jira
+// has them: {"id", "key", "fields": {...}}.
 func (d *Desk) search(ctx context.Context, op, jql string, fields []string) ([]json.RawMessage, error) {
 	var out []json.RawMessage
 	request := map[string]any{"jql": jql, "fields": fields, "maxResults": pageSize}

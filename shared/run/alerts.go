@@ -84,10 +84,9 @@ func (r *Run) Alerts(ctx context.Context, opt AlertOptions) error {
 		return nil
 	}
 	ears := &ears{r: r, never: map[string][]string{}, asOf: map[string]time.Time{}}
-	lastID := opt.Run
+	lastID, state := opt.Run, NewState()
 	for begun := r.Clock(); ; {
-		state, _, err := Fold(ctx, r.Log)
-		if err != nil {
+		if _, err := state.Follow(ctx, r.Log); err != nil {
 			return err
 		}
 		if opt.Run != "" && state.Run(opt.Run) == nil {
@@ -101,7 +100,7 @@ func (r *Run) Alerts(ctx context.Context, opt AlertOptions) error {
 		if err != nil {
 			return err
 		}
-		if state, err = ears.record(ctx, opt.Run, looks); err != nil {
+		if err = ears.record(ctx, state, opt.Run, looks); err != nil {
 			return err
 		}
 		due := r.due(r.claims(state), opt.Run)
@@ -333,12 +332,12 @@ func (e *ears) listen(ctx context.Context, since time.Time) ([]look, error) {
 
 // record writes down what rang, then what it makes of the verdicts that stand by then,
 // and then tells the places. It appends at the very size of the ledger that it has
-// read: what rang is written once, whoever else listens.
-func (e *ears) record(ctx context.Context, runID string, looks []look) (*State, error) {
+// read: what rang is written once, whoever else listens. The state follows the ledger.
+func (e *ears) record(ctx context.Context, state *State, runID string, looks []look) error {
 	for before := -1; ; {
-		state, cp, err := Fold(context.WithoutCancel(ctx), e.r.Log)
+		cp, err := state.Follow(context.WithoutCancel(ctx), e.r.Log)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if before < 0 {
 			before = len(state.Alerts)
@@ -350,21 +349,18 @@ func (e *ears) record(ctx context.Context, runID string, looks []look) (*State, 
 		}
 		if len(entries) == 0 {
 			e.settle(ctx, sorted)
-			return state, nil
+			return nil
+		}
+		leaves, err := e.r.encode(entries)
+		if err != nil {
+			return err
 		}
 		// What is left over is found again, with what somebody else appended meanwhile.
-		leaves, err := e.r.encode(entries[:min(len(entries), maxAlertEntries)])
-		if err != nil {
-			return nil, err
-		}
-		if err := e.r.appendAt(ctx, cp.Size, leaves); err != nil && !errors.Is(err, ledger.ErrMoved) {
-			return nil, err
+		if err := e.r.appendAt(ctx, cp.Size, atOnce(leaves)); err != nil && !errors.Is(err, ledger.ErrMoved) {
+			return err
 		}
 	}
 }
-
-// maxAlertEntries bounds what is appended at once: an entry may have 64 KiB.
-const maxAlertEntries = 100
 
 // sorting is what is to become of what arrived.
 type sorting struct {

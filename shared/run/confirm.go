@@ -70,7 +70,7 @@ func (r *Run) Confirm(ctx context.Context, opt ConfirmOptions) error {
 			break
 		}
 	}
-	return errors.Join(r.writeOwn(ctx, c.anyRun(), c.own), r.noteOwn(ctx, c.anyRun()))
+	return r.noteOwn(ctx, c.anyRun())
 }
 
 // pause grows with the time already waited: most records come in the first
@@ -146,7 +146,6 @@ type confirmation struct {
 	history     map[string]canary.HistoryAnswer
 	lastProblem string
 	objects     int
-	own         []string // request ids of calls that drivers made, not written down yet
 }
 
 // look polls the store once and reports whether it could be seen in full.
@@ -178,8 +177,8 @@ func (c *confirmation) look(ctx context.Context) bool {
 // written for it, and the next Confirm takes it up. It judges by what the ledger
 // has at the very moment: where somebody else appends meanwhile, it judges anew.
 func (c *confirmation) judge(ctx context.Context, final bool) error {
-	if c.r.Own != nil {
-		c.own = append(c.own, c.r.Own()...)
+	if err := c.r.noteOwn(ctx, c.anyRun()); err != nil { // or their records look forged
+		return err
 	}
 	for {
 		cp, err := c.state.Follow(context.WithoutCancel(ctx), c.r.Log)
@@ -203,8 +202,7 @@ func (c *confirmation) judge(ctx context.Context, final bool) error {
 				entries = append(entries, Entry{Type: "verdict", Run: cs.Run.ID, Canary: cs.Plan.Canary.ID, Verdict: &v})
 			}
 		}
-		ending := final || len(still) == 0
-		if ending {
+		if final || len(still) == 0 {
 			entries = append(entries, c.forged()...)
 		}
 		if len(entries) > 0 {
@@ -212,17 +210,16 @@ func (c *confirmation) judge(ctx context.Context, final bool) error {
 			if err != nil {
 				return err
 			}
-			err = c.r.appendAt(ctx, cp.Size, leaves)
-			if errors.Is(err, ledger.ErrMoved) {
-				continue
+			some := atOnce(leaves)
+			err = c.r.appendAt(ctx, cp.Size, some)
+			if errors.Is(err, ledger.ErrMoved) || err == nil && len(some) < len(leaves) {
+				continue // what is left over is found again
 			}
 			if err != nil {
 				return err
 			}
 		}
-		if c.open = still; ending {
-			c.own = nil // they are written down
-		}
+		c.open = still
 		return nil
 	}
 }
@@ -383,21 +380,14 @@ func sightedOf(si canary.Sighting) Sighted {
 
 // forged writes down what imitates a canary, once per record.
 func (c *confirmation) forged() []Entry {
-	own := map[string]bool{}
 	var entries []Entry
-	for _, id := range c.own {
-		own[id] = true
-	}
-	for chunk := range slices.Chunk(c.own, 1000) {
-		entries = append(entries, Entry{Type: "own", Run: c.anyRun(), Own: &Own{RequestIDs: chunk}})
-	}
 	known := map[canary.Location]bool{}
 	for _, rs := range c.state.Runs {
 		for _, f := range rs.Forged {
 			known[f.At] = true
 		}
 	}
-	for _, si := range canary.Forged(c.seen.Sightings, func(id string) bool { return c.state.Ours(id) || own[id] }) {
+	for _, si := range canary.Forged(c.seen.Sightings, c.state.Ours) {
 		if known[si.At] || c.state.unanswered(si) {
 			continue
 		}

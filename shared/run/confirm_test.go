@@ -1,9 +1,11 @@
 package run_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -228,4 +230,51 @@ type stopping struct {
 func (s stopping) Poll(ctx context.Context, _ *run.Watch) (run.Seen, error) {
 	s.stop()
 	return run.Seen{}, ctx.Err()
+}
+
+// large is a store whose records are as large as an entry takes.
+type large struct{ run.LogStore }
+
+func (l large) Poll(ctx context.Context, w *run.Watch) (run.Seen, error) {
+	seen, err := l.LogStore.Poll(ctx, w)
+	for i, si := range seen.Sightings {
+		seen.Sightings[i].Raw = append(bytes.Repeat([]byte(" "), run.MaxRaw-len(si.Raw)), si.Raw...)
+	}
+	return seen, err
+}
+
+// More is decided at once than one append takes: all of it is written, and once.
+func TestVerdictsOfManyGoIntoSeveralAppends(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Store, r.Targets = large{w}, nil
+	for n := range 100 {
+		r.Targets = append(r.Targets, canary.Target{Provider: "test", Account: fmt.Sprint(n), Region: "r"})
+	}
+	if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	state, _, err := run.Fold(t.Context(), r.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes := 0
+	for _, cs := range state.Canaries {
+		if len(cs.Verdicts) != 1 || len(cs.Sighted) != len(cs.Plan.Steps) {
+			t.Fatalf("%s: %d verdicts, %d records", cs.Plan.Canary.ID, len(cs.Verdicts), len(cs.Sighted))
+		}
+		for _, si := range cs.Sighted {
+			bytes += len(si.Raw)
+		}
+	}
+	if bytes < 8<<20 {
+		t.Errorf("only %d bytes of records: that fits into one append", bytes)
+	}
 }

@@ -209,6 +209,20 @@ func (r *Run) appendAt(ctx context.Context, size int64, leaves [][]byte) error {
 	return nil
 }
 
+// maxAtOnce bounds, in bytes, what is appended at once.
+const maxAtOnce = 8 << 20
+
+// atOnce are the first of these leaves, as many as are appended at once.
+func atOnce(leaves [][]byte) [][]byte {
+	size := 0
+	for i, leaf := range leaves {
+		if size += len(leaf); size > maxAtOnce && i > 0 {
+			return leaves[:i]
+		}
+	}
+	return leaves
+}
+
 func (r *Run) encode(entries []Entry) ([][]byte, error) {
 	leaves := make([][]byte, 0, len(entries))
 	now := r.Clock().UTC()

@@ -142,11 +142,7 @@ func (r *Run) noteOwn(ctx context.Context, runID string) error {
 	if r.Own == nil {
 		return nil
 	}
-	return r.writeOwn(ctx, runID, r.Own())
-}
-
-func (r *Run) writeOwn(ctx context.Context, runID string, ids []string) error {
-	for chunk := range slices.Chunk(ids, 1000) {
+	for chunk := range slices.Chunk(r.Own(), 1000) {
 		if err := r.append(ctx, Entry{Type: "own", Run: runID, Own: &Own{RequestIDs: chunk}}); err != nil {
 			return err
 		}

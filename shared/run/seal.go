@@ -178,9 +178,6 @@ func (r *Run) look(ctx context.Context, state *State, todo []*CanaryState) (map[
 	return out, nil
 }
 
-// maxCustody bounds, in bytes, what is appended at once.
-const maxCustody = 8 << 20
-
 // recordCustody writes down what was found, and what it makes of the verdicts that
 // stand by then: it appends at the very size of the ledger that it has read. It
 // returns the ledger's state afterwards.
@@ -192,7 +189,7 @@ func (r *Run) recordCustody(ctx context.Context, ids []string, found map[string]
 		}
 		var leaves [][]byte
 		n, size := 0, 0
-		for n < len(ids) && size < maxCustody {
+		for n < len(ids) && size < maxAtOnce {
 			entries, err := state.custodyEntries(ids[n], found[ids[n]])
 			if err != nil {
 				return nil, err

@@ -96,9 +96,12 @@ type AlertHub struct {
 
 // AlertInbox is a folder of a bucket.
 type AlertInbox struct {
-	Bucket  string `yaml:"bucket"`
-	Prefix  string `yaml:"prefix"`
-	Region  string `yaml:"region"`
+	Bucket string `yaml:"bucket"`
+	Prefix string `yaml:"prefix"`
+	Region string `yaml:"region"`
+	// Dated: what follows the prefix begins with the day of writing, UTC, as 2006/01/02/;
+	// then only the days that matter are listed. Left out, the whole folder is, each time.
+	Dated   bool `yaml:"dated"`
 	Through `yaml:",inline"`
 }
 
@@ -383,7 +386,7 @@ func openAlert(base awssdk.Config, a Alert, clock func() time.Time) (run.AlertSo
 		return aws.NewSecurityHubAlerts(x.Through.at(base, a.Name, x.Where, clock), aws.SecurityHubOptions{Generators: x.Generators})
 	default:
 		x := a.Inbox
-		return aws.NewAlertInbox(s3Of(x.config(base, x.Region)), a.Name, x.Bucket, x.Prefix, false), nil
+		return aws.NewAlertInbox(s3Of(x.config(base, x.Region)), a.Name, x.Bucket, x.Prefix, x.Dated), nil
 	}
 }
 
