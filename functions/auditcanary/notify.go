@@ -14,6 +14,7 @@ import (
 
 func notifyCommand(o *options) *cobra.Command {
 	var opt ticket.Options
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "notify",
 		Short: "Bring tickets and chat to what the ledger says",
@@ -36,6 +37,9 @@ token is missing) does.`,
 			if err != nil {
 				return err
 			}
+			if check {
+				return o.checkDesk(cmd, cfg)
+			}
 			p := newProgress(os.Stderr)
 			res, err := wire.Notify(cmd.Context(), cfg, wire.NotifyOptions{Options: opt, Progress: p.show})
 			p.done()
@@ -55,9 +59,36 @@ token is missing) does.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&check, "check", false, "ask Jira whether tickets of every kind could be made, without making any")
 	cmd.Flags().BoolVar(&opt.DryRun, "dry-run", false, "say what would be done, without doing it or asking anybody")
 	cmd.Flags().StringVar(&opt.Run, "run", "", "tell the chat of this run (default the last one of which nothing is awaited)")
+	cmd.MarkFlagsMutuallyExclusive("check", "dry-run")
 	return cmd
+}
+
+// checkDesk says what would keep tickets from being made.
+func (o *options) checkDesk(cmd *cobra.Command, cfg *wire.Config) error {
+	wrong := []string{}
+	for _, err := range wire.CheckDesk(cmd.Context(), cfg) {
+		wrong = append(wrong, err.Error())
+	}
+	w := cmd.OutOrStdout()
+	if o.json {
+		if err := printJSON(w, map[string]any{"wrong": wrong}); err != nil {
+			return err
+		}
+	} else if len(wrong) == 0 {
+		fmt.Fprintln(w, "Tickets of every kind could be made.")
+	}
+	for _, text := range wrong {
+		if !o.json {
+			fmt.Fprintln(w, "WRONG "+oneLine(text))
+		}
+	}
+	if len(wrong) > 0 {
+		return exitError(2)
+	}
+	return nil
 }
 
 // printNotified says a line for each act.

@@ -226,7 +226,7 @@ func Alert(v *Verdict, s Scenario, ev Evidence) {
 	v.Checks[Alerted] = out
 }
 
-const notListened = "nobody has listened for it: say in the configuration where it arrives (alerts), and run `auditcanary alerts`"
+const notListened = "nobody has listened for it yet: run `auditcanary alerts` (the configuration says under alerts where it arrives)"
 
 // answer puts what became of one alert into the words of a check.
 func (a AlertAnswer) answer() Answer {

@@ -255,7 +255,7 @@ func secret(field, name string) (string, error) {
 }
 
 // openDesk opens the configured desk; nil: none is configured.
-func (c *Config) openDesk() (ticket.Desk, error) {
+func (c *Config) openDesk() (*jira.Desk, error) {
 	j := c.Tickets.Jira
 	if j == nil {
 		return nil, nil
@@ -338,8 +338,11 @@ func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, err
 		s.NoDesk, s.NoChat = c.Tickets.Jira == nil, c.Chat.Slack == nil
 		return s.Run(ctx, o.Options)
 	}
-	if s.Desk, err = c.openDesk(); err != nil {
+	switch desk, err := c.openDesk(); {
+	case err != nil:
 		return ticket.Result{}, fmt.Errorf("notify: %w", err)
+	case desk != nil:
+		s.Desk = desk
 	}
 	if s.Chat, err = c.openChat(s.Clock); err != nil {
 		// Whoever is not told in the chat has a ticket all the same.
@@ -351,6 +354,19 @@ func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, err
 		return res, stepErr
 	}
 	return s.Run(ctx, o.Options)
+}
+
+// CheckDesk asks the configured desk, without changing anything, whether tickets of every
+// kind and severity could be made, and returns what would be in the way.
+func CheckDesk(ctx context.Context, c *Config) []error {
+	desk, err := c.openDesk()
+	switch {
+	case err != nil:
+		return []error{err}
+	case desk == nil:
+		return []error{fmt.Errorf("%s has no tickets.jira", c.file)}
+	}
+	return desk.Check(ctx)
 }
 
 // reportStep is what functions/report does.
