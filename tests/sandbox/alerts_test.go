@@ -161,7 +161,7 @@ func TestTheConfigurationNamesEveryTap(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	}
-	file, err := writeConfig(t.TempDir(), "http://127.0.0.1:1", "127.0.0.1/32")
+	file, err := writeConfig(t.TempDir(), "http://127.0.0.1:1", "127.0.0.1/32", cloud.UsualExtent(), []string{"aws/*"})
 	if err != nil {
 		t.Fatal(err)
 	}

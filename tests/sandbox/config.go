@@ -20,12 +20,12 @@ const ledgerOrigin = "auditcanary.example/demo"
 // writeConfig writes auditcanary.yaml for this sandbox into dir, with the key
 // that signs its ledger (kept if there is one), and returns the file's path. egress
 // is the address that calls come from.
-func writeConfig(dir, url, egress string) (string, error) {
+func writeConfig(dir, url, egress string, world cloud.Extent, include []string) (string, error) {
 	if err := writeKey(filepath.Join(dir, "signing.key")); err != nil {
 		return "", fmt.Errorf("signing key: %w", err)
 	}
 	file := filepath.Join(dir, "auditcanary.yaml")
-	if err := os.WriteFile(file, []byte(config(url, egress)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(config(url, egress, world, include)), 0o600); err != nil {
 		return "", fmt.Errorf("configuration: %w", err)
 	}
 	return file, nil
@@ -52,16 +52,18 @@ func permit(plane *cloud.Cloud, config string) error {
 	if err != nil {
 		return fmt.Errorf("the configuration just written: %w", err)
 	}
-	plans, err := wire.Plan(cfg)
-	if err != nil {
-		return fmt.Errorf("plan the catalogue: %w", err)
-	}
-	policies, err := wire.Permissions(cfg, plans)
-	if err != nil {
-		return err
-	}
-	for account, documents := range policies {
-		if err := plane.PermitInjector(account, documents); err != nil {
+	for _, t := range cfg.Targets {
+		one := *cfg // an account at a time: plans are large
+		one.Targets = []wire.Target{t}
+		plans, err := wire.Plan(&one)
+		if err != nil {
+			return fmt.Errorf("plan the catalogue: %w", err)
+		}
+		policies, err := wire.Permissions(&one, plans)
+		if err != nil {
+			return err
+		}
+		if err := plane.PermitInjector(t.Account, policies[t.Account]); err != nil {
 			return err
 		}
 	}
@@ -69,7 +71,7 @@ func permit(plane *cloud.Cloud, config string) error {
 }
 
 // config is the product's configuration file for the sandbox's world.
-func config(url, egress string) string {
+func config(url, egress string, world cloud.Extent, include []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Written by the sandbox for this run.
 version: 1
@@ -77,10 +79,10 @@ aws:
   endpoint_url: %s
 targets:
 `, url)
-	for _, account := range cloud.TargetAccounts() {
+	for _, account := range world.Accounts {
 		fmt.Fprintf(&b, "  - account: %q\n    regions: [%s]\n    role_arn: %s\n    egress: [%q]\n    fixtures:\n",
-			account, strings.Join(cloud.Regions(), ", "), cloud.InjectorRole(account), egress)
-		for _, region := range append([]string{"*"}, cloud.Regions()...) {
+			account, strings.Join(world.Regions, ", "), cloud.InjectorRole(account), egress)
+		for _, region := range append([]string{"*"}, world.Regions...) {
 			fmt.Fprintf(&b, "      %q:\n", region)
 			fixtures := cloud.Fixtures(account, region)
 			for _, name := range slices.Sorted(maps.Keys(fixtures)) {
@@ -102,7 +104,7 @@ signing:
   key_file: signing.key
 evidence: {bucket: %s, prefix: packets, region: %s, role_arn: %s, retain_days: 400}
 slo: {pass: 15m, late: 60m, amend: 24h, poll: 1s}
-scenarios: {dirs: [], include: ["aws/*"], exclude: []}
+scenarios: {dirs: [], include: ["%s"], exclude: []}
 inspection:
   role: %s
   organization: {management_account: %q, region: %s}
@@ -110,13 +112,13 @@ sources:
   - {class: cloud-management-events, owner: platform team}
   - {class: console-sign-in, owner: identity team}
 %s%s%s`, cloud.ArchiveBucket, homeRegion, cloud.Organization, cloud.ReaderRole(), ledgerOrigin,
-		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole(),
-		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath(), alerts(), people(url))
+		cloud.EvidenceBucket, homeRegion, cloud.EvidenceRole(), strings.Join(include, `", "`),
+		cloud.InspectorRole, cloud.ManagementAccount, homeRegion, alertPath(world), alerts(), people(url))
 	return b.String()
 }
 
 // alertPath lists what people of this world rely on.
-func alertPath() string {
+func alertPath(world cloud.Extent) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `alert_path:
   event_rules:
@@ -130,9 +132,9 @@ func alertPath() string {
   log_groups:
     - {account: %[1]q, region: %[2]s, name: %[7]s, retention_days: 365, protected: true}
   detectors:
-`, cloud.ManagementAccount, homeRegion, cloud.AlertRule, cloud.AlertTopic, cloud.AlertEndpoint, cloud.AlertAlarm, cloud.AlertLogGroup, cloud.AlertFilter, cloud.AlertFilterPattern, eventRules())
-	for _, account := range cloud.TargetAccounts() {
-		for _, region := range cloud.Regions() {
+`, cloud.ManagementAccount, homeRegion, cloud.AlertRule, cloud.AlertTopic, cloud.AlertEndpoint, cloud.AlertAlarm, cloud.AlertLogGroup, cloud.AlertFilter, cloud.AlertFilterPattern, eventRules(world))
+	for _, account := range world.Accounts {
+		for _, region := range world.Regions {
 			fmt.Fprintf(&b, "    - {account: %q, region: %s}\n", account, region)
 		}
 	}
@@ -155,10 +157,10 @@ func alerts() string {
 }
 
 // eventRules are those by which the security team is told.
-func eventRules() string {
+func eventRules(world cloud.Extent) string {
 	var b strings.Builder
-	for _, account := range cloud.TargetAccounts() {
-		for _, region := range cloud.Regions() {
+	for _, account := range world.Accounts {
+		for _, region := range world.Regions {
 			fmt.Fprintf(&b, "    - {account: %q, region: %s, name: %s, all_management_events: true}\n", account, region, cloud.ForwardRule)
 		}
 	}

@@ -1,6 +1,6 @@
 // Command sandbox is a small AWS organisation on loopback, with its log archive.
 //
-//	go -C tests run ./sandbox -listen 127.0.0.1:0 -data DIR [-faults FILE] [-speed N] [-delay 5m]
+//	go -C tests run ./sandbox -listen 127.0.0.1:0 -data DIR [-faults FILE] [-speed N] [-delay 5m] [-accounts 2] [-regions 2] [-include aws/*]
 //
 // One address serves all services of all accounts and regions. The first line
 // on standard output is JSON and says where everything is:
@@ -40,6 +40,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,6 +72,9 @@ type options struct {
 	faults *fault.Set
 	speed  float64
 	delay  time.Duration // average of delivery
+	world  cloud.Extent
+	// include is what the configuration selects of the scenarios.
+	include []string
 }
 
 func parseFlags(args []string, stderr io.Writer) (options, error) {
@@ -83,9 +87,13 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&faults, "faults", "", "let go wrong what `FILE` says")
 	f.Float64Var(&o.speed, "speed", 1, "run the clock `N` times as fast as the real one; 0: it stands still until it is put forward")
 	f.DurationVar(&o.delay, "delay", 5*time.Minute, "deliver records this long after the call, on `AVERAGE`, by the sandbox's clock")
+	accounts := f.Int("accounts", len(cloud.TargetAccounts()), "have `N` accounts in which canaries run")
+	regions := f.Int("regions", len(cloud.Regions()), "have `N` regions, at most 8")
+	include := f.String("include", "aws/*", "select the scenarios of these `PATTERNS`, with commas between them")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	o.world, o.include = cloud.LargeExtent(*accounts, *regions), strings.Split(*include, ",")
 	switch {
 	case f.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
@@ -144,10 +152,10 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 		err = errors.Join(err, close(ctx))
 	}
 
-	world := cloud.World(now)
+	world := cloud.WorldOf(now, o.world)
 	var scopes []archive.Scope
-	for _, account := range cloud.TargetAccounts() {
-		for _, region := range cloud.Regions() {
+	for _, account := range o.world.Accounts {
+		for _, region := range o.world.Regions {
 			scopes = append(scopes, archive.Scope{Account: account, Region: region})
 		}
 	}
@@ -214,7 +222,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 		return server.Close()
 	})
 
-	config, err := writeConfig(o.data, url, listener.Addr().(*net.TCPAddr).IP.String())
+	config, err := writeConfig(o.data, url, listener.Addr().(*net.TCPAddr).IP.String(), o.world, o.include)
 	if err != nil {
 		return err
 	}

@@ -53,8 +53,8 @@ func multiRegionTrailARN(account, region string) string {
 // the data events of the locked buckets.
 func seedDataSelector(w *Seed) {
 	prefixes := []any{}
-	for _, account := range TargetAccounts() {
-		for _, region := range Regions() {
+	for _, account := range w.Extent.Accounts {
+		for _, region := range w.Extent.Regions {
 			prefixes = append(prefixes, "arn:aws:s3:::"+LockedBucket(account, region)+"/")
 		}
 	}

@@ -89,8 +89,8 @@ func alertTopic(alert string) string {
 
 func seedSecurityAlerts(w *Seed) {
 	bus := busARN(ManagementAccount, alertRegion, SecurityBus)
-	for _, account := range TargetAccounts() {
-		for _, region := range Regions() {
+	for _, account := range w.Extent.Accounts {
+		for _, region := range w.Extent.Regions {
 			r := w.Accounts[account].Regions[region]
 			r.Put(eventRules, &Thing{ID: ForwardRule, ARN: ruleARN(account, region, ForwardRule), Attr: map[string]any{
 				"State": "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS", "EventPattern": `{"source":[{"prefix":"aws."}],"account":["` + account + `"]}`,

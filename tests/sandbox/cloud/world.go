@@ -36,8 +36,27 @@ func TargetAccounts() []string { return []string{"111122223333", "444455556666"}
 // Regions are the regions in use.
 func Regions() []string { return []string{"us-east-1", "eu-west-1"} }
 
+// Extent is how large a world is: where canaries run, and the regions in use.
+type Extent struct{ Accounts, Regions []string }
+
+// UsualExtent is that of World: two accounts, two regions.
+func UsualExtent() Extent { return Extent{TargetAccounts(), Regions()} }
+
+// LargeExtent has so many accounts and regions, those of the usual one first.
+func LargeExtent(accounts, regions int) Extent {
+	e := Extent{Regions: slices.Concat(Regions(), []string{"eu-central-1", "us-west-2", "ap-southeast-2", "eu-north-1", "ca-central-1", "sa-east-1"})}
+	e.Regions = e.Regions[:max(1, min(regions, len(e.Regions)))]
+	e.Accounts = TargetAccounts()
+	for n := 1; len(e.Accounts) < accounts; n++ {
+		e.Accounts = append(e.Accounts, fmt.Sprintf("3%011d", n))
+	}
+	e.Accounts = e.Accounts[:max(1, accounts)]
+	return e
+}
+
 // Seed is a world: the state the control plane starts from, and then changes.
 type Seed struct {
+	Extent       Extent
 	Organization string
 	Management   string // account id
 	Accounts     map[string]*Account
@@ -173,10 +192,13 @@ var administrator = policy.MustParse(`{"Version":"2012-10-17","Statement":[{"Eff
 // a log archive, a security account whose runner injects canaries, and two
 // target accounts with the fixtures that canaries act on. Ids are derived from
 // names, so every start has the same ones.
-func World(clock Clock) *Seed {
+func World(clock Clock) *Seed { return WorldOf(clock, UsualExtent()) }
+
+// WorldOf is World in another extent.
+func WorldOf(clock Clock, e Extent) *Seed {
 	now := clock.Now().UTC().Truncate(time.Second)
 	w := &Seed{
-		Organization: Organization, Management: ManagementAccount,
+		Extent: e, Organization: Organization, Management: ManagementAccount,
 		Accounts: map[string]*Account{}, Buckets: map[string]*Bucket{},
 		Managed: map[string]policy.Document{
 			administratorAccess: administrator,
@@ -188,9 +210,9 @@ func World(clock Clock) *Seed {
 				Doc: policy.MustParse(protectTrails, policy.ForIdentity)},
 		}},
 	}
-	for _, id := range append([]string{ManagementAccount, ArchiveAccount, ToolAccount}, TargetAccounts()...) {
+	for _, id := range append([]string{ManagementAccount, ArchiveAccount, ToolAccount}, e.Accounts...) {
 		a := &Account{ID: id, RootKey: key(id, "root"), Users: map[string]*User{}, Roles: map[string]*Role{}, Regions: map[string]*Region{}}
-		for _, r := range Regions() {
+		for _, r := range e.Regions {
 			a.Regions[r] = &Region{Groups: map[string]*Group{}, Keys: map[string]*KMSKey{}, Trails: map[string]*Trail{}, Things: map[string]map[string]*Thing{}}
 		}
 		w.Accounts[id] = a
@@ -215,13 +237,13 @@ func World(clock Clock) *Seed {
 	w.role(ToolAccount, Role{Path: "/auditcanary/", Name: "auditcanary-evidence", Trust: trustRunner, Created: now}, evidencePolicy)
 	w.role(ArchiveAccount, Role{Path: "/auditcanary/", Name: "auditcanary-reader", Trust: trustRunner, Created: now}, readerPolicy)
 
-	for _, id := range TargetAccounts() {
+	for _, id := range e.Accounts {
 		fixture := map[string]string{"auditcanary": "fixture"}
 		w.role(id, Role{Path: "/auditcanary/", Name: "auditcanary-injector", Trust: trustRunner, Created: now, Tags: fixture},
 			strings.ReplaceAll(injectorPolicy, "ACCOUNT", id))
 		w.role(id, Role{Path: "/", Name: "auditcanary-break-glass", Trust: strings.ReplaceAll(trustInjector, "ACCOUNT", id), Created: now, Tags: fixture},
 			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
-		for _, region := range Regions() {
+		for _, region := range e.Regions {
 			r := w.Accounts[id].Regions[region]
 			sg := "sg-0" + digest(id, region, "security-group")[:16]
 			r.Groups[sg] = &Group{ID: sg, Name: "auditcanary-fixture", Description: "attached to nothing", VPC: "vpc-0" + digest(id, region, "vpc")[:16], Tags: fixture}
@@ -457,7 +479,7 @@ type Change struct {
 // Changes returns the difference between the world now and as it was at the
 // start: empty means that nothing was left behind.
 func (c *Cloud) Changes() []Change {
-	before := things(World(c.opts.Clock))
+	before := things(WorldOf(c.opts.Clock, c.opts.World.Extent))
 	c.mu.Lock()
 	now := things(c.world)
 	c.mu.Unlock()
