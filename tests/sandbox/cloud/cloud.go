@@ -78,6 +78,7 @@ type Cloud struct {
 	sessions map[string]*session // by access key id
 	faults   Faults
 	calls    []CallLog
+	changed  map[string]int // changing calls among them, by principal
 	history  history
 	later    later
 	messages map[string][]*message    // by the ARN of their queue
@@ -211,7 +212,7 @@ func New(opts Options) (*Cloud, error) {
 	}
 	return &Cloud{
 		opts: opts, services: services(), world: opts.World,
-		sessions: map[string]*session{}, faults: opts.Faults, messages: map[string][]*message{},
+		sessions: map[string]*session{}, changed: map[string]int{}, faults: opts.Faults, messages: map[string][]*message{},
 	}, nil
 }
 
@@ -219,7 +220,7 @@ func New(opts Options) (*Cloud, error) {
 func (c *Cloud) SetFaults(f Faults) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.faults, c.calls = f, nil
+	c.faults, c.calls, c.changed = f, nil, map[string]int{}
 }
 
 // maxBody bounds a request of any service but S3's object uploads.
@@ -435,6 +436,11 @@ func (c *Cloud) log(k *call) (n int, actions []fault.Action) {
 		N: n, Service: k.Service, Operation: k.Operation, Account: k.Principal.Account, Region: k.Region,
 		Principal: k.Principal.ARN, RequestID: k.RequestID, Params: k.Params, Mutating: !k.op.readOnly,
 	})
+	nth := 0
+	if !k.op.readOnly {
+		c.changed[k.Principal.ARN]++
+		nth = c.changed[k.Principal.ARN]
+	}
 	if c.faults == nil {
 		return n, nil
 	}
@@ -444,23 +450,8 @@ func (c *Cloud) log(k *call) (n int, actions []fault.Action) {
 	}
 	return n, c.faults.Fire(fault.AtCall, map[string]any{
 		"service": k.Service, "operation": k.Operation, "account": k.Principal.Account, "region": k.Region,
-		"params": params, "principal": k.Principal.ARN, "n": n, "nth": c.nth(c.calls[n-1]),
+		"params": params, "principal": k.Principal.ARN, "n": n, "nth": nth,
 	})
-}
-
-// nth is which of its principal's calls that change something a call is, from 1;
-// 0 if it changes nothing.
-func (c *Cloud) nth(call CallLog) int {
-	if !call.Mutating {
-		return 0
-	}
-	n := 0
-	for _, other := range c.calls[:call.N] {
-		if other.Mutating && other.Principal == call.Principal {
-			n++
-		}
-	}
-	return n
 }
 
 func (c *Cloud) note(n int, k *call, err *apiError, note string) {

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"testing"
+)
+
+
+// What one cell costs does not hang on how many cells there are: so that counts of a few
+// hold for a thousand, of which testdata/thousand.json keeps a whole simulation.
+func TestACellCostsTheSameHoweverManyThereAre(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the functions as processes")
+	}
+	few := count(t, 2)
+	data, err := os.ReadFile("testdata/thousand.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var thousand Counted
+	if err := json.Unmarshal(data, &thousand); err != nil {
+		t.Fatal(err)
+	}
+	if thousand.Canaries != 48_000 || thousand.Proven != thousand.Canaries || thousand.Protected != thousand.Canaries {
+		t.Fatalf("the whole simulation has %d canaries, %d proven, %d protected", thousand.Canaries, thousand.Proven, thousand.Protected)
+	}
+	for i, wave := range few.Waves {
+		whole := thousand.Waves[i]
+		for _, purpose := range slices.Sorted(maps.Keys(whole.For)) {
+			got, want := float64(wave.For[purpose])/float64(few.Canaries), float64(whole.For[purpose])/float64(thousand.Canaries)
+			// Appends are made together where they meet, so that some more or fewer requests
+			// go to the ledger; and a log file more or less is delivered.
+			if got > 1.25*want+0.05 || got < want/1.25-0.05 {
+				t.Errorf("%s: %.2f requests a canary (%s), in the whole simulation %.2f", wave.Name, got, purpose, want)
+			}
+		}
+	}
+}
+
+func count(t *testing.T, accounts int) Counted {
+	t.Helper()
+	c, err := simulate(context.Background(), options{accounts: accounts, regions: 4, perCell: 1, parallel: 2, progress: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
