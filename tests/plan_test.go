@@ -39,6 +39,7 @@ var floors = [][]room{
 		{"shared/pattern", "whether an alert rule matches a record that is known in part; arithmetic over patterns"},
 		{"scenarios", "canaries as data"},
 		{"shared/exception", "approved exceptions that end; arithmetic over a register"},
+		{"shared/cost", "what a month costs by list prices; arithmetic over counts"},
 		{"shared/coverage", "what is proven of what is privileged; arithmetic over verdicts"},
 	},
 	{
@@ -103,6 +104,8 @@ var bans = []ban{
 
 	{in: is("shared/coverage"), imports: "os", why: "what is covered follows from the verdicts alone; who reads them is another's affair"},
 	{in: is("shared/coverage"), imports: "context", why: "what needs a context waits for something, and counting does not"},
+
+	{in: is("shared/cost"), imports: "os", why: "an estimate follows from counts and prices; who reads files of them is another's affair"},
 
 	{in: is("shared/report"), imports: "os", why: "a report follows from the ledger alone; who keeps the bytes is another's affair"},
 	{in: is("shared/report"), imports: "net/http", why: "a report says what is in the ledger and asks nobody"},

@@ -252,9 +252,11 @@ func printSweep(cmd *cobra.Command, res run.SweepResult) {
 }
 
 func planCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var size wire.CostOptions
+	cmd := &cobra.Command{
 		Use:   "plan [SCENARIO...]",
 		Short: "Show exactly what a run would do: calls, undo, policies, expected records and alerts, cost",
+		Long:  "Shows exactly what a run would do, without calling anybody.\n\nWith --organisation N it says instead what a month of N accounts like the first target\nwould cost by list prices: each quantity with its price, and where it comes from.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := o.load()
 			if err != nil {
@@ -262,6 +264,14 @@ func planCommand(o *options) *cobra.Command {
 			}
 			if len(args) > 0 {
 				cfg.Scenarios.Include = args
+			}
+			if cmd.Flags().Changed("organisation") {
+				return o.cost(cmd, cfg, size)
+			}
+			for _, flag := range []string{"regions", "cell-accounts", "prices"} {
+				if cmd.Flags().Changed(flag) {
+					return fmt.Errorf("--%s goes with --organisation", flag)
+				}
 			}
 			plans, err := wire.Plan(cfg)
 			if err != nil {
@@ -277,6 +287,23 @@ func planCommand(o *options) *cobra.Command {
 			return printPlans(cmd, cfg, plans, permissions)
 		},
 	}
+	cmd.Flags().IntVar(&size.Accounts, "organisation", 0, "estimate the cost of a month of `N` accounts")
+	cmd.Flags().IntVar(&size.Regions, "regions", 1, "in `N` regions each (with --organisation)")
+	cmd.Flags().IntVar(&size.AccountsPerCell, "cell-accounts", 1, "`N` accounts to a cell (with --organisation)")
+	cmd.Flags().StringVar(&size.Prices, "prices", "", "take prices and assumptions from `FILE` (with --organisation; shared/cost/prices.yaml is one)")
+	return cmd
+}
+
+// cost prints what a month of a whole organisation costs.
+func (o *options) cost(cmd *cobra.Command, cfg *wire.Config, size wire.CostOptions) error {
+	estimate, err := wire.Cost(cfg, size)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(cmd.OutOrStdout(), estimate)
+	}
+	return estimate.Print(cmd.OutOrStdout())
 }
 
 func printPlans(cmd *cobra.Command, cfg *wire.Config, plans []run.Plan, permissions map[string][]json.RawMessage) error {

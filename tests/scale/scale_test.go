@@ -9,15 +9,14 @@ import (
 	"testing"
 )
 
-
 // What one cell costs does not hang on how many cells there are: so that counts of a few
-// hold for a thousand, of which testdata/thousand.json keeps a whole simulation.
+// hold for a thousand, of which measured.json of shared/cost keeps a whole simulation.
 func TestACellCostsTheSameHoweverManyThereAre(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the functions as processes")
 	}
 	few := count(t, 2)
-	data, err := os.ReadFile("testdata/thousand.json")
+	data, err := os.ReadFile("../../shared/cost/measured.json")
 	if err != nil {
 		t.Fatal(err)
 	}

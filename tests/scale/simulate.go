@@ -57,8 +57,8 @@ type Wave struct {
 	// Appends are checkpoints written.
 	Appends int `json:"appends"`
 	// PeakKiB is the most that one call held in memory, CPUMs what all calls together used.
-	PeakKiB int64 `json:"-"`
-	CPUMs   int64 `json:"-"`
+	PeakKiB int64 `json:"peak_kib"`
+	CPUMs   int64 `json:"cpu_ms"`
 }
 
 func simulate(ctx context.Context, o options) (Counted, error) {
