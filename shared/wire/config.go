@@ -528,10 +528,6 @@ func Parse(file string, data []byte) (*Config, error) {
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: more than one YAML document", file)
 	}
-	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil {
-		return nil, yamlErrors(file, err)
-	}
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -539,7 +535,7 @@ func Parse(file string, data []byte) (*Config, error) {
 	sum := sha256.Sum256(data)
 	c.file, c.dir, c.hash = file, filepath.Dir(abs), hex.EncodeToString(sum[:])
 	c.defaults()
-	return c, c.check(&root)
+	return c, c.check(lines(data))
 }
 
 var yamlLine = regexp.MustCompile(`^line (\d+): (.*)$`)
@@ -598,10 +594,10 @@ var (
 )
 
 // check reports everything wrong, with lines.
-func (c *Config) check(root *yaml.Node) error {
+func (c *Config) check(lineOf func(path string) int) error {
 	var errs []error
 	bad := func(path string, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s:%d: %s", c.file, lineOf(root, path), fmt.Sprintf(format, args...)))
+		errs = append(errs, fmt.Errorf("%s:%d: %s", c.file, lineOf(path), fmt.Sprintf(format, args...)))
 	}
 	if c.Version != 1 {
 		bad("version", "version must be 1")
@@ -609,15 +605,15 @@ func (c *Config) check(root *yaml.Node) error {
 	if len(c.Targets) == 0 {
 		bad("targets", "no targets: nothing could be tested")
 	}
-	firstLine := map[string]int{}
+	firstAt := map[string]string{}
 	for i, t := range c.Targets {
 		at := fmt.Sprintf("targets.%d", i)
 		if !accountID.MatchString(t.Account) {
 			bad(at+".account", "account %q is not twelve digits in quotes", t.Account)
-		} else if line, dup := firstLine[t.Account]; dup {
-			bad(at+".account", "duplicate target: account %s is already at line %d", t.Account, line)
+		} else if first, dup := firstAt[t.Account]; dup {
+			bad(at+".account", "duplicate target: account %s is already at line %d", t.Account, lineOf(first))
 		} else {
-			firstLine[t.Account] = lineOf(root, at+".account")
+			firstAt[t.Account] = at + ".account"
 		}
 		if len(t.Regions) == 0 {
 			bad(at, "target %s has no regions", t.Account)
@@ -707,6 +703,21 @@ func (c *Config) check(root *yaml.Node) error {
 	c.checkAlerts(bad)
 	c.checkTrigger(bad)
 	return errors.Join(errs...)
+}
+
+// lines finds lines of a file that is known to be YAML. It is parsed once more if one is
+// asked for, and only then: large ones take their time.
+func lines(data []byte) func(path string) int {
+	var root *yaml.Node
+	return func(path string) int {
+		if root == nil {
+			root = &yaml.Node{}
+			if err := yaml.Unmarshal(data, root); err != nil {
+				return 1
+			}
+		}
+		return lineOf(root, path)
+	}
 }
 
 // lineOf finds the line of a dotted path ("targets.0.account"), or of as much of
