@@ -68,9 +68,13 @@ func bundle(ctx context.Context, dir string, report io.Writer) error {
 	return nil
 }
 
+// tags of the files for Lambda: without the RPC loop of the old go1.x runtime, and without
+// the Functions Framework (see shared/host/noframework.go).
+const tags = "lambda.norpc,lambda"
+
 // build compiles one function for Lambda.
 func build(ctx context.Context, name, out string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-tags", "lambda.norpc", "-o", out, "./functions/"+name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-tags", tags, "-o", out, "./functions/"+name)
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
