@@ -1,7 +1,8 @@
 // Package host is one main with three faces: an AWS Lambda function, a Google
 // Cloud function, a command at a terminal.
 //
-// A function is the same program everywhere; the environment says where it is. All three faces give the handler one JSON document and take one back:
+// A function is the same program everywhere; the environment says where it is. All three
+// faces give the handler one JSON document and take one back:
 //
 //   - Lambda (AWS_LAMBDA_RUNTIME_API is set): the invocation's payload and its
 //     response; an error is a failed invocation.
