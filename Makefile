@@ -26,9 +26,10 @@ test: ## all tests of both modules (RACE=-race for the race detector)
 	$(GO) -C tests test $(RACE) -count=1 -timeout 20m ./...
 
 .PHONY: bench
-bench: ## scan, ledger, coverage, a report of 10,000 canaries, what a canary costs, with ratios
+bench: ## scan, ledger, coverage, a report of 10,000 canaries, what a canary costs, what functions weigh
 	$(GO) test -run '^$$' -bench . -timeout 30m ./shared/...
 	$(GO) -C tests test -run '^$$' -bench . -benchtime 1x -timeout 30m ./story ./browser
+	$(GO) -C tests run ./bundle -bench
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck on both modules

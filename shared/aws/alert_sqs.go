@@ -246,14 +246,16 @@ func told(r *canary.Rang, payload string, wrapped bool) {
 	if name, ok := p.Rule.(string); ok && r.Rule == "" {
 		r.Rule = cut(name, maxRuleName)
 	}
-	if m := ruleARNs.FindString(payload); m != "" && r.Rule == "" {
+	if m := ruleARNs().FindString(payload); m != "" && r.Rule == "" {
 		r.Rule = m
 	}
 }
 
 const maxRuleName = 256
 
-var ruleARNs = regexp.MustCompile(`arn:aws[a-z-]*:events:[a-z0-9-]{1,30}:[0-9]{12}:rule/[A-Za-z0-9._/-]{1,130}`)
+var ruleARNs = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`arn:aws[a-z-]*:events:[a-z0-9-]{1,30}:[0-9]{12}:rule/[A-Za-z0-9._/-]{1,130}`)
+})
 
 // bounded is an id that somebody wrote, unless it is none that anybody would.
 func bounded(id, otherwise string) string {

@@ -45,38 +45,40 @@ const (
 // is told by the parameter: oneOf.
 //
 // An undo is what restores the fixture should the attempt succeed.
-var attempts = map[string]operation{
-	// The event selectors are those the trail has; the trails record nothing, or are
-	// named where the call cannot succeed: a trail is changed in its home region only,
-	// and that of the organisation by its management account only (CloudTrail API
-	// reference, InvalidHomeRegionException; user guide, organization trails).
-	"cloudtrail:StopLogging": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StopLogging), subject: on("Name"), undo: "cloudtrail:StartLogging", guards: guards{only("", "Name"),
-		oneOf(guards{markedName("Name"), isFixture("Name", fixtureLockedTrail)}, guards{outOfReach("Name")})}, idle: guards{outOfReach("Name")},
-		grants: grants{allow(trail, nil, "cloudtrail:StopLogging")}},
-	"cloudtrail:DeleteTrail":       {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).DeleteTrail), guards: guards{only("", "Name"), isFixture("Name", fixtureMultiRegionTrail), elsewhere("Name")}, grants: grants{allow(trail, nil, "cloudtrail:DeleteTrail")}},
-	"cloudtrail:PutEventSelectors": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).PutEventSelectors), guards: guards{markedName("TrailName"), isFixture("TrailName", fixtureLockedTrail), only("", "TrailName", "AdvancedEventSelectors"), asRead("AdvancedEventSelectors", "AdvancedEventSelectors")}, grants: grants{allow(selectorTrail, nil, "cloudtrail:PutEventSelectors")}},
+func attempts() map[string]operation {
+	return map[string]operation{
+		// The event selectors are those the trail has; the trails record nothing, or are
+		// named where the call cannot succeed: a trail is changed in its home region only,
+		// and that of the organisation by its management account only (CloudTrail API
+		// reference, InvalidHomeRegionException; user guide, organization trails).
+		"cloudtrail:StopLogging": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StopLogging), subject: on("Name"), undo: "cloudtrail:StartLogging", guards: guards{only("", "Name"),
+			oneOf(guards{markedName("Name"), isFixture("Name", fixtureLockedTrail)}, guards{outOfReach("Name")})}, idle: guards{outOfReach("Name")},
+			grants: grants{allow(trail, nil, "cloudtrail:StopLogging")}},
+		"cloudtrail:DeleteTrail":       {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).DeleteTrail), guards: guards{only("", "Name"), isFixture("Name", fixtureMultiRegionTrail), elsewhere("Name")}, grants: grants{allow(trail, nil, "cloudtrail:DeleteTrail")}},
+		"cloudtrail:PutEventSelectors": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).PutEventSelectors), guards: guards{markedName("TrailName"), isFixture("TrailName", fixtureLockedTrail), only("", "TrailName", "AdvancedEventSelectors"), asRead("AdvancedEventSelectors", "AdvancedEventSelectors")}, grants: grants{allow(selectorTrail, nil, "cloudtrail:PutEventSelectors")}},
 
-	"events:DisableRule":                operations["events:DisableRule"],
-	"iam:DeleteRolePermissionsBoundary": operations["iam:DeleteRolePermissionsBoundary"],
+		"events:DisableRule":                operations()["events:DisableRule"],
+		"iam:DeleteRolePermissionsBoundary": operations()["iam:DeleteRolePermissionsBoundary"],
 
-	// A key that is about to be deleted cannot be made to be deleted again; 30 days, so
-	// that nothing could be hastened.
-	"kms:ScheduleKeyDeletion": {call: call(kms.NewFromConfig, (*kms.Client).ScheduleKeyDeletion), guards: guards{theFixture("KeyId", fixturePendingKey), must("PendingWindowInDays", 30.0)}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:ScheduleKeyDeletion")}},
+		// A key that is about to be deleted cannot be made to be deleted again; 30 days, so
+		// that nothing could be hastened.
+		"kms:ScheduleKeyDeletion": {call: call(kms.NewFromConfig, (*kms.Client).ScheduleKeyDeletion), guards: guards{theFixture("KeyId", fixturePendingKey), must("PendingWindowInDays", 30.0)}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:ScheduleKeyDeletion")}},
 
-	"logs:DeleteLogGroup": {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DeleteLogGroup), guards: guards{markedName("LogGroupName"), isFixture("LogGroupName", fixtureProtectedLogGroup)}, grants: grants{allow(logGroup, nil, "logs:DeleteLogGroup")}},
+		"logs:DeleteLogGroup": {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DeleteLogGroup), guards: guards{markedName("LogGroupName"), isFixture("LogGroupName", fixtureProtectedLogGroup)}, grants: grants{allow(logGroup, nil, "logs:DeleteLogGroup")}},
 
-	"backup:DeleteRecoveryPoint": {call: call(backup.NewFromConfig, (*backup.Client).DeleteRecoveryPoint), guards: guards{markedName("BackupVaultName"), isFixture("BackupVaultName", fixtureLockedVault), isFixture("RecoveryPointArn", fixtureLockedRecoveryPoint)}, grants: grants{allow("{RecoveryPointArn}", nil, "backup:DeleteRecoveryPoint")}},
+		"backup:DeleteRecoveryPoint": {call: call(backup.NewFromConfig, (*backup.Client).DeleteRecoveryPoint), guards: guards{markedName("BackupVaultName"), isFixture("BackupVaultName", fixtureLockedVault), isFixture("RecoveryPointArn", fixtureLockedRecoveryPoint)}, grants: grants{allow("{RecoveryPointArn}", nil, "backup:DeleteRecoveryPoint")}},
 
-	// Objects: a version is always named. Without one, S3 would add a delete marker,
-	// which no lock keeps it from. No governance retention is ever bypassed.
-	"s3:DeleteObject": {call: call(newS3, (*s3.Client).DeleteObject), dataEvent: true, guards: guards{lockedObject(), only("", "Bucket", "Key", "VersionId"), asRead("VersionId", "Versions.0.VersionId")}, grants: grants{allow(object, nil, "s3:DeleteObjectVersion")}},
-	"s3:PutObjectRetention": {call: call(newS3, (*s3.Client).PutObjectRetention), dataEvent: true, guards: guards{lockedObject(), only("", "Bucket", "Key", "VersionId", "Retention"), only("Retention", "Mode", "RetainUntilDate"),
-		asRead("VersionId", "Versions.0.VersionId"), asRead("Retention.Mode", "Retention.Mode"), asRead("Retention.RetainUntilDate", "Retention.RetainUntilDate-1s")}, grants: grants{allow(object, nil, "s3:PutObjectRetention")}},
+		// Objects: a version is always named. Without one, S3 would add a delete marker,
+		// which no lock keeps it from. No governance retention is ever bypassed.
+		"s3:DeleteObject": {call: call(newS3, (*s3.Client).DeleteObject), dataEvent: true, guards: guards{lockedObject(), only("", "Bucket", "Key", "VersionId"), asRead("VersionId", "Versions.0.VersionId")}, grants: grants{allow(object, nil, "s3:DeleteObjectVersion")}},
+		"s3:PutObjectRetention": {call: call(newS3, (*s3.Client).PutObjectRetention), dataEvent: true, guards: guards{lockedObject(), only("", "Bucket", "Key", "VersionId", "Retention"), only("Retention", "Mode", "RetainUntilDate"),
+			asRead("VersionId", "Versions.0.VersionId"), asRead("Retention.Mode", "Retention.Mode"), asRead("Retention.RetainUntilDate", "Retention.RetainUntilDate-1s")}, grants: grants{allow(object, nil, "s3:PutObjectRetention")}},
 
-	// Buckets: the document that is there already.
-	"s3:PutBucketPolicy":                 {call: call(newS3, (*s3.Client).PutBucketPolicy), guards: guards{lockedBucket(), only("", "Bucket", "Policy"), asRead("Policy", "Policy")}, grants: grants{allow(bucket, nil, "s3:PutBucketPolicy")}},
-	"s3:PutBucketLifecycleConfiguration": {call: call(newS3, (*s3.Client).PutBucketLifecycleConfiguration), guards: guards{lockedBucket(), only("", "Bucket", "LifecycleConfiguration"), only("LifecycleConfiguration", "Rules"), asRead("LifecycleConfiguration.Rules", "Rules")}, grants: grants{allow(bucket, nil, "s3:PutLifecycleConfiguration")}},
-	"s3:PutObjectLockConfiguration":      {call: call(newS3, (*s3.Client).PutObjectLockConfiguration), guards: guards{lockedBucket(), only("", "Bucket", "ObjectLockConfiguration"), asRead("ObjectLockConfiguration", "ObjectLockConfiguration")}, grants: grants{allow(bucket, nil, "s3:PutBucketObjectLockConfiguration")}},
+		// Buckets: the document that is there already.
+		"s3:PutBucketPolicy":                 {call: call(newS3, (*s3.Client).PutBucketPolicy), guards: guards{lockedBucket(), only("", "Bucket", "Policy"), asRead("Policy", "Policy")}, grants: grants{allow(bucket, nil, "s3:PutBucketPolicy")}},
+		"s3:PutBucketLifecycleConfiguration": {call: call(newS3, (*s3.Client).PutBucketLifecycleConfiguration), guards: guards{lockedBucket(), only("", "Bucket", "LifecycleConfiguration"), only("LifecycleConfiguration", "Rules"), asRead("LifecycleConfiguration.Rules", "Rules")}, grants: grants{allow(bucket, nil, "s3:PutLifecycleConfiguration")}},
+		"s3:PutObjectLockConfiguration":      {call: call(newS3, (*s3.Client).PutObjectLockConfiguration), guards: guards{lockedBucket(), only("", "Bucket", "ObjectLockConfiguration"), asRead("ObjectLockConfiguration", "ObjectLockConfiguration")}, grants: grants{allow(bucket, nil, "s3:PutBucketObjectLockConfiguration")}},
+	}
 }
 
 const (
@@ -95,26 +97,28 @@ type look struct {
 }
 
 // looks is every call with which this program looks at what protects a thing.
-var looks = map[string]look{
-	"cloudtrail:GetTrail":          {reading(call(cloudtrail.NewFromConfig, (*cloudtrail.Client).GetTrail), guards{fixtureTrail("Name")}, allow(trail, nil, "cloudtrail:GetTrail")), on("Trail"), on("TrailNotFoundException")},
-	"cloudtrail:GetTrailStatus":    {reading(call(cloudtrail.NewFromConfig, (*cloudtrail.Client).GetTrailStatus), guards{fixtureTrail("Name")}, allow(trail, nil, "cloudtrail:GetTrailStatus")), on("IsLogging", "StartLoggingTime", "StopLoggingTime"), on("TrailNotFoundException")},
-	"cloudtrail:GetEventSelectors": {reading(call(cloudtrail.NewFromConfig, (*cloudtrail.Client).GetEventSelectors), guards{fixtureTrail("TrailName")}, allow(selectorTrail, nil, "cloudtrail:GetEventSelectors")), on("AdvancedEventSelectors", "EventSelectors"), on("TrailNotFoundException")},
+func looks() map[string]look {
+	return map[string]look{
+		"cloudtrail:GetTrail":          {reading(call(cloudtrail.NewFromConfig, (*cloudtrail.Client).GetTrail), guards{fixtureTrail("Name")}, allow(trail, nil, "cloudtrail:GetTrail")), on("Trail"), on("TrailNotFoundException")},
+		"cloudtrail:GetTrailStatus":    {reading(call(cloudtrail.NewFromConfig, (*cloudtrail.Client).GetTrailStatus), guards{fixtureTrail("Name")}, allow(trail, nil, "cloudtrail:GetTrailStatus")), on("IsLogging", "StartLoggingTime", "StopLoggingTime"), on("TrailNotFoundException")},
+		"cloudtrail:GetEventSelectors": {reading(call(cloudtrail.NewFromConfig, (*cloudtrail.Client).GetEventSelectors), guards{fixtureTrail("TrailName")}, allow(selectorTrail, nil, "cloudtrail:GetEventSelectors")), on("AdvancedEventSelectors", "EventSelectors"), on("TrailNotFoundException")},
 
-	"events:DescribeRule": {reading(call(eventbridge.NewFromConfig, (*eventbridge.Client).DescribeRule), guards{markedName("Name"), only("", "Name")}, allow(eventRule, nil, "events:DescribeRule")), on("Name", "State", "EventPattern", "ScheduleExpression"), on("ResourceNotFoundException")},
-	"iam:GetRole":         {operation{call: call(iam.NewFromConfig, (*iam.Client).GetRole), global: true, readOnly: true, guards: guards{markedName("RoleName")}, grants: grants{allow(canaryRole, nil, "iam:GetRole")}}, on("Role.RoleName", "Role.PermissionsBoundary", "Role.AssumeRolePolicyDocument"), on("NoSuchEntity")},
-	"kms:DescribeKey":     {reading(call(kms.NewFromConfig, (*kms.Client).DescribeKey), guards{fixtureID("KeyId")}, allow(key, nil, "kms:DescribeKey")), on("KeyMetadata.KeyId", "KeyMetadata.KeyState", "KeyMetadata.DeletionDate", "KeyMetadata.Enabled", "KeyMetadata.Origin"), on("NotFoundException")},
+		"events:DescribeRule": {reading(call(eventbridge.NewFromConfig, (*eventbridge.Client).DescribeRule), guards{markedName("Name"), only("", "Name")}, allow(eventRule, nil, "events:DescribeRule")), on("Name", "State", "EventPattern", "ScheduleExpression"), on("ResourceNotFoundException")},
+		"iam:GetRole":         {operation{call: call(iam.NewFromConfig, (*iam.Client).GetRole), global: true, readOnly: true, guards: guards{markedName("RoleName")}, grants: grants{allow(canaryRole, nil, "iam:GetRole")}}, on("Role.RoleName", "Role.PermissionsBoundary", "Role.AssumeRolePolicyDocument"), on("NoSuchEntity")},
+		"kms:DescribeKey":     {reading(call(kms.NewFromConfig, (*kms.Client).DescribeKey), guards{fixtureID("KeyId")}, allow(key, nil, "kms:DescribeKey")), on("KeyMetadata.KeyId", "KeyMetadata.KeyState", "KeyMetadata.DeletionDate", "KeyMetadata.Enabled", "KeyMetadata.Origin"), on("NotFoundException")},
 
-	"logs:DescribeLogGroups": {reading(call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DescribeLogGroups), guards{markedName("LogGroupNamePrefix"), must("Limit", 1.0)}, allow("*", nil, "logs:DescribeLogGroups")), on("LogGroups.LogGroupName", "LogGroups.DeletionProtectionEnabled", "LogGroups.RetentionInDays"), nil},
+		"logs:DescribeLogGroups": {reading(call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DescribeLogGroups), guards{markedName("LogGroupNamePrefix"), must("Limit", 1.0)}, allow("*", nil, "logs:DescribeLogGroups")), on("LogGroups.LogGroupName", "LogGroups.DeletionProtectionEnabled", "LogGroups.RetentionInDays"), nil},
 
-	"backup:DescribeBackupVault":   {reading(call(backup.NewFromConfig, (*backup.Client).DescribeBackupVault), guards{markedName("BackupVaultName"), only("", "BackupVaultName")}, allow(backupVault, nil, "backup:DescribeBackupVault")), on("BackupVaultName", "Locked", "LockDate", "MinRetentionDays", "MaxRetentionDays"), on("ResourceNotFoundException")},
-	"backup:DescribeRecoveryPoint": {reading(call(backup.NewFromConfig, (*backup.Client).DescribeRecoveryPoint), guards{markedName("BackupVaultName"), isFixture("RecoveryPointArn", fixtureLockedRecoveryPoint)}, allow(recoveryPoint, nil, "backup:DescribeRecoveryPoint")), on("RecoveryPointArn", "BackupVaultName", "Status", "Lifecycle", "CalculatedLifecycle"), on("ResourceNotFoundException")},
+		"backup:DescribeBackupVault":   {reading(call(backup.NewFromConfig, (*backup.Client).DescribeBackupVault), guards{markedName("BackupVaultName"), only("", "BackupVaultName")}, allow(backupVault, nil, "backup:DescribeBackupVault")), on("BackupVaultName", "Locked", "LockDate", "MinRetentionDays", "MaxRetentionDays"), on("ResourceNotFoundException")},
+		"backup:DescribeRecoveryPoint": {reading(call(backup.NewFromConfig, (*backup.Client).DescribeRecoveryPoint), guards{markedName("BackupVaultName"), isFixture("RecoveryPointArn", fixtureLockedRecoveryPoint)}, allow(recoveryPoint, nil, "backup:DescribeRecoveryPoint")), on("RecoveryPointArn", "BackupVaultName", "Status", "Lifecycle", "CalculatedLifecycle"), on("ResourceNotFoundException")},
 
-	"s3:ListObjectVersions": {data(reading(call(newS3, (*s3.Client).ListObjectVersions), guards{lockedBucket(), isFixture("Prefix", fixtureLockedObject)}, allow(bucket, nil, "s3:ListBucketVersions"))), on("Versions.Key", "Versions.VersionId", "Versions.ETag", "Versions.Size"), nil},
-	"s3:GetObjectRetention": {data(reading(call(newS3, (*s3.Client).GetObjectRetention), guards{lockedObject()}, allow(object, nil, "s3:GetObjectRetention"))), on("Retention"), on("NoSuchObjectLockConfiguration", "NoSuchVersion", "NoSuchKey")},
+		"s3:ListObjectVersions": {data(reading(call(newS3, (*s3.Client).ListObjectVersions), guards{lockedBucket(), isFixture("Prefix", fixtureLockedObject)}, allow(bucket, nil, "s3:ListBucketVersions"))), on("Versions.Key", "Versions.VersionId", "Versions.ETag", "Versions.Size"), nil},
+		"s3:GetObjectRetention": {data(reading(call(newS3, (*s3.Client).GetObjectRetention), guards{lockedObject()}, allow(object, nil, "s3:GetObjectRetention"))), on("Retention"), on("NoSuchObjectLockConfiguration", "NoSuchVersion", "NoSuchKey")},
 
-	"s3:GetBucketPolicy":                 {reading(call(newS3, (*s3.Client).GetBucketPolicy), guards{lockedBucket(), only("", "Bucket")}, allow(bucket, nil, "s3:GetBucketPolicy")), on("Policy"), on("NoSuchBucketPolicy")},
-	"s3:GetBucketLifecycleConfiguration": {reading(call(newS3, (*s3.Client).GetBucketLifecycleConfiguration), guards{lockedBucket(), only("", "Bucket")}, allow(bucket, nil, "s3:GetLifecycleConfiguration")), on("Rules"), on("NoSuchLifecycleConfiguration")},
-	"s3:GetObjectLockConfiguration":      {reading(call(newS3, (*s3.Client).GetObjectLockConfiguration), guards{lockedBucket(), only("", "Bucket")}, allow(bucket, nil, "s3:GetBucketObjectLockConfiguration")), on("ObjectLockConfiguration"), on("ObjectLockConfigurationNotFoundError")},
+		"s3:GetBucketPolicy":                 {reading(call(newS3, (*s3.Client).GetBucketPolicy), guards{lockedBucket(), only("", "Bucket")}, allow(bucket, nil, "s3:GetBucketPolicy")), on("Policy"), on("NoSuchBucketPolicy")},
+		"s3:GetBucketLifecycleConfiguration": {reading(call(newS3, (*s3.Client).GetBucketLifecycleConfiguration), guards{lockedBucket(), only("", "Bucket")}, allow(bucket, nil, "s3:GetLifecycleConfiguration")), on("Rules"), on("NoSuchLifecycleConfiguration")},
+		"s3:GetObjectLockConfiguration":      {reading(call(newS3, (*s3.Client).GetObjectLockConfiguration), guards{lockedBucket(), only("", "Bucket")}, allow(bucket, nil, "s3:GetBucketObjectLockConfiguration")), on("ObjectLockConfiguration"), on("ObjectLockConfigurationNotFoundError")},
+	}
 }
 
 // reading is a regional call that reads.
@@ -235,18 +239,18 @@ func CheckLook(operation string, params map[string]any) error {
 }
 
 func lookUpAttempt(name string, params map[string]any) (operation, any, error) {
-	op, ok := attempts[name]
+	op, ok := attempts()[name]
 	if !ok {
-		return op, nil, fmt.Errorf("operation %q is not on the list of what may be attempted under a protection (%s)", name, names(attempts))
+		return op, nil, fmt.Errorf("operation %q is not on the list of what may be attempted under a protection (%s)", name, names(attempts()))
 	}
 	in, err := op.call.input(name, params)
 	return op, in, err
 }
 
 func lookUpLook(name string, params map[string]any) (look, any, error) {
-	l, ok := looks[name]
+	l, ok := looks()[name]
 	if !ok {
-		return l, nil, fmt.Errorf("operation %q is not on the list of looks at protections (%s)", name, names(looks))
+		return l, nil, fmt.Errorf("operation %q is not on the list of looks at protections (%s)", name, names(looks()))
 	}
 	in, err := l.call.input(name, params)
 	return l, in, err
@@ -453,11 +457,11 @@ func (s scene) regionOf(op operation) string {
 // attemptStatements are what a step with a protection needs.
 func (s scene) attemptStatements(call canary.Call, seen []canary.Call) []statement {
 	var out []statement
-	for _, g := range attempts[call.Operation].grants {
+	for _, g := range attempts()[call.Operation].grants {
 		out = append(out, s.statement(g, call.Params))
 	}
 	for _, l := range seen {
-		for _, g := range looks[l.Operation].grants {
+		for _, g := range looks()[l.Operation].grants {
 			out = append(out, s.statement(g, l.Params))
 		}
 	}

@@ -16,12 +16,12 @@ import (
 var onlyReads = regexp.MustCompile(`^[a-z0-9]+:(Get|List|Describe)[A-Z]`)
 
 func TestLooksOnlyReadAndAttemptsAreNoSweepsBusiness(t *testing.T) {
-	for name, l := range looks {
+	for name, l := range looks() {
 		if !onlyReads.MatchString(name) || !l.readOnly || len(l.keeps) == 0 || len(l.guards) == 0 || len(l.grants) == 0 {
 			t.Errorf("%s: readOnly %v, keeps %v, %d guards, %d grants", name, l.readOnly, l.keeps, len(l.guards), len(l.grants))
 		}
 	}
-	for name, op := range attempts {
+	for name, op := range attempts() {
 		if op.restores || op.readOnly || len(op.guards) == 0 || len(op.grants) == 0 {
 			t.Errorf("%s: restores %v, %d guards, %d grants", name, op.restores, len(op.guards), len(op.grants))
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -25,17 +26,31 @@ import (
 //
 // A further operation is one line in its subject's file. An undo of "" means that
 // the call itself leaves nothing to undo, or restores.
-var operations = union(
-	identityOperations,
-	networkOperations,
-	securityOperations,
-	keyOperations,
-	storageOperations,
-	systemsOperations,
-	loggingOperations,
-	monitoringOperations,
-	dataOperations,
-)
+//
+// It is a function, as the subjects' lists are, because the linker keeps what a package's
+// variables name: so a program that plans, sends and sweeps nothing links no client for it.
+func operations() map[string]operation {
+	table.Do(func() {
+		table.all = union(
+			identityOperations(),
+			networkOperations(),
+			securityOperations(),
+			keyOperations(),
+			storageOperations(),
+			systemsOperations(),
+			loggingOperations(),
+			monitoringOperations(),
+			dataOperations(),
+		)
+	})
+	return table.all
+}
+
+// table is the list of operations, made when it is first asked for.
+var table struct {
+	sync.Once
+	all map[string]operation
+}
 
 // union joins the subjects' lists; an operation that stands on two is a mistake
 // that must not wait for a call to be seen.
@@ -160,7 +175,7 @@ func newS3(cfg aws.Config, opts ...func(*s3.Options)) *s3.Client {
 }
 
 // Operations lists the allow-list, sorted.
-func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+func Operations() []string { return slices.Sorted(maps.Keys(operations())) }
 
 // CheckCall reports whether an operation is on the allow-list and its
 // parameters are the SDK's: every name known (case matters), every value of its
@@ -173,7 +188,7 @@ func CheckCall(operation string, params map[string]any) error {
 }
 
 func lookUp(name string, params map[string]any) (operation, any, error) {
-	op, ok := operations[name]
+	op, ok := operations()[name]
 	if !ok {
 		return op, nil, fmt.Errorf("operation %q is not on the allow-list (%s)", name, strings.Join(Operations(), ", "))
 	}

@@ -46,7 +46,7 @@ func TestCheckCallNamesOperationAndParameter(t *testing.T) {
 }
 
 func TestCheckCallKeepsEveryParameter(t *testing.T) {
-	in, err := operations["ec2:AuthorizeSecurityGroupIngress"].call.decode(map[string]any{
+	in, err := operations()["ec2:AuthorizeSecurityGroupIngress"].call.decode(map[string]any{
 		"GroupId": "sg-1", "DryRun": false, "FromPort": 1.0,
 		"IpPermissions": []any{map[string]any{"FromPort": 1, "IpRanges": []any{map[string]any{"CidrIp": "192.0.2.1/32"}}}},
 	})
@@ -63,14 +63,14 @@ func TestCheckCallKeepsEveryParameter(t *testing.T) {
 }
 
 func TestTheListIsWhole(t *testing.T) {
-	if ops := Operations(); !slices.IsSorted(ops) || len(ops) != len(operations) {
+	if ops := Operations(); !slices.IsSorted(ops) || len(ops) != len(operations()) {
 		t.Errorf("Operations: %v", ops)
 	}
-	for name, op := range operations {
+	for name, op := range operations() {
 		if op.call.send == nil || len(op.guards) == 0 || len(op.grants) == 0 || len(op.subject) == 0 {
 			t.Errorf("%s lacks a call, guard, grant or subject", name)
 		}
-		undo, ok := operations[op.undo]
+		undo, ok := operations()[op.undo]
 		if op.undo != "" && (!ok || !undo.restores) {
 			t.Errorf("%s is undone by %s, which is not on the list as restoring", name, op.undo)
 		}

@@ -35,41 +35,43 @@ const (
 
 // dataOperations: where production data lies, its backups, the cluster that runs
 // on it, and the organisation above them all.
-var dataOperations = map[string]operation{
-	// Databases: a parameter group that no instance uses.
-	"rds:CreateDBParameterGroup": {call: call(rds.NewFromConfig, (*rds.Client).CreateDBParameterGroup), subject: on("DBParameterGroupName"), undo: "rds:DeleteDBParameterGroup", guards: guards{ownName("DBParameterGroupName"), runTags()}, grants: grants{allow(parameterGroup, when{requestTagRun: "{run}"}, "rds:CreateDBParameterGroup", "rds:AddTagsToResource")}},
-	"rds:DeleteDBParameterGroup": {call: call(rds.NewFromConfig, (*rds.Client).DeleteDBParameterGroup), subject: on("DBParameterGroupName"), restores: true, guards: guards{ownName("DBParameterGroupName")}, grants: grants{allow(parameterGroup, when{resourceTagRun: "{run}"}, "rds:DeleteDBParameterGroup")}},
-	// Snapshots: none has a canary's name, and none is shared but with its own account.
-	"rds:ModifyDBSnapshotAttribute":        {call: call(rds.NewFromConfig, (*rds.Client).ModifyDBSnapshotAttribute), subject: on("DBSnapshotIdentifier"), guards: guards{ownName("DBSnapshotIdentifier"), must("AttributeName", "restore"), onlyItself("ValuesToAdd"), without("ValuesToRemove")}, grants: grants{allow("arn:{partition}:rds:{region}:{account}:snapshot:{DBSnapshotIdentifier}", nil, "rds:ModifyDBSnapshotAttribute")}},
-	"rds:ModifyDBClusterSnapshotAttribute": {call: call(rds.NewFromConfig, (*rds.Client).ModifyDBClusterSnapshotAttribute), subject: on("DBClusterSnapshotIdentifier"), guards: guards{ownName("DBClusterSnapshotIdentifier"), must("AttributeName", "restore"), onlyItself("ValuesToAdd"), without("ValuesToRemove")}, grants: grants{allow("arn:{partition}:rds:{region}:{account}:cluster-snapshot:{DBClusterSnapshotIdentifier}", nil, "rds:ModifyDBClusterSnapshotAttribute")}},
+func dataOperations() map[string]operation {
+	return map[string]operation{
+		// Databases: a parameter group that no instance uses.
+		"rds:CreateDBParameterGroup": {call: call(rds.NewFromConfig, (*rds.Client).CreateDBParameterGroup), subject: on("DBParameterGroupName"), undo: "rds:DeleteDBParameterGroup", guards: guards{ownName("DBParameterGroupName"), runTags()}, grants: grants{allow(parameterGroup, when{requestTagRun: "{run}"}, "rds:CreateDBParameterGroup", "rds:AddTagsToResource")}},
+		"rds:DeleteDBParameterGroup": {call: call(rds.NewFromConfig, (*rds.Client).DeleteDBParameterGroup), subject: on("DBParameterGroupName"), restores: true, guards: guards{ownName("DBParameterGroupName")}, grants: grants{allow(parameterGroup, when{resourceTagRun: "{run}"}, "rds:DeleteDBParameterGroup")}},
+		// Snapshots: none has a canary's name, and none is shared but with its own account.
+		"rds:ModifyDBSnapshotAttribute":        {call: call(rds.NewFromConfig, (*rds.Client).ModifyDBSnapshotAttribute), subject: on("DBSnapshotIdentifier"), guards: guards{ownName("DBSnapshotIdentifier"), must("AttributeName", "restore"), onlyItself("ValuesToAdd"), without("ValuesToRemove")}, grants: grants{allow("arn:{partition}:rds:{region}:{account}:snapshot:{DBSnapshotIdentifier}", nil, "rds:ModifyDBSnapshotAttribute")}},
+		"rds:ModifyDBClusterSnapshotAttribute": {call: call(rds.NewFromConfig, (*rds.Client).ModifyDBClusterSnapshotAttribute), subject: on("DBClusterSnapshotIdentifier"), guards: guards{ownName("DBClusterSnapshotIdentifier"), must("AttributeName", "restore"), onlyItself("ValuesToAdd"), without("ValuesToRemove")}, grants: grants{allow("arn:{partition}:rds:{region}:{account}:cluster-snapshot:{DBClusterSnapshotIdentifier}", nil, "rds:ModifyDBClusterSnapshotAttribute")}},
 
-	// Backups: a vault that stays empty, under the key that AWS Backup has of its
-	// own; the service uses that key in the caller's name. A lock without a day
-	// from which it cannot be changed can be taken off at any time; one with it
-	// never again, so the session's policy demands as well that it is not given.
-	"backup:CreateBackupVault": {call: call(backup.NewFromConfig, (*backup.Client).CreateBackupVault), subject: on("BackupVaultName"), undo: "backup:DeleteBackupVault", guards: guards{ownName("BackupVaultName"), without("EncryptionKeyArn"), runTags()}, grants: grants{
-		allow(backupVault, when{requestTagRun: "{run}"}, "backup:CreateBackupVault", "backup:TagResource"),
-		allow("*", when{"aws:RequestedRegion": "{region}"}, "backup-storage:MountCapsule"), // knows neither resources nor keys of its own
-		allow("arn:{partition}:kms:{region}:{account}:key/*", when{"kms:ViaService": "backup.{region}.amazonaws.com"}, "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey", "kms:RetireGrant"),
-	}},
-	"backup:DeleteBackupVault":                  {call: call(backup.NewFromConfig, (*backup.Client).DeleteBackupVault), subject: on("BackupVaultName"), restores: true, guards: guards{ownName("BackupVaultName")}, grants: grants{allow(backupVault, when{resourceTagRun: "{run}"}, "backup:DeleteBackupVault")}},
-	"backup:PutBackupVaultLockConfiguration":    {call: call(backup.NewFromConfig, (*backup.Client).PutBackupVaultLockConfiguration), subject: on("BackupVaultName"), undo: "backup:DeleteBackupVaultLockConfiguration", guards: guards{ownName("BackupVaultName"), without("ChangeableForDays"), must("MinRetentionDays", 1.0)}, grants: grants{allow(backupVault, when{resourceTagRun: "{run}", "backup:ChangeableForDays": notGiven}, "backup:PutBackupVaultLockConfiguration")}},
-	"backup:DeleteBackupVaultLockConfiguration": {call: call(backup.NewFromConfig, (*backup.Client).DeleteBackupVaultLockConfiguration), subject: on("BackupVaultName"), restores: true, guards: guards{ownName("BackupVaultName")}, grants: grants{allow(backupVault, when{resourceTagRun: "{run}"}, "backup:DeleteBackupVaultLockConfiguration")}},
+		// Backups: a vault that stays empty, under the key that AWS Backup has of its
+		// own; the service uses that key in the caller's name. A lock without a day
+		// from which it cannot be changed can be taken off at any time; one with it
+		// never again, so the session's policy demands as well that it is not given.
+		"backup:CreateBackupVault": {call: call(backup.NewFromConfig, (*backup.Client).CreateBackupVault), subject: on("BackupVaultName"), undo: "backup:DeleteBackupVault", guards: guards{ownName("BackupVaultName"), without("EncryptionKeyArn"), runTags()}, grants: grants{
+			allow(backupVault, when{requestTagRun: "{run}"}, "backup:CreateBackupVault", "backup:TagResource"),
+			allow("*", when{"aws:RequestedRegion": "{region}"}, "backup-storage:MountCapsule"), // knows neither resources nor keys of its own
+			allow("arn:{partition}:kms:{region}:{account}:key/*", when{"kms:ViaService": "backup.{region}.amazonaws.com"}, "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey", "kms:RetireGrant"),
+		}},
+		"backup:DeleteBackupVault":                  {call: call(backup.NewFromConfig, (*backup.Client).DeleteBackupVault), subject: on("BackupVaultName"), restores: true, guards: guards{ownName("BackupVaultName")}, grants: grants{allow(backupVault, when{resourceTagRun: "{run}"}, "backup:DeleteBackupVault")}},
+		"backup:PutBackupVaultLockConfiguration":    {call: call(backup.NewFromConfig, (*backup.Client).PutBackupVaultLockConfiguration), subject: on("BackupVaultName"), undo: "backup:DeleteBackupVaultLockConfiguration", guards: guards{ownName("BackupVaultName"), without("ChangeableForDays"), must("MinRetentionDays", 1.0)}, grants: grants{allow(backupVault, when{resourceTagRun: "{run}", "backup:ChangeableForDays": notGiven}, "backup:PutBackupVaultLockConfiguration")}},
+		"backup:DeleteBackupVaultLockConfiguration": {call: call(backup.NewFromConfig, (*backup.Client).DeleteBackupVaultLockConfiguration), subject: on("BackupVaultName"), restores: true, guards: guards{ownName("BackupVaultName")}, grants: grants{allow(backupVault, when{resourceTagRun: "{run}"}, "backup:DeleteBackupVaultLockConfiguration")}},
 
-	// Kubernetes: an entry on the fixture cluster for the fixture role, in no group
-	// and without an access policy (the operation that gives one is not listed).
-	"eks:CreateAccessEntry": {call: call(eks.NewFromConfig, (*eks.Client).CreateAccessEntry), subject: on("ClusterName", "PrincipalArn"), undo: "eks:DeleteAccessEntry", guards: guards{theFixture("ClusterName", fixtureCluster), theFixtureRole("PrincipalArn", fixturePrincipal), must("Type", "STANDARD"), without("KubernetesGroups", "Username"), runTags()}, grants: grants{
-		allow(cluster, when{fixtureTag: "fixture", requestTagRun: "{run}", "eks:principalArn": "{PrincipalArn}", "eks:accessEntryType": "STANDARD", "eks:kubernetesGroups": notGiven}, "eks:CreateAccessEntry"),
-		allow(accessEntry, when{requestTagRun: "{run}"}, "eks:TagResource"),
-	}},
-	"eks:DeleteAccessEntry": {call: call(eks.NewFromConfig, (*eks.Client).DeleteAccessEntry), subject: on("ClusterName", "PrincipalArn"), restores: true, guards: guards{theFixture("ClusterName", fixtureCluster), theFixtureRole("PrincipalArn", fixturePrincipal)}, grants: grants{allow(accessEntry, when{resourceTagRun: "{run}", "eks:principalArn": "{PrincipalArn}"}, "eks:DeleteAccessEntry")}},
+		// Kubernetes: an entry on the fixture cluster for the fixture role, in no group
+		// and without an access policy (the operation that gives one is not listed).
+		"eks:CreateAccessEntry": {call: call(eks.NewFromConfig, (*eks.Client).CreateAccessEntry), subject: on("ClusterName", "PrincipalArn"), undo: "eks:DeleteAccessEntry", guards: guards{theFixture("ClusterName", fixtureCluster), theFixtureRole("PrincipalArn", fixturePrincipal), must("Type", "STANDARD"), without("KubernetesGroups", "Username"), runTags()}, grants: grants{
+			allow(cluster, when{fixtureTag: "fixture", requestTagRun: "{run}", "eks:principalArn": "{PrincipalArn}", "eks:accessEntryType": "STANDARD", "eks:kubernetesGroups": notGiven}, "eks:CreateAccessEntry"),
+			allow(accessEntry, when{requestTagRun: "{run}"}, "eks:TagResource"),
+		}},
+		"eks:DeleteAccessEntry": {call: call(eks.NewFromConfig, (*eks.Client).DeleteAccessEntry), subject: on("ClusterName", "PrincipalArn"), restores: true, guards: guards{theFixture("ClusterName", fixtureCluster), theFixtureRole("PrincipalArn", fixturePrincipal)}, grants: grants{allow(accessEntry, when{resourceTagRun: "{run}", "eks:principalArn": "{PrincipalArn}"}, "eks:DeleteAccessEntry")}},
 
-	// Organisation: a policy that is attached to nothing; the operation that
-	// attaches one is not listed. Its id is the service's.
-	"organizations:CreatePolicy": {call: call(organizations.NewFromConfig, (*organizations.Client).CreatePolicy), global: true, subject: on("=PolicyId"), undo: "organizations:DeletePolicy", guards: guards{ownName("Name"), must("Type", controlPolicyType), onlyDenies("Content"), runTags()}, grants: grants{
-		allow(controlPolicies, when{requestTagRun: "{run}", policyType: controlPolicyType}, "organizations:CreatePolicy", "organizations:TagResource"),
-	}},
-	"organizations:DeletePolicy": {call: call(organizations.NewFromConfig, (*organizations.Client).DeletePolicy), global: true, subject: on("PolicyId"), restores: true, guards: guards{madeID("PolicyId", "p-")}, grants: grants{allow(controlPolicy, when{resourceTagRun: "{run}"}, "organizations:DeletePolicy")}},
+		// Organisation: a policy that is attached to nothing; the operation that
+		// attaches one is not listed. Its id is the service's.
+		"organizations:CreatePolicy": {call: call(organizations.NewFromConfig, (*organizations.Client).CreatePolicy), global: true, subject: on("=PolicyId"), undo: "organizations:DeletePolicy", guards: guards{ownName("Name"), must("Type", controlPolicyType), onlyDenies("Content"), runTags()}, grants: grants{
+			allow(controlPolicies, when{requestTagRun: "{run}", policyType: controlPolicyType}, "organizations:CreatePolicy", "organizations:TagResource"),
+		}},
+		"organizations:DeletePolicy": {call: call(organizations.NewFromConfig, (*organizations.Client).DeletePolicy), global: true, subject: on("PolicyId"), restores: true, guards: guards{madeID("PolicyId", "p-")}, grants: grants{allow(controlPolicy, when{resourceTagRun: "{run}"}, "organizations:DeletePolicy")}},
+	}
 }
 
 const (
@@ -103,23 +105,25 @@ func theFixtureRole(param, fixture string) guard {
 }
 
 // dataKinds are what these leave behind.
-var dataKinds = []kind{
-	{name: "rds parameter group", undo: []string{"rds:DeleteDBParameterGroup"}, list: leftParameterGroups, reads: grants{
-		allow("arn:{partition}:rds:{region}:{account}:pg:*", nil, "rds:DescribeDBParameterGroups"),
-		allow("arn:{partition}:rds:{region}:{account}:pg:auditcanary-*", nil, "rds:ListTagsForResource"),
-	}},
-	{name: "backup vault", undo: []string{"backup:DeleteBackupVaultLockConfiguration", "backup:DeleteBackupVault"}, list: leftVaults, reads: grants{
-		allow("*", nil, "backup:ListBackupVaults"),
-		allow("arn:{partition}:backup:{region}:{account}:backup-vault:auditcanary-*", nil, "backup:ListTags"),
-	}},
-	{name: "eks access entry", undo: []string{"eks:DeleteAccessEntry"}, fixture: fixtureCluster, list: leftAccessEntries, reads: grants{
-		allow("arn:{partition}:eks:{region}:{account}:cluster/*", when{fixtureTag: "fixture"}, "eks:ListAccessEntries"),
-		allow("arn:{partition}:eks:{region}:{account}:access-entry/*", when{"eks:principalArn": "arn:{partition}:iam::{account}:role/auditcanary-*"}, "eks:DescribeAccessEntry"),
-	}},
-	{name: "organizations policy", undo: []string{"organizations:DeletePolicy"}, global: true, list: leftControlPolicies, reads: grants{
-		allow("*", nil, "organizations:ListPolicies", "organizations:DescribeOrganization"),
-		allow(controlPolicies, nil, "organizations:ListTagsForResource"),
-	}},
+func dataKinds() []kind {
+	return []kind{
+		{name: "rds parameter group", undo: []string{"rds:DeleteDBParameterGroup"}, list: leftParameterGroups, reads: grants{
+			allow("arn:{partition}:rds:{region}:{account}:pg:*", nil, "rds:DescribeDBParameterGroups"),
+			allow("arn:{partition}:rds:{region}:{account}:pg:auditcanary-*", nil, "rds:ListTagsForResource"),
+		}},
+		{name: "backup vault", undo: []string{"backup:DeleteBackupVaultLockConfiguration", "backup:DeleteBackupVault"}, list: leftVaults, reads: grants{
+			allow("*", nil, "backup:ListBackupVaults"),
+			allow("arn:{partition}:backup:{region}:{account}:backup-vault:auditcanary-*", nil, "backup:ListTags"),
+		}},
+		{name: "eks access entry", undo: []string{"eks:DeleteAccessEntry"}, fixture: fixtureCluster, list: leftAccessEntries, reads: grants{
+			allow("arn:{partition}:eks:{region}:{account}:cluster/*", when{fixtureTag: "fixture"}, "eks:ListAccessEntries"),
+			allow("arn:{partition}:eks:{region}:{account}:access-entry/*", when{"eks:principalArn": "arn:{partition}:iam::{account}:role/auditcanary-*"}, "eks:DescribeAccessEntry"),
+		}},
+		{name: "organizations policy", undo: []string{"organizations:DeletePolicy"}, global: true, list: leftControlPolicies, reads: grants{
+			allow("*", nil, "organizations:ListPolicies", "organizations:DescribeOrganization"),
+			allow(controlPolicies, nil, "organizations:ListTagsForResource"),
+		}},
+	}
 }
 
 // leftParameterGroups: groups that carry the name prefix, a run and a canary.

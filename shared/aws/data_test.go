@@ -184,8 +184,8 @@ func oddities() (names []string, tags map[string]map[string]string) {
 // leftOf lists one kind.
 func leftOf(t *testing.T, w *wire, name string, at canary.Target) ([]run.Leftover, error) {
 	t.Helper()
-	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
-	k := kinds[i]
+	i := slices.IndexFunc(kinds(), func(k kind) bool { return k.name == name })
+	k := kinds()[i]
 	c := testCloud(t, w.config())
 	s := testTarget().scene(at.Region, "*", canary.Marker)
 	p := place{cloud: c, target: testTarget(), scene: s, pages: new(int), cfg: c.reading(testTarget(), at, readPolicy(s, []kind{k}))}
@@ -196,7 +196,7 @@ func leftOf(t *testing.T, w *wire, name string, at canary.Target) ([]run.Leftove
 			if _, _, err := sw.admit(u); err != nil {
 				t.Errorf("undo of %s: %v", l.ID, err)
 			}
-			if op := operations[u.Operation]; op.undo != "" || !op.restores {
+			if op := operations()[u.Operation]; op.undo != "" || !op.restores {
 				t.Errorf("undo of %s by %s", l.ID, u.Operation)
 			}
 		}

@@ -39,48 +39,50 @@ const (
 // reference: TagRole, TagUser, TagPolicy, TagInstanceProfile,
 // TagOpenIDConnectProvider). Roles must have the boundary AWSDenyAll besides, so
 // that the session's hands are off every other role, the injector's own among them.
-var identityOperations = map[string]operation{
-	// Roles: named after the canary, in the path /auditcanary/, trusting nobody,
-	// bounded by AWSDenyAll; what is put into them only denies, what is attached to
-	// them the boundary takes away.
-	"iam:CreateRole":             {call: call(iam.NewFromConfig, (*iam.Client).CreateRole), global: true, subject: on("RoleName"), undo: "iam:DeleteRole", guards: guards{ownName("RoleName"), must("Path", rolePath), must("PermissionsBoundary", denyAll), onlyDenies("AssumeRolePolicyDocument"), runTags()}, grants: grants{allow(canaryRole, when{boundary: denyAll, requestTagRun: "{run}"}, "iam:CreateRole"), allow(canaryRole, when{requestTagRun: "{run}"}, "iam:TagRole")}},
-	"iam:DeleteRole":             {call: call(iam.NewFromConfig, (*iam.Client).DeleteRole), global: true, subject: on("RoleName"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:DeleteRole")}},
-	"iam:AttachRolePolicy":       {call: call(iam.NewFromConfig, (*iam.Client).AttachRolePolicy), global: true, subject: on("RoleName", "PolicyArn"), undo: "iam:DetachRolePolicy", guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}", "iam:PolicyARN": "{PolicyArn}"}, "iam:AttachRolePolicy")}},
-	"iam:DetachRolePolicy":       {call: call(iam.NewFromConfig, (*iam.Client).DetachRolePolicy), global: true, subject: on("RoleName", "PolicyArn"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}", "iam:PolicyARN": "{PolicyArn}"}, "iam:DetachRolePolicy")}},
-	"iam:PutRolePolicy":          {call: call(iam.NewFromConfig, (*iam.Client).PutRolePolicy), global: true, subject: on("RoleName", "PolicyName"), undo: "iam:DeleteRolePolicy", guards: guards{ownName("RoleName"), ownName("PolicyName"), onlyDenies("PolicyDocument")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:PutRolePolicy")}},
-	"iam:DeleteRolePolicy":       {call: call(iam.NewFromConfig, (*iam.Client).DeleteRolePolicy), global: true, subject: on("RoleName", "PolicyName"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:DeleteRolePolicy")}},
-	"iam:UpdateAssumeRolePolicy": {call: call(iam.NewFromConfig, (*iam.Client).UpdateAssumeRolePolicy), global: true, subject: on("RoleName"), guards: guards{ownName("RoleName"), onlyDenies("PolicyDocument")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:UpdateAssumeRolePolicy")}},
+func identityOperations() map[string]operation {
+	return map[string]operation{
+		// Roles: named after the canary, in the path /auditcanary/, trusting nobody,
+		// bounded by AWSDenyAll; what is put into them only denies, what is attached to
+		// them the boundary takes away.
+		"iam:CreateRole":             {call: call(iam.NewFromConfig, (*iam.Client).CreateRole), global: true, subject: on("RoleName"), undo: "iam:DeleteRole", guards: guards{ownName("RoleName"), must("Path", rolePath), must("PermissionsBoundary", denyAll), onlyDenies("AssumeRolePolicyDocument"), runTags()}, grants: grants{allow(canaryRole, when{boundary: denyAll, requestTagRun: "{run}"}, "iam:CreateRole"), allow(canaryRole, when{requestTagRun: "{run}"}, "iam:TagRole")}},
+		"iam:DeleteRole":             {call: call(iam.NewFromConfig, (*iam.Client).DeleteRole), global: true, subject: on("RoleName"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:DeleteRole")}},
+		"iam:AttachRolePolicy":       {call: call(iam.NewFromConfig, (*iam.Client).AttachRolePolicy), global: true, subject: on("RoleName", "PolicyArn"), undo: "iam:DetachRolePolicy", guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}", "iam:PolicyARN": "{PolicyArn}"}, "iam:AttachRolePolicy")}},
+		"iam:DetachRolePolicy":       {call: call(iam.NewFromConfig, (*iam.Client).DetachRolePolicy), global: true, subject: on("RoleName", "PolicyArn"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}", "iam:PolicyARN": "{PolicyArn}"}, "iam:DetachRolePolicy")}},
+		"iam:PutRolePolicy":          {call: call(iam.NewFromConfig, (*iam.Client).PutRolePolicy), global: true, subject: on("RoleName", "PolicyName"), undo: "iam:DeleteRolePolicy", guards: guards{ownName("RoleName"), ownName("PolicyName"), onlyDenies("PolicyDocument")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:PutRolePolicy")}},
+		"iam:DeleteRolePolicy":       {call: call(iam.NewFromConfig, (*iam.Client).DeleteRolePolicy), global: true, subject: on("RoleName", "PolicyName"), restores: true, guards: guards{ownName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:DeleteRolePolicy")}},
+		"iam:UpdateAssumeRolePolicy": {call: call(iam.NewFromConfig, (*iam.Client).UpdateAssumeRolePolicy), global: true, subject: on("RoleName"), guards: guards{ownName("RoleName"), onlyDenies("PolicyDocument")}, grants: grants{allow(canaryRole, when{boundary: denyAll, resourceTagRun: "{run}"}, "iam:UpdateAssumeRolePolicy")}},
 
-	// The locked role, a fixture that trusts nobody and holds no right: for the
-	// attempt to take its boundary away.
-	"iam:DeleteRolePermissionsBoundary": {call: call(iam.NewFromConfig, (*iam.Client).DeleteRolePermissionsBoundary), global: true, subject: on("RoleName"), undo: "iam:PutRolePermissionsBoundary", guards: guards{theFixture("RoleName", fixtureLockedRole), markedName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, fixtureTag: "fixture"}, "iam:DeleteRolePermissionsBoundary")}},
-	"iam:PutRolePermissionsBoundary":    {call: call(iam.NewFromConfig, (*iam.Client).PutRolePermissionsBoundary), global: true, subject: on("RoleName"), restores: true, guards: guards{theFixture("RoleName", fixtureLockedRole), markedName("RoleName"), must("PermissionsBoundary", denyAll)}, grants: grants{allow(canaryRole, when{boundary: denyAll, fixtureTag: "fixture"}, "iam:PutRolePermissionsBoundary")}},
+		// The locked role, a fixture that trusts nobody and holds no right: for the
+		// attempt to take its boundary away.
+		"iam:DeleteRolePermissionsBoundary": {call: call(iam.NewFromConfig, (*iam.Client).DeleteRolePermissionsBoundary), global: true, subject: on("RoleName"), undo: "iam:PutRolePermissionsBoundary", guards: guards{theFixture("RoleName", fixtureLockedRole), markedName("RoleName")}, grants: grants{allow(canaryRole, when{boundary: denyAll, fixtureTag: "fixture"}, "iam:DeleteRolePermissionsBoundary")}},
+		"iam:PutRolePermissionsBoundary":    {call: call(iam.NewFromConfig, (*iam.Client).PutRolePermissionsBoundary), global: true, subject: on("RoleName"), restores: true, guards: guards{theFixture("RoleName", fixtureLockedRole), markedName("RoleName"), must("PermissionsBoundary", denyAll)}, grants: grants{allow(canaryRole, when{boundary: denyAll, fixtureTag: "fixture"}, "iam:PutRolePermissionsBoundary")}},
 
-	// Managed policies: every version of them only denies, and the canary attaches
-	// them to nobody.
-	"iam:CreatePolicy":        {call: call(iam.NewFromConfig, (*iam.Client).CreatePolicy), global: true, subject: on("PolicyName=PolicyArn"), undo: "iam:DeletePolicy", guards: guards{ownName("PolicyName"), must("Path", rolePath), onlyDenies("PolicyDocument"), runTags()}, grants: grants{allow(canaryPolicy, when{requestTagRun: "{run}"}, "iam:CreatePolicy", "iam:TagPolicy")}},
-	"iam:DeletePolicy":        {call: call(iam.NewFromConfig, (*iam.Client).DeletePolicy), global: true, subject: on("PolicyArn"), restores: true, guards: guards{ownPolicy("PolicyArn")}, grants: grants{allow("{PolicyArn}", when{resourceTagRun: "{run}"}, "iam:DeletePolicy")}},
-	"iam:CreatePolicyVersion": {call: call(iam.NewFromConfig, (*iam.Client).CreatePolicyVersion), global: true, subject: on("PolicyArn", "=VersionId"), undo: "iam:DeletePolicyVersion", guards: guards{ownPolicy("PolicyArn"), onlyDenies("PolicyDocument"), ifGiven(must("SetAsDefault", false))}, grants: grants{allow("{PolicyArn}", when{resourceTagRun: "{run}"}, "iam:CreatePolicyVersion")}},
-	"iam:DeletePolicyVersion": {call: call(iam.NewFromConfig, (*iam.Client).DeletePolicyVersion), global: true, subject: on("PolicyArn", "VersionId"), restores: true, guards: guards{ownPolicy("PolicyArn"), madeID("VersionId", "v")}, grants: grants{allow("{PolicyArn}", when{resourceTagRun: "{run}"}, "iam:DeletePolicyVersion")}},
+		// Managed policies: every version of them only denies, and the canary attaches
+		// them to nobody.
+		"iam:CreatePolicy":        {call: call(iam.NewFromConfig, (*iam.Client).CreatePolicy), global: true, subject: on("PolicyName=PolicyArn"), undo: "iam:DeletePolicy", guards: guards{ownName("PolicyName"), must("Path", rolePath), onlyDenies("PolicyDocument"), runTags()}, grants: grants{allow(canaryPolicy, when{requestTagRun: "{run}"}, "iam:CreatePolicy", "iam:TagPolicy")}},
+		"iam:DeletePolicy":        {call: call(iam.NewFromConfig, (*iam.Client).DeletePolicy), global: true, subject: on("PolicyArn"), restores: true, guards: guards{ownPolicy("PolicyArn")}, grants: grants{allow("{PolicyArn}", when{resourceTagRun: "{run}"}, "iam:DeletePolicy")}},
+		"iam:CreatePolicyVersion": {call: call(iam.NewFromConfig, (*iam.Client).CreatePolicyVersion), global: true, subject: on("PolicyArn", "=VersionId"), undo: "iam:DeletePolicyVersion", guards: guards{ownPolicy("PolicyArn"), onlyDenies("PolicyDocument"), ifGiven(must("SetAsDefault", false))}, grants: grants{allow("{PolicyArn}", when{resourceTagRun: "{run}"}, "iam:CreatePolicyVersion")}},
+		"iam:DeletePolicyVersion": {call: call(iam.NewFromConfig, (*iam.Client).DeletePolicyVersion), global: true, subject: on("PolicyArn", "VersionId"), restores: true, guards: guards{ownPolicy("PolicyArn"), madeID("VersionId", "v")}, grants: grants{allow("{PolicyArn}", when{resourceTagRun: "{run}"}, "iam:DeletePolicyVersion")}},
 
-	// Users and their access keys: bounded by AWSDenyAll, without a password, a
-	// policy or a group. A key takes no tags; its user has them. The secret of a key
-	// is in the reply only, and no part of a reply is kept that is called so.
-	"iam:CreateUser":      {call: call(iam.NewFromConfig, (*iam.Client).CreateUser), global: true, subject: on("UserName"), undo: "iam:DeleteUser", guards: guards{ownName("UserName"), must("Path", rolePath), must("PermissionsBoundary", denyAll), runTags()}, grants: grants{allow(canaryUser, when{boundary: denyAll, requestTagRun: "{run}"}, "iam:CreateUser"), allow(canaryUser, when{requestTagRun: "{run}"}, "iam:TagUser")}},
-	"iam:DeleteUser":      {call: call(iam.NewFromConfig, (*iam.Client).DeleteUser), global: true, subject: on("UserName"), restores: true, guards: guards{ownName("UserName")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:DeleteUser")}},
-	"iam:CreateAccessKey": {call: call(iam.NewFromConfig, (*iam.Client).CreateAccessKey), global: true, subject: on("UserName", "=AccessKeyId"), undo: "iam:DeleteAccessKey", guards: guards{ownName("UserName")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:CreateAccessKey")}},
-	"iam:UpdateAccessKey": {call: call(iam.NewFromConfig, (*iam.Client).UpdateAccessKey), global: true, subject: on("UserName", "AccessKeyId"), guards: guards{ownName("UserName"), accessKeyID("AccessKeyId"), must("Status", "Inactive")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:UpdateAccessKey")}},
-	"iam:DeleteAccessKey": {call: call(iam.NewFromConfig, (*iam.Client).DeleteAccessKey), global: true, subject: on("UserName", "AccessKeyId"), restores: true, guards: guards{ownName("UserName"), accessKeyID("AccessKeyId")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:DeleteAccessKey")}},
+		// Users and their access keys: bounded by AWSDenyAll, without a password, a
+		// policy or a group. A key takes no tags; its user has them. The secret of a key
+		// is in the reply only, and no part of a reply is kept that is called so.
+		"iam:CreateUser":      {call: call(iam.NewFromConfig, (*iam.Client).CreateUser), global: true, subject: on("UserName"), undo: "iam:DeleteUser", guards: guards{ownName("UserName"), must("Path", rolePath), must("PermissionsBoundary", denyAll), runTags()}, grants: grants{allow(canaryUser, when{boundary: denyAll, requestTagRun: "{run}"}, "iam:CreateUser"), allow(canaryUser, when{requestTagRun: "{run}"}, "iam:TagUser")}},
+		"iam:DeleteUser":      {call: call(iam.NewFromConfig, (*iam.Client).DeleteUser), global: true, subject: on("UserName"), restores: true, guards: guards{ownName("UserName")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:DeleteUser")}},
+		"iam:CreateAccessKey": {call: call(iam.NewFromConfig, (*iam.Client).CreateAccessKey), global: true, subject: on("UserName", "=AccessKeyId"), undo: "iam:DeleteAccessKey", guards: guards{ownName("UserName")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:CreateAccessKey")}},
+		"iam:UpdateAccessKey": {call: call(iam.NewFromConfig, (*iam.Client).UpdateAccessKey), global: true, subject: on("UserName", "AccessKeyId"), guards: guards{ownName("UserName"), accessKeyID("AccessKeyId"), must("Status", "Inactive")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:UpdateAccessKey")}},
+		"iam:DeleteAccessKey": {call: call(iam.NewFromConfig, (*iam.Client).DeleteAccessKey), global: true, subject: on("UserName", "AccessKeyId"), restores: true, guards: guards{ownName("UserName"), accessKeyID("AccessKeyId")}, grants: grants{allow(canaryUser, when{resourceTagRun: "{run}"}, "iam:DeleteAccessKey")}},
 
-	// Instance profiles: without a role, hence of no use to any machine.
-	"iam:CreateInstanceProfile": {call: call(iam.NewFromConfig, (*iam.Client).CreateInstanceProfile), global: true, subject: on("InstanceProfileName"), undo: "iam:DeleteInstanceProfile", guards: guards{ownName("InstanceProfileName"), must("Path", rolePath), runTags()}, grants: grants{allow(canaryProfile, when{requestTagRun: "{run}"}, "iam:CreateInstanceProfile", "iam:TagInstanceProfile")}},
-	"iam:DeleteInstanceProfile": {call: call(iam.NewFromConfig, (*iam.Client).DeleteInstanceProfile), global: true, subject: on("InstanceProfileName"), restores: true, guards: guards{ownName("InstanceProfileName")}, grants: grants{allow(canaryProfile, when{resourceTagRun: "{run}"}, "iam:DeleteInstanceProfile")}},
+		// Instance profiles: without a role, hence of no use to any machine.
+		"iam:CreateInstanceProfile": {call: call(iam.NewFromConfig, (*iam.Client).CreateInstanceProfile), global: true, subject: on("InstanceProfileName"), undo: "iam:DeleteInstanceProfile", guards: guards{ownName("InstanceProfileName"), must("Path", rolePath), runTags()}, grants: grants{allow(canaryProfile, when{requestTagRun: "{run}"}, "iam:CreateInstanceProfile", "iam:TagInstanceProfile")}},
+		"iam:DeleteInstanceProfile": {call: call(iam.NewFromConfig, (*iam.Client).DeleteInstanceProfile), global: true, subject: on("InstanceProfileName"), restores: true, guards: guards{ownName("InstanceProfileName")}, grants: grants{allow(canaryProfile, when{resourceTagRun: "{run}"}, "iam:DeleteInstanceProfile")}},
 
-	// Identity providers: of a host that nobody has, trusted by no role.
-	"iam:CreateOpenIDConnectProvider": {call: call(iam.NewFromConfig, (*iam.Client).CreateOpenIDConnectProvider), global: true, subject: on("Url=OpenIDConnectProviderArn"), undo: "iam:DeleteOpenIDConnectProvider", guards: guards{ownProvider("Url", "https://"), runTags()}, grants: grants{allow(canaryProvider, when{requestTagRun: "{run}"}, "iam:CreateOpenIDConnectProvider", "iam:TagOpenIDConnectProvider")}},
-	"iam:DeleteOpenIDConnectProvider": {call: call(iam.NewFromConfig, (*iam.Client).DeleteOpenIDConnectProvider), global: true, subject: on("OpenIDConnectProviderArn"), restores: true, guards: guards{ownProvider("OpenIDConnectProviderArn", providerARN)}, grants: grants{allow("{OpenIDConnectProviderArn}", when{resourceTagRun: "{run}"}, "iam:DeleteOpenIDConnectProvider")}},
+		// Identity providers: of a host that nobody has, trusted by no role.
+		"iam:CreateOpenIDConnectProvider": {call: call(iam.NewFromConfig, (*iam.Client).CreateOpenIDConnectProvider), global: true, subject: on("Url=OpenIDConnectProviderArn"), undo: "iam:DeleteOpenIDConnectProvider", guards: guards{ownProvider("Url", "https://"), runTags()}, grants: grants{allow(canaryProvider, when{requestTagRun: "{run}"}, "iam:CreateOpenIDConnectProvider", "iam:TagOpenIDConnectProvider")}},
+		"iam:DeleteOpenIDConnectProvider": {call: call(iam.NewFromConfig, (*iam.Client).DeleteOpenIDConnectProvider), global: true, subject: on("OpenIDConnectProviderArn"), restores: true, guards: guards{ownProvider("OpenIDConnectProviderArn", providerARN)}, grants: grants{allow("{OpenIDConnectProviderArn}", when{resourceTagRun: "{run}"}, "iam:DeleteOpenIDConnectProvider")}},
 
-	"sts:AssumeRole": {call: call(sts.NewFromConfig, (*sts.Client).AssumeRole), subject: on("RoleArn"), readOnly: true, guards: guards{breakGlassRole("RoleArn"), ownName("RoleSessionName"), onlyDenies("Policy"), deniesAll("Policy"), ifGiven(must("SourceIdentity", sourceIdentity))}, grants: grants{allow("{RoleArn}", nil, "sts:AssumeRole", "sts:SetSourceIdentity")}},
+		"sts:AssumeRole": {call: call(sts.NewFromConfig, (*sts.Client).AssumeRole), subject: on("RoleArn"), readOnly: true, guards: guards{breakGlassRole("RoleArn"), ownName("RoleSessionName"), onlyDenies("Policy"), deniesAll("Policy"), ifGiven(must("SourceIdentity", sourceIdentity))}, grants: grants{allow("{RoleArn}", nil, "sts:AssumeRole", "sts:SetSourceIdentity")}},
+	}
 }
 
 // ownPolicy: a managed policy in the canaries' path, named after the canary.
@@ -128,30 +130,32 @@ func accessKeyID(param string) guard {
 }
 
 // identityKinds are what these leave behind.
-var identityKinds = []kind{
-	{name: "iam role", global: true, undo: []string{"iam:DetachRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole"}, list: leftRoles, reads: grants{
-		allow("*", nil, "iam:ListRoles"),
-		allow("arn:{partition}:iam::{account}:role/auditcanary/*", nil, "iam:ListRoleTags", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"),
-	}},
-	{name: "iam role unbounded", global: true, undo: []string{"iam:PutRolePermissionsBoundary"}, fixture: fixtureLockedRole, list: leftBoundary, reads: grants{
-		allow("arn:{partition}:iam::{account}:role/auditcanary/*", nil, "iam:GetRole"),
-	}},
-	{name: "iam policy", global: true, undo: []string{"iam:DeletePolicyVersion", "iam:DeletePolicy"}, list: leftManagedPolicies, reads: grants{
-		allow("*", nil, "iam:ListPolicies"),
-		allow(policyPath+"*", nil, "iam:ListPolicyTags", "iam:ListPolicyVersions"),
-	}},
-	{name: "iam user", global: true, undo: []string{"iam:DeleteAccessKey", "iam:DeleteUser"}, list: leftUsers, reads: grants{
-		allow("*", nil, "iam:ListUsers"),
-		allow("arn:{partition}:iam::{account}:user/auditcanary/*", nil, "iam:ListUserTags", "iam:ListAccessKeys"),
-	}},
-	{name: "iam instance profile", global: true, undo: []string{"iam:DeleteInstanceProfile"}, list: leftProfiles, reads: grants{
-		allow("*", nil, "iam:ListInstanceProfiles"),
-		allow("arn:{partition}:iam::{account}:instance-profile/auditcanary/*", nil, "iam:ListInstanceProfileTags"),
-	}},
-	{name: "iam oidc provider", global: true, undo: []string{"iam:DeleteOpenIDConnectProvider"}, list: leftProviders, reads: grants{
-		allow("*", nil, "iam:ListOpenIDConnectProviders"),
-		allow(providerARN+canary.Marker+"-*", nil, "iam:ListOpenIDConnectProviderTags"),
-	}},
+func identityKinds() []kind {
+	return []kind{
+		{name: "iam role", global: true, undo: []string{"iam:DetachRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole"}, list: leftRoles, reads: grants{
+			allow("*", nil, "iam:ListRoles"),
+			allow("arn:{partition}:iam::{account}:role/auditcanary/*", nil, "iam:ListRoleTags", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"),
+		}},
+		{name: "iam role unbounded", global: true, undo: []string{"iam:PutRolePermissionsBoundary"}, fixture: fixtureLockedRole, list: leftBoundary, reads: grants{
+			allow("arn:{partition}:iam::{account}:role/auditcanary/*", nil, "iam:GetRole"),
+		}},
+		{name: "iam policy", global: true, undo: []string{"iam:DeletePolicyVersion", "iam:DeletePolicy"}, list: leftManagedPolicies, reads: grants{
+			allow("*", nil, "iam:ListPolicies"),
+			allow(policyPath+"*", nil, "iam:ListPolicyTags", "iam:ListPolicyVersions"),
+		}},
+		{name: "iam user", global: true, undo: []string{"iam:DeleteAccessKey", "iam:DeleteUser"}, list: leftUsers, reads: grants{
+			allow("*", nil, "iam:ListUsers"),
+			allow("arn:{partition}:iam::{account}:user/auditcanary/*", nil, "iam:ListUserTags", "iam:ListAccessKeys"),
+		}},
+		{name: "iam instance profile", global: true, undo: []string{"iam:DeleteInstanceProfile"}, list: leftProfiles, reads: grants{
+			allow("*", nil, "iam:ListInstanceProfiles"),
+			allow("arn:{partition}:iam::{account}:instance-profile/auditcanary/*", nil, "iam:ListInstanceProfileTags"),
+		}},
+		{name: "iam oidc provider", global: true, undo: []string{"iam:DeleteOpenIDConnectProvider"}, list: leftProviders, reads: grants{
+			allow("*", nil, "iam:ListOpenIDConnectProviders"),
+			allow(providerARN+canary.Marker+"-*", nil, "iam:ListOpenIDConnectProviderTags"),
+		}},
+	}
 }
 
 // leftRoles: roles in the canaries' path that carry the name prefix, a run and

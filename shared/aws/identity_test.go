@@ -61,7 +61,7 @@ func cleanIdentity(w *wire) {
 // leftOfIdentity lists what of IAM is left. The undo of each is one that a sweep admits.
 func leftOfIdentity(t *testing.T, w *wire) (left []run.Leftover, err error) {
 	t.Helper()
-	for _, k := range identityKinds {
+	for _, k := range identityKinds() {
 		found, e := leftOf(t, w, k.name, virginia)
 		for i := range found {
 			found[i].Kind = k.name

@@ -18,28 +18,30 @@ import (
 )
 
 // keyOperations: encryption keys and secrets.
-var keyOperations = map[string]operation{
-	// Keys: fixture keys that protect nothing. Each scenario has its own, as two
-	// canaries at one place run at the same time.
-	"kms:DisableKey": {call: call(kms.NewFromConfig, (*kms.Client).DisableKey), subject: on("KeyId"), undo: "kms:EnableKey", guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:DisableKey")}},
-	"kms:EnableKey":  {call: call(kms.NewFromConfig, (*kms.Client).EnableKey), subject: on("KeyId"), restores: true, guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:EnableKey")}},
-	// 30 days are the most there is: so long has anybody to notice that the undo
-	// failed. (kms:ScheduleKeyDeletionPendingWindowInDays is a number, which
-	// StringLike is not made for; the guard demands it.)
-	"kms:ScheduleKeyDeletion": {call: call(kms.NewFromConfig, (*kms.Client).ScheduleKeyDeletion), subject: on("KeyId"), undo: "kms:CancelKeyDeletion", guards: guards{theFixture("KeyId", fixtureDeletionKey), must("PendingWindowInDays", 30.0)}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:ScheduleKeyDeletion")}},
-	"kms:CancelKeyDeletion":   {call: call(kms.NewFromConfig, (*kms.Client).CancelKeyDeletion), subject: on("KeyId"), restores: true, guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:CancelKeyDeletion")}},
-	// No condition key tells a dry run, so that the grant is as small as if it were none.
-	"kms:CreateGrant": {call: call(kms.NewFromConfig, (*kms.Client).CreateGrant), subject: on("KeyId"), guards: guards{must("DryRun", true), theFixture("KeyId", fixtureGrantKey), breakGlassRole("GranteePrincipal"), onlyDescribes("Operations"), without("Constraints", "GrantTokens", "RetiringPrincipal")}, grants: grants{allow(key, when{fixtureTag: "fixture", "kms:GranteePrincipal": "{GranteePrincipal}"}, "kms:CreateGrant")}},
+func keyOperations() map[string]operation {
+	return map[string]operation{
+		// Keys: fixture keys that protect nothing. Each scenario has its own, as two
+		// canaries at one place run at the same time.
+		"kms:DisableKey": {call: call(kms.NewFromConfig, (*kms.Client).DisableKey), subject: on("KeyId"), undo: "kms:EnableKey", guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:DisableKey")}},
+		"kms:EnableKey":  {call: call(kms.NewFromConfig, (*kms.Client).EnableKey), subject: on("KeyId"), restores: true, guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:EnableKey")}},
+		// 30 days are the most there is: so long has anybody to notice that the undo
+		// failed. (kms:ScheduleKeyDeletionPendingWindowInDays is a number, which
+		// StringLike is not made for; the guard demands it.)
+		"kms:ScheduleKeyDeletion": {call: call(kms.NewFromConfig, (*kms.Client).ScheduleKeyDeletion), subject: on("KeyId"), undo: "kms:CancelKeyDeletion", guards: guards{theFixture("KeyId", fixtureDeletionKey), must("PendingWindowInDays", 30.0)}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:ScheduleKeyDeletion")}},
+		"kms:CancelKeyDeletion":   {call: call(kms.NewFromConfig, (*kms.Client).CancelKeyDeletion), subject: on("KeyId"), restores: true, guards: guards{fixtureID("KeyId")}, grants: grants{allow(key, when{fixtureTag: "fixture"}, "kms:CancelKeyDeletion")}},
+		// No condition key tells a dry run, so that the grant is as small as if it were none.
+		"kms:CreateGrant": {call: call(kms.NewFromConfig, (*kms.Client).CreateGrant), subject: on("KeyId"), guards: guards{must("DryRun", true), theFixture("KeyId", fixtureGrantKey), breakGlassRole("GranteePrincipal"), onlyDescribes("Operations"), without("Constraints", "GrantTokens", "RetiringPrincipal")}, grants: grants{allow(key, when{fixtureTag: "fixture", "kms:GranteePrincipal": "{GranteePrincipal}"}, "kms:CreateGrant")}},
 
-	// Secrets: without a value, so that none comes into the ledger. A secret's ARN
-	// ends in six characters of the service's choice, which a secret to be made has
-	// not got yet.
-	"secretsmanager:CreateSecret": {call: call(secretsmanager.NewFromConfig, (*secretsmanager.Client).CreateSecret), subject: on("Name=SecretId"), undo: "secretsmanager:DeleteSecret", guards: guards{ownName("Name"), runTags(), without("SecretString", "SecretBinary", "KmsKeyId", "AddReplicaRegions", "ForceOverwriteReplicaSecret")}, grants: grants{
-		allow(secret+"{Name}*", when{requestTagRun: "{run}"}, "secretsmanager:CreateSecret", "secretsmanager:TagResource"),
-	}},
-	"secretsmanager:DeleteSecret": {call: call(secretsmanager.NewFromConfig, (*secretsmanager.Client).DeleteSecret), subject: on("SecretId"), restores: true, guards: guards{ownName("SecretId"), must("ForceDeleteWithoutRecovery", true)}, grants: grants{
-		allow(secret+"{SecretId}-??????", when{resourceTagRun: "{run}"}, "secretsmanager:DeleteSecret"),
-	}},
+		// Secrets: without a value, so that none comes into the ledger. A secret's ARN
+		// ends in six characters of the service's choice, which a secret to be made has
+		// not got yet.
+		"secretsmanager:CreateSecret": {call: call(secretsmanager.NewFromConfig, (*secretsmanager.Client).CreateSecret), subject: on("Name=SecretId"), undo: "secretsmanager:DeleteSecret", guards: guards{ownName("Name"), runTags(), without("SecretString", "SecretBinary", "KmsKeyId", "AddReplicaRegions", "ForceOverwriteReplicaSecret")}, grants: grants{
+			allow(secret+"{Name}*", when{requestTagRun: "{run}"}, "secretsmanager:CreateSecret", "secretsmanager:TagResource"),
+		}},
+		"secretsmanager:DeleteSecret": {call: call(secretsmanager.NewFromConfig, (*secretsmanager.Client).DeleteSecret), subject: on("SecretId"), restores: true, guards: guards{ownName("SecretId"), must("ForceDeleteWithoutRecovery", true)}, grants: grants{
+			allow(secret+"{SecretId}-??????", when{resourceTagRun: "{run}"}, "secretsmanager:DeleteSecret"),
+		}},
+	}
 }
 
 const (
@@ -91,10 +93,12 @@ const (
 )
 
 // keyKinds are what these leave behind.
-var keyKinds = []kind{
-	{name: "kms key disabled", fixture: fixtureKey, list: leftKey(fixtureKey, kmstypes.KeyStateDisabled), undo: []string{"kms:EnableKey"}, reads: keyReads},
-	{name: "kms key to be deleted", fixture: fixtureDeletionKey, list: leftKey(fixtureDeletionKey, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingDeletion), undo: []string{"kms:CancelKeyDeletion", "kms:EnableKey"}, reads: keyReads},
-	{name: "secretsmanager secret", list: leftSecrets, undo: []string{"secretsmanager:DeleteSecret"}, reads: grants{allow("*", nil, "secretsmanager:ListSecrets")}},
+func keyKinds() []kind {
+	return []kind{
+		{name: "kms key disabled", fixture: fixtureKey, list: leftKey(fixtureKey, kmstypes.KeyStateDisabled), undo: []string{"kms:EnableKey"}, reads: keyReads},
+		{name: "kms key to be deleted", fixture: fixtureDeletionKey, list: leftKey(fixtureDeletionKey, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingDeletion), undo: []string{"kms:CancelKeyDeletion", "kms:EnableKey"}, reads: keyReads},
+		{name: "secretsmanager secret", list: leftSecrets, undo: []string{"secretsmanager:DeleteSecret"}, reads: grants{allow("*", nil, "secretsmanager:ListSecrets")}},
+	}
 }
 
 var keyReads = grants{allow("arn:{partition}:kms:{region}:{account}:key/*", nil, "kms:DescribeKey", "kms:ListResourceTags")}

@@ -29,22 +29,24 @@ type kind struct {
 }
 
 // kinds are all of them. A further kind is one line in its subject's file.
-var kinds = slices.Concat(
-	identityKinds,
-	networkKinds,
-	securityKinds,
-	keyKinds,
-	storageKinds,
-	systemsKinds,
-	loggingKinds,
-	monitoringKinds,
-	dataKinds,
-)
+func kinds() []kind {
+	return slices.Concat(
+		identityKinds(),
+		networkKinds(),
+		securityKinds(),
+		keyKinds(),
+		storageKinds(),
+		systemsKinds(),
+		loggingKinds(),
+		monitoringKinds(),
+		dataKinds(),
+	)
+}
 
 // reads is all this driver ever reads in an account, as permissions.
 func reads() grants {
 	all := slices.Clone(historyReads)
-	for _, k := range kinds {
+	for _, k := range kinds() {
 		all = append(all, k.reads...)
 	}
 	return all
@@ -89,7 +91,7 @@ func (c *Cloud) Leftovers(ctx context.Context, at canary.Target) ([]run.Leftover
 func dueKinds(t Target, at canary.Target) (due []kind, skipped []error) {
 	var without []kind
 	var undone []string
-	for _, k := range kinds {
+	for _, k := range kinds() {
 		_, there := t.fixture(at.Region, k.fixture)
 		switch {
 		case k.global && at.Region != homeRegion(t.partition()):

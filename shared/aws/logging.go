@@ -28,36 +28,40 @@ const (
 )
 
 // loggingOperations: what records.
-var loggingOperations = map[string]operation{
-	// Trails through which nothing flows. What a call to CloudTrail may touch can be
-	// told by the trail's name only: its reference lists no condition key for them.
-	"cloudtrail:StopLogging":  {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StopLogging), subject: on("Name"), undo: "cloudtrail:StartLogging", guards: guards{markedName("Name")}, grants: grants{allow(trail, nil, "cloudtrail:StopLogging")}},
-	"cloudtrail:StartLogging": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StartLogging), subject: on("Name"), restores: true, guards: guards{markedName("Name")}, grants: grants{allow(trail, nil, "cloudtrail:StartLogging")}},
-	// The selectors that a fixture trail has anyway: nothing changes, and nothing is undone.
-	"cloudtrail:PutEventSelectors": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).PutEventSelectors), subject: on("TrailName"), guards: guards{markedName("TrailName"), only("", "TrailName", "AdvancedEventSelectors"), selectsNothing("AdvancedEventSelectors")}, grants: grants{allow(selectorTrail, nil, "cloudtrail:PutEventSelectors")}},
+func loggingOperations() map[string]operation {
+	return map[string]operation{
+		// Trails through which nothing flows. What a call to CloudTrail may touch can be
+		// told by the trail's name only: its reference lists no condition key for them.
+		"cloudtrail:StopLogging":  {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StopLogging), subject: on("Name"), undo: "cloudtrail:StartLogging", guards: guards{markedName("Name")}, grants: grants{allow(trail, nil, "cloudtrail:StopLogging")}},
+		"cloudtrail:StartLogging": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).StartLogging), subject: on("Name"), restores: true, guards: guards{markedName("Name")}, grants: grants{allow(trail, nil, "cloudtrail:StartLogging")}},
+		// The selectors that a fixture trail has anyway: nothing changes, and nothing is undone.
+		"cloudtrail:PutEventSelectors": {call: call(cloudtrail.NewFromConfig, (*cloudtrail.Client).PutEventSelectors), subject: on("TrailName"), guards: guards{markedName("TrailName"), only("", "TrailName", "AdvancedEventSelectors"), selectsNothing("AdvancedEventSelectors")}, grants: grants{allow(selectorTrail, nil, "cloudtrail:PutEventSelectors")}},
 
-	// Log groups to which nobody writes. A canary's own is told by its name: a
-	// condition on its tag would make the service refuse, not find missing, what is
-	// gone already, and to be gone is what a deletion as a step leaves to its undo.
-	"logs:CreateLogGroup":     {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).CreateLogGroup), subject: on("LogGroupName"), undo: "logs:DeleteLogGroup", guards: guards{ownName("LogGroupName"), only("", "LogGroupName", "Tags"), runTags()}, grants: grants{allow(logGroup, when{requestTagRun: "{run}"}, "logs:CreateLogGroup"), allow(logGroupsTags, when{requestTagRun: "{run}"}, "logs:TagResource")}},
-	"logs:DeleteLogGroup":     {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DeleteLogGroup), subject: on("LogGroupName"), restores: true, guards: guards{ownName("LogGroupName"), notFixture("LogGroupName")}, grants: grants{allow(logGroup, nil, "logs:DeleteLogGroup")}},
-	"logs:PutMetricFilter":    {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).PutMetricFilter), subject: on("LogGroupName", "FilterName"), undo: "logs:DeleteMetricFilter", guards: guards{ownName("LogGroupName"), ownName("FilterName"), only("", "LogGroupName", "FilterName", "FilterPattern", "MetricTransformations")}, grants: grants{allow(logGroup, nil, "logs:PutMetricFilter")}},
-	"logs:DeleteMetricFilter": {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DeleteMetricFilter), subject: on("LogGroupName", "FilterName"), restores: true, guards: guards{ownName("LogGroupName"), ownName("FilterName")}, grants: grants{allow(logGroup, nil, "logs:DeleteMetricFilter")}},
+		// Log groups to which nobody writes. A canary's own is told by its name: a
+		// condition on its tag would make the service refuse, not find missing, what is
+		// gone already, and to be gone is what a deletion as a step leaves to its undo.
+		"logs:CreateLogGroup":     {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).CreateLogGroup), subject: on("LogGroupName"), undo: "logs:DeleteLogGroup", guards: guards{ownName("LogGroupName"), only("", "LogGroupName", "Tags"), runTags()}, grants: grants{allow(logGroup, when{requestTagRun: "{run}"}, "logs:CreateLogGroup"), allow(logGroupsTags, when{requestTagRun: "{run}"}, "logs:TagResource")}},
+		"logs:DeleteLogGroup":     {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DeleteLogGroup), subject: on("LogGroupName"), restores: true, guards: guards{ownName("LogGroupName"), notFixture("LogGroupName")}, grants: grants{allow(logGroup, nil, "logs:DeleteLogGroup")}},
+		"logs:PutMetricFilter":    {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).PutMetricFilter), subject: on("LogGroupName", "FilterName"), undo: "logs:DeleteMetricFilter", guards: guards{ownName("LogGroupName"), ownName("FilterName"), only("", "LogGroupName", "FilterName", "FilterPattern", "MetricTransformations")}, grants: grants{allow(logGroup, nil, "logs:PutMetricFilter")}},
+		"logs:DeleteMetricFilter": {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DeleteMetricFilter), subject: on("LogGroupName", "FilterName"), restores: true, guards: guards{ownName("LogGroupName"), ownName("FilterName")}, grants: grants{allow(logGroup, nil, "logs:DeleteMetricFilter")}},
 
-	// The fixture group has no streams, so that nothing expires.
-	"logs:PutRetentionPolicy": {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).PutRetentionPolicy), subject: on("LogGroupName"), undo: "logs:PutRetentionPolicy", restores: true, undone: guards{must("RetentionInDays", float64(retentionOfFixture))}, guards: guards{markedName("LogGroupName"), retention("RetentionInDays")}, grants: grants{allow(logGroup, when{fixtureTag: "fixture"}, "logs:PutRetentionPolicy")}},
+		// The fixture group has no streams, so that nothing expires.
+		"logs:PutRetentionPolicy": {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).PutRetentionPolicy), subject: on("LogGroupName"), undo: "logs:PutRetentionPolicy", restores: true, undone: guards{must("RetentionInDays", float64(retentionOfFixture))}, guards: guards{markedName("LogGroupName"), retention("RetentionInDays")}, grants: grants{allow(logGroup, when{fixtureTag: "fixture"}, "logs:PutRetentionPolicy")}},
+	}
 }
 
 // loggingKinds are what these leave behind. A metric filter goes with its log group.
-var loggingKinds = []kind{
-	{name: "cloudtrail trail stopped", list: leftTrails, undo: []string{"cloudtrail:StartLogging"}, reads: grants{
-		allow("arn:{partition}:cloudtrail:{region}:{account}:trail/auditcanary-*", nil, "cloudtrail:GetTrailStatus"),
-	}},
-	{name: "logs group", list: leftLogGroups, undo: []string{"logs:DeleteLogGroup", "logs:DeleteMetricFilter"}, reads: grants{
-		allow("*", nil, "logs:DescribeLogGroups"),
-		allow("arn:{partition}:logs:{region}:{account}:log-group:auditcanary-*", nil, "logs:ListTagsForResource"),
-	}},
-	{name: "logs retention shortened", fixture: fixtureLogGroup, list: leftRetention, undo: []string{"logs:PutRetentionPolicy"}, reads: grants{allow("*", nil, "logs:DescribeLogGroups")}},
+func loggingKinds() []kind {
+	return []kind{
+		{name: "cloudtrail trail stopped", list: leftTrails, undo: []string{"cloudtrail:StartLogging"}, reads: grants{
+			allow("arn:{partition}:cloudtrail:{region}:{account}:trail/auditcanary-*", nil, "cloudtrail:GetTrailStatus"),
+		}},
+		{name: "logs group", list: leftLogGroups, undo: []string{"logs:DeleteLogGroup", "logs:DeleteMetricFilter"}, reads: grants{
+			allow("*", nil, "logs:DescribeLogGroups"),
+			allow("arn:{partition}:logs:{region}:{account}:log-group:auditcanary-*", nil, "logs:ListTagsForResource"),
+		}},
+		{name: "logs retention shortened", fixture: fixtureLogGroup, list: leftRetention, undo: []string{"logs:PutRetentionPolicy"}, reads: grants{allow("*", nil, "logs:DescribeLogGroups")}},
+	}
 }
 
 // selectsNothing: the data events of one function that is not there, in the

@@ -45,7 +45,7 @@ func leftOfLogging(t *testing.T, w *wire, tg Target, kinds ...kind) (left []run.
 	return left, err
 }
 
-var ofLogging = slices.Concat(loggingKinds, monitoringKinds)
+var ofLogging = slices.Concat(loggingKinds(), monitoringKinds())
 
 func eventRuleCalled(name string) map[string]any {
 	return map[string]any{"Name": name, "Arn": "arn:aws:events:eu-west-1:111122223333:rule/" + name, "State": "DISABLED"}
@@ -200,7 +200,7 @@ func TestOneTrailMayServeAsSeveralFixtures(t *testing.T) {
 	w.answer["cloudtrail:GetTrailStatus"] = jsonReply(map[string]any{"IsLogging": false})
 	tg := testTarget()
 	tg.Fixtures["eu-west-1"]["selector_trail"] = tg.Fixtures["eu-west-1"]["decoy_trail"]
-	left, err := leftOfLogging(t, w, tg, loggingKinds[0])
+	left, err := leftOfLogging(t, w, tg, loggingKinds()[0])
 	if err != nil || len(left) != 2 { // decoy and locked
 		t.Errorf("%v, %v", left, err)
 	}

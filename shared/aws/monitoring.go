@@ -24,30 +24,32 @@ const (
 )
 
 // monitoringOperations: what watches, and rings.
-var monitoringOperations = map[string]operation{
-	// Config rules that look at nothing. The service knows a new rule by no ARN, so
-	// that it cannot tell a canary's by its name; that a rule which is there already
-	// is not overwritten is for the guards, which admit the canary's own name alone.
-	// A deletion must be of what carries the run's tag.
-	"config:PutConfigRule": {call: call(configservice.NewFromConfig, (*configservice.Client).PutConfigRule), subject: on("ConfigRule.ConfigRuleName=ConfigRuleName"), undo: "config:DeleteConfigRule", guards: guards{
-		only("", "ConfigRule", "Tags"), only("ConfigRule", "ConfigRuleName", "Description", "Scope", "Source"),
-		ownName("ConfigRule.ConfigRuleName"), must("ConfigRule.Scope.ComplianceResourceId", nothingByThatName),
-		// A rule with a periodic trigger would not heed the scope.
-		only("ConfigRule.Source", "Owner", "SourceIdentifier"), must("ConfigRule.Source.Owner", "AWS"), must("ConfigRule.Source.SourceIdentifier", "S3_BUCKET_VERSIONING_ENABLED"), runTags(),
-	}, grants: grants{allow(configRule, when{requestTagRun: "{run}"}, "config:PutConfigRule")}},
-	"config:DeleteConfigRule": {call: call(configservice.NewFromConfig, (*configservice.Client).DeleteConfigRule), subject: on("ConfigRuleName"), restores: true, guards: guards{ownName("ConfigRuleName")}, grants: grants{allow(configRule, when{resourceTagRun: "{run}"}, "config:DeleteConfigRule")}},
-	// A recorder that is not there: a region has one of the customer's, and it is not ours to stop.
-	"config:StopConfigurationRecorder": {call: call(configservice.NewFromConfig, (*configservice.Client).StopConfigurationRecorder), subject: on("ConfigurationRecorderName"), guards: guards{must("ConfigurationRecorderName", nothingByThatName)}, grants: grants{allow(recorder, nil, "config:StopConfigurationRecorder")}},
+func monitoringOperations() map[string]operation {
+	return map[string]operation{
+		// Config rules that look at nothing. The service knows a new rule by no ARN, so
+		// that it cannot tell a canary's by its name; that a rule which is there already
+		// is not overwritten is for the guards, which admit the canary's own name alone.
+		// A deletion must be of what carries the run's tag.
+		"config:PutConfigRule": {call: call(configservice.NewFromConfig, (*configservice.Client).PutConfigRule), subject: on("ConfigRule.ConfigRuleName=ConfigRuleName"), undo: "config:DeleteConfigRule", guards: guards{
+			only("", "ConfigRule", "Tags"), only("ConfigRule", "ConfigRuleName", "Description", "Scope", "Source"),
+			ownName("ConfigRule.ConfigRuleName"), must("ConfigRule.Scope.ComplianceResourceId", nothingByThatName),
+			// A rule with a periodic trigger would not heed the scope.
+			only("ConfigRule.Source", "Owner", "SourceIdentifier"), must("ConfigRule.Source.Owner", "AWS"), must("ConfigRule.Source.SourceIdentifier", "S3_BUCKET_VERSIONING_ENABLED"), runTags(),
+		}, grants: grants{allow(configRule, when{requestTagRun: "{run}"}, "config:PutConfigRule")}},
+		"config:DeleteConfigRule": {call: call(configservice.NewFromConfig, (*configservice.Client).DeleteConfigRule), subject: on("ConfigRuleName"), restores: true, guards: guards{ownName("ConfigRuleName")}, grants: grants{allow(configRule, when{resourceTagRun: "{run}"}, "config:DeleteConfigRule")}},
+		// A recorder that is not there: a region has one of the customer's, and it is not ours to stop.
+		"config:StopConfigurationRecorder": {call: call(configservice.NewFromConfig, (*configservice.Client).StopConfigurationRecorder), subject: on("ConfigurationRecorderName"), guards: guards{must("ConfigurationRecorderName", nothingByThatName)}, grants: grants{allow(recorder, nil, "config:StopConfigurationRecorder")}},
 
-	// Event rules of the default bus: disabled, for a pattern that no event has,
-	// without targets.
-	"events:PutRule": {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).PutRule), subject: on("Name"), undo: "events:DeleteRule", guards: guards{
-		ownName("Name"), only("", "Name", "Description", "State", "EventPattern", "Tags"), must("State", "DISABLED"), must("EventPattern", `{"source":["auditcanary.none"]}`), runTags(),
-	}, grants: grants{allow(eventRule, when{requestTagRun: "{run}"}, "events:PutRule", "events:TagResource")}},
-	"events:DeleteRule": {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).DeleteRule), subject: on("Name"), restores: true, guards: guards{ownName("Name"), notFixture("Name"), only("", "Name")}, grants: grants{allow(eventRule, nil, "events:DeleteRule")}},
-	// The locked rule, a fixture without targets: disabled, it would wake nobody less.
-	"events:DisableRule": {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).DisableRule), subject: on("Name"), undo: "events:EnableRule", guards: guards{markedName("Name"), only("", "Name")}, grants: grants{allow(eventRule, when{fixtureTag: "fixture"}, "events:DisableRule")}},
-	"events:EnableRule":  {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).EnableRule), subject: on("Name"), restores: true, guards: guards{markedName("Name"), only("", "Name")}, grants: grants{allow(eventRule, when{fixtureTag: "fixture"}, "events:EnableRule")}},
+		// Event rules of the default bus: disabled, for a pattern that no event has,
+		// without targets.
+		"events:PutRule": {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).PutRule), subject: on("Name"), undo: "events:DeleteRule", guards: guards{
+			ownName("Name"), only("", "Name", "Description", "State", "EventPattern", "Tags"), must("State", "DISABLED"), must("EventPattern", `{"source":["auditcanary.none"]}`), runTags(),
+		}, grants: grants{allow(eventRule, when{requestTagRun: "{run}"}, "events:PutRule", "events:TagResource")}},
+		"events:DeleteRule": {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).DeleteRule), subject: on("Name"), restores: true, guards: guards{ownName("Name"), notFixture("Name"), only("", "Name")}, grants: grants{allow(eventRule, nil, "events:DeleteRule")}},
+		// The locked rule, a fixture without targets: disabled, it would wake nobody less.
+		"events:DisableRule": {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).DisableRule), subject: on("Name"), undo: "events:EnableRule", guards: guards{markedName("Name"), only("", "Name")}, grants: grants{allow(eventRule, when{fixtureTag: "fixture"}, "events:DisableRule")}},
+		"events:EnableRule":  {call: call(eventbridge.NewFromConfig, (*eventbridge.Client).EnableRule), subject: on("Name"), restores: true, guards: guards{markedName("Name"), only("", "Name")}, grants: grants{allow(eventRule, when{fixtureTag: "fixture"}, "events:EnableRule")}},
+	}
 }
 
 // nothingByThatName is the name of what nobody makes.
@@ -56,18 +58,20 @@ const nothingByThatName = canary.Marker + "-none"
 func canaryNamed(name string) bool { return strings.HasPrefix(name, canary.Marker+"-") }
 
 // monitoringKinds are what these leave behind.
-var monitoringKinds = []kind{
-	{name: "config rule", list: leftConfigRules, undo: []string{"config:DeleteConfigRule"}, reads: grants{
-		allow("*", nil, "config:DescribeConfigRules"),
-		allow(configRule, nil, "config:ListTagsForResource"),
-	}},
-	{name: "events rule", list: leftEventRules, undo: []string{"events:DeleteRule"}, reads: grants{
-		allow("*", nil, "events:ListRules"),
-		allow("arn:{partition}:events:{region}:{account}:rule/auditcanary-*", nil, "events:ListTagsForResource"),
-	}},
-	{name: "events rule disabled", fixture: fixtureLockedRule, list: leftLockedRule, undo: []string{"events:EnableRule"}, reads: grants{
-		allow("arn:{partition}:events:{region}:{account}:rule/auditcanary-*", nil, "events:DescribeRule"),
-	}},
+func monitoringKinds() []kind {
+	return []kind{
+		{name: "config rule", list: leftConfigRules, undo: []string{"config:DeleteConfigRule"}, reads: grants{
+			allow("*", nil, "config:DescribeConfigRules"),
+			allow(configRule, nil, "config:ListTagsForResource"),
+		}},
+		{name: "events rule", list: leftEventRules, undo: []string{"events:DeleteRule"}, reads: grants{
+			allow("*", nil, "events:ListRules"),
+			allow("arn:{partition}:events:{region}:{account}:rule/auditcanary-*", nil, "events:ListTagsForResource"),
+		}},
+		{name: "events rule disabled", fixture: fixtureLockedRule, list: leftLockedRule, undo: []string{"events:EnableRule"}, reads: grants{
+			allow("arn:{partition}:events:{region}:{account}:rule/auditcanary-*", nil, "events:DescribeRule"),
+		}},
+	}
 }
 
 // leftConfigRules: Config rules named after a canary that carry its tags. What is

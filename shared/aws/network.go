@@ -40,48 +40,52 @@ const (
 )
 
 // networkOperations: what may talk to what, and the hosts behind it.
-var networkOperations = map[string]operation{
-	// Security groups: one fixture group without interfaces, documentation addresses only.
-	"ec2:AuthorizeSecurityGroupIngress": {call: call(ec2.NewFromConfig, (*ec2.Client).AuthorizeSecurityGroupIngress), subject: on("GroupId"), undo: "ec2:RevokeSecurityGroupIngress", guards: guards{fixtureID("GroupId"), documentationNetworks(), runTags()}, grants: append(tagging("AuthorizeSecurityGroupIngress", securityGroupRule), allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:AuthorizeSecurityGroupIngress"))},
-	"ec2:RevokeSecurityGroupIngress":    {call: call(ec2.NewFromConfig, (*ec2.Client).RevokeSecurityGroupIngress), subject: on("GroupId"), restores: true, guards: guards{fixtureID("GroupId"), documentationNetworks()}, grants: grants{allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:RevokeSecurityGroupIngress")}},
-	"ec2:AuthorizeSecurityGroupEgress":  {call: call(ec2.NewFromConfig, (*ec2.Client).AuthorizeSecurityGroupEgress), subject: on("GroupId"), undo: "ec2:RevokeSecurityGroupEgress", guards: guards{fixtureID("GroupId"), documentationNetworks(), runTags()}, grants: append(tagging("AuthorizeSecurityGroupEgress", securityGroupRule), allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:AuthorizeSecurityGroupEgress"))},
-	"ec2:RevokeSecurityGroupEgress":     {call: call(ec2.NewFromConfig, (*ec2.Client).RevokeSecurityGroupEgress), subject: on("GroupId"), restores: true, guards: guards{fixtureID("GroupId"), documentationNetworks()}, grants: grants{allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:RevokeSecurityGroupEgress")}},
+func networkOperations() map[string]operation {
+	return map[string]operation{
+		// Security groups: one fixture group without interfaces, documentation addresses only.
+		"ec2:AuthorizeSecurityGroupIngress": {call: call(ec2.NewFromConfig, (*ec2.Client).AuthorizeSecurityGroupIngress), subject: on("GroupId"), undo: "ec2:RevokeSecurityGroupIngress", guards: guards{fixtureID("GroupId"), documentationNetworks(), runTags()}, grants: append(tagging("AuthorizeSecurityGroupIngress", securityGroupRule), allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:AuthorizeSecurityGroupIngress"))},
+		"ec2:RevokeSecurityGroupIngress":    {call: call(ec2.NewFromConfig, (*ec2.Client).RevokeSecurityGroupIngress), subject: on("GroupId"), restores: true, guards: guards{fixtureID("GroupId"), documentationNetworks()}, grants: grants{allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:RevokeSecurityGroupIngress")}},
+		"ec2:AuthorizeSecurityGroupEgress":  {call: call(ec2.NewFromConfig, (*ec2.Client).AuthorizeSecurityGroupEgress), subject: on("GroupId"), undo: "ec2:RevokeSecurityGroupEgress", guards: guards{fixtureID("GroupId"), documentationNetworks(), runTags()}, grants: append(tagging("AuthorizeSecurityGroupEgress", securityGroupRule), allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:AuthorizeSecurityGroupEgress"))},
+		"ec2:RevokeSecurityGroupEgress":     {call: call(ec2.NewFromConfig, (*ec2.Client).RevokeSecurityGroupEgress), subject: on("GroupId"), restores: true, guards: guards{fixtureID("GroupId"), documentationNetworks()}, grants: grants{allow(securityGroup, when{fixtureTag: "fixture"}, "ec2:RevokeSecurityGroupEgress")}},
 
-	// Parts of a network that nothing uses: no subnet is associated with them, and
-	// no call that would associate or attach one is on this list.
-	"ec2:CreateNetworkAcl":      {call: call(ec2.NewFromConfig, (*ec2.Client).CreateNetworkAcl), subject: on("=NetworkAclId"), undo: "ec2:DeleteNetworkAcl", guards: guards{fixtureID("VpcId"), runTags()}, grants: append(tagging("CreateNetworkAcl", networkACL+"*"), allow(vpc, when{fixtureTag: "fixture"}, "ec2:CreateNetworkAcl"))},
-	"ec2:CreateNetworkAclEntry": {call: call(ec2.NewFromConfig, (*ec2.Client).CreateNetworkAclEntry), subject: on("NetworkAclId"), guards: guards{madeID("NetworkAclId", "acl-"), must("RuleAction", "deny"), documentationNetworks()}, grants: grants{allow(networkACL+"{NetworkAclId}", when{ofThisRun: "{run}"}, "ec2:CreateNetworkAclEntry")}},
-	"ec2:DeleteNetworkAcl":      {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteNetworkAcl), subject: on("NetworkAclId"), restores: true, guards: guards{madeID("NetworkAclId", "acl-")}, grants: grants{allow(networkACL+"{NetworkAclId}", when{ofThisRun: "{run}"}, "ec2:DeleteNetworkAcl")}},
-	"ec2:CreateRouteTable":      {call: call(ec2.NewFromConfig, (*ec2.Client).CreateRouteTable), subject: on("=RouteTableId"), undo: "ec2:DeleteRouteTable", guards: guards{fixtureID("VpcId"), runTags()}, grants: append(tagging("CreateRouteTable", routeTable+"*"), allow(vpc, when{fixtureTag: "fixture"}, "ec2:CreateRouteTable"))},
-	"ec2:DeleteRouteTable":      {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteRouteTable), subject: on("RouteTableId"), restores: true, guards: guards{madeID("RouteTableId", "rtb-")}, grants: grants{allow(routeTable+"{RouteTableId}", when{ofThisRun: "{run}"}, "ec2:DeleteRouteTable")}},
-	"ec2:CreateInternetGateway": {call: call(ec2.NewFromConfig, (*ec2.Client).CreateInternetGateway), subject: on("=InternetGatewayId"), undo: "ec2:DeleteInternetGateway", guards: guards{runTags()}, grants: tagging("CreateInternetGateway", internetGateway+"*")},
-	"ec2:DeleteInternetGateway": {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteInternetGateway), subject: on("InternetGatewayId"), restores: true, guards: guards{madeID("InternetGatewayId", "igw-")}, grants: grants{allow(internetGateway+"{InternetGatewayId}", when{ofThisRun: "{run}"}, "ec2:DeleteInternetGateway")}},
+		// Parts of a network that nothing uses: no subnet is associated with them, and
+		// no call that would associate or attach one is on this list.
+		"ec2:CreateNetworkAcl":      {call: call(ec2.NewFromConfig, (*ec2.Client).CreateNetworkAcl), subject: on("=NetworkAclId"), undo: "ec2:DeleteNetworkAcl", guards: guards{fixtureID("VpcId"), runTags()}, grants: append(tagging("CreateNetworkAcl", networkACL+"*"), allow(vpc, when{fixtureTag: "fixture"}, "ec2:CreateNetworkAcl"))},
+		"ec2:CreateNetworkAclEntry": {call: call(ec2.NewFromConfig, (*ec2.Client).CreateNetworkAclEntry), subject: on("NetworkAclId"), guards: guards{madeID("NetworkAclId", "acl-"), must("RuleAction", "deny"), documentationNetworks()}, grants: grants{allow(networkACL+"{NetworkAclId}", when{ofThisRun: "{run}"}, "ec2:CreateNetworkAclEntry")}},
+		"ec2:DeleteNetworkAcl":      {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteNetworkAcl), subject: on("NetworkAclId"), restores: true, guards: guards{madeID("NetworkAclId", "acl-")}, grants: grants{allow(networkACL+"{NetworkAclId}", when{ofThisRun: "{run}"}, "ec2:DeleteNetworkAcl")}},
+		"ec2:CreateRouteTable":      {call: call(ec2.NewFromConfig, (*ec2.Client).CreateRouteTable), subject: on("=RouteTableId"), undo: "ec2:DeleteRouteTable", guards: guards{fixtureID("VpcId"), runTags()}, grants: append(tagging("CreateRouteTable", routeTable+"*"), allow(vpc, when{fixtureTag: "fixture"}, "ec2:CreateRouteTable"))},
+		"ec2:DeleteRouteTable":      {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteRouteTable), subject: on("RouteTableId"), restores: true, guards: guards{madeID("RouteTableId", "rtb-")}, grants: grants{allow(routeTable+"{RouteTableId}", when{ofThisRun: "{run}"}, "ec2:DeleteRouteTable")}},
+		"ec2:CreateInternetGateway": {call: call(ec2.NewFromConfig, (*ec2.Client).CreateInternetGateway), subject: on("=InternetGatewayId"), undo: "ec2:DeleteInternetGateway", guards: guards{runTags()}, grants: tagging("CreateInternetGateway", internetGateway+"*")},
+		"ec2:DeleteInternetGateway": {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteInternetGateway), subject: on("InternetGatewayId"), restores: true, guards: guards{madeID("InternetGatewayId", "igw-")}, grants: grants{allow(internetGateway+"{InternetGatewayId}", when{ofThisRun: "{run}"}, "ec2:DeleteInternetGateway")}},
 
-	// Flow logs: of an empty VPC, into a log group of the canary's own name, by a
-	// role that may do nothing: there is nothing to log, and nobody to write it. A
-	// bucket as destination would need logs:CreateLogDelivery and
-	// logs:DeleteLogDelivery, which can only be granted for everybody's deliveries.
-	"ec2:CreateFlowLogs": {call: whole(call(ec2.NewFromConfig, (*ec2.Client).CreateFlowLogs), func(out *ec2.CreateFlowLogsOutput) []ec2types.UnsuccessfulItem { return out.Unsuccessful }), subject: on("=FlowLogIds"), undo: "ec2:DeleteFlowLogs", guards: guards{must("ResourceType", "VPC"), each("ResourceIds", fixtureID), must("LogDestinationType", "cloud-watch-logs"), ownName("LogGroupName"), fixtureID("DeliverLogsPermissionArn"), absent("LogDestination", "DeliverCrossAccountRole", "DestinationOptions"), runTags()}, grants: append(tagging("CreateFlowLogs", flowLog+"*"), allow("arn:{partition}:ec2:{region}:{account}:vpc/{ResourceIds}", when{fixtureTag: "fixture"}, "ec2:CreateFlowLogs"), allow("{DeliverLogsPermissionArn}", when{"iam:PassedToService": "vpc-flow-logs.amazonaws.com"}, "iam:PassRole"))},
-	"ec2:DeleteFlowLogs": {call: whole(call(ec2.NewFromConfig, (*ec2.Client).DeleteFlowLogs), stillThere), subject: on("FlowLogIds"), restores: true, guards: guards{madeOrDryRun("FlowLogIds", "fl-", noFlowLog)}, grants: grants{allow(flowLog+noFlowLog, nil, "ec2:DeleteFlowLogs"), allow(flowLog+"{FlowLogIds}", when{ofThisRun: "{run}"}, "ec2:DeleteFlowLogs")}},
+		// Flow logs: of an empty VPC, into a log group of the canary's own name, by a
+		// role that may do nothing: there is nothing to log, and nobody to write it. A
+		// bucket as destination would need logs:CreateLogDelivery and
+		// logs:DeleteLogDelivery, which can only be granted for everybody's deliveries.
+		"ec2:CreateFlowLogs": {call: whole(call(ec2.NewFromConfig, (*ec2.Client).CreateFlowLogs), func(out *ec2.CreateFlowLogsOutput) []ec2types.UnsuccessfulItem { return out.Unsuccessful }), subject: on("=FlowLogIds"), undo: "ec2:DeleteFlowLogs", guards: guards{must("ResourceType", "VPC"), each("ResourceIds", fixtureID), must("LogDestinationType", "cloud-watch-logs"), ownName("LogGroupName"), fixtureID("DeliverLogsPermissionArn"), absent("LogDestination", "DeliverCrossAccountRole", "DestinationOptions"), runTags()}, grants: append(tagging("CreateFlowLogs", flowLog+"*"), allow("arn:{partition}:ec2:{region}:{account}:vpc/{ResourceIds}", when{fixtureTag: "fixture"}, "ec2:CreateFlowLogs"), allow("{DeliverLogsPermissionArn}", when{"iam:PassedToService": "vpc-flow-logs.amazonaws.com"}, "iam:PassRole"))},
+		"ec2:DeleteFlowLogs": {call: whole(call(ec2.NewFromConfig, (*ec2.Client).DeleteFlowLogs), stillThere), subject: on("FlowLogIds"), restores: true, guards: guards{madeOrDryRun("FlowLogIds", "fl-", noFlowLog)}, grants: grants{allow(flowLog+noFlowLog, nil, "ec2:DeleteFlowLogs"), allow(flowLog+"{FlowLogIds}", when{ofThisRun: "{run}"}, "ec2:DeleteFlowLogs")}},
 
-	// Hosts: a key that opens nothing, as nobody has its private half.
-	"ec2:ImportKeyPair": {call: call(ec2.NewFromConfig, (*ec2.Client).ImportKeyPair), subject: on("KeyName"), undo: "ec2:DeleteKeyPair", guards: guards{ownName("KeyName"), must("PublicKeyMaterial", nobodysKey), runTags()}, grants: tagging("ImportKeyPair", keyPair)},
-	"ec2:DeleteKeyPair": {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteKeyPair), subject: on("KeyName"), restores: true, guards: guards{ownName("KeyName"), absent("KeyPairId")}, grants: grants{allow(keyPair, when{ofThisRun: "{run}"}, "ec2:DeleteKeyPair")}},
+		// Hosts: a key that opens nothing, as nobody has its private half.
+		"ec2:ImportKeyPair": {call: call(ec2.NewFromConfig, (*ec2.Client).ImportKeyPair), subject: on("KeyName"), undo: "ec2:DeleteKeyPair", guards: guards{ownName("KeyName"), must("PublicKeyMaterial", nobodysKey), runTags()}, grants: tagging("ImportKeyPair", keyPair)},
+		"ec2:DeleteKeyPair": {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteKeyPair), subject: on("KeyName"), restores: true, guards: guards{ownName("KeyName"), absent("KeyPairId")}, grants: grants{allow(keyPair, when{ofThisRun: "{run}"}, "ec2:DeleteKeyPair")}},
 
-	// Data: dry runs on one fixture snapshot, of a volume that was never written to.
-	// Beyond that, the cloud lets it be shared with the account it is in alone.
-	"ec2:ModifySnapshotAttribute": {call: call(ec2.NewFromConfig, (*ec2.Client).ModifySnapshotAttribute), subject: on("SnapshotId"), guards: guards{must("DryRun", true), fixtureID("SnapshotId"), sharedWithItself("CreateVolumePermission"), absent("Attribute", "OperationType", "UserIds", "GroupNames")}, grants: grants{allow(snapshot, when{fixtureTag: "fixture", "ec2:Add/userId": "{account}"}, "ec2:ModifySnapshotAttribute")}},
-	"ec2:DeleteSnapshot":          {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteSnapshot), subject: on("SnapshotId"), guards: guards{must("DryRun", true), fixtureID("SnapshotId")}, grants: grants{allow(snapshot, when{fixtureTag: "fixture"}, "ec2:DeleteSnapshot")}},
+		// Data: dry runs on one fixture snapshot, of a volume that was never written to.
+		// Beyond that, the cloud lets it be shared with the account it is in alone.
+		"ec2:ModifySnapshotAttribute": {call: call(ec2.NewFromConfig, (*ec2.Client).ModifySnapshotAttribute), subject: on("SnapshotId"), guards: guards{must("DryRun", true), fixtureID("SnapshotId"), sharedWithItself("CreateVolumePermission"), absent("Attribute", "OperationType", "UserIds", "GroupNames")}, grants: grants{allow(snapshot, when{fixtureTag: "fixture", "ec2:Add/userId": "{account}"}, "ec2:ModifySnapshotAttribute")}},
+		"ec2:DeleteSnapshot":          {call: call(ec2.NewFromConfig, (*ec2.Client).DeleteSnapshot), subject: on("SnapshotId"), guards: guards{must("DryRun", true), fixtureID("SnapshotId")}, grants: grants{allow(snapshot, when{fixtureTag: "fixture"}, "ec2:DeleteSnapshot")}},
+	}
 }
 
 // networkKinds are what these leave behind.
-var networkKinds = []kind{
-	{name: "ec2 security group rule", list: leftRules, undo: []string{"ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"}, reads: grants{allow("*", nil, "ec2:DescribeSecurityGroupRules")}},
-	{name: "ec2 network acl", list: leftNetworkACLs, undo: []string{"ec2:DeleteNetworkAcl"}, reads: grants{allow("*", nil, "ec2:DescribeNetworkAcls")}},
-	{name: "ec2 route table", list: leftRouteTables, undo: []string{"ec2:DeleteRouteTable"}, reads: grants{allow("*", nil, "ec2:DescribeRouteTables")}},
-	{name: "ec2 internet gateway", list: leftInternetGateways, undo: []string{"ec2:DeleteInternetGateway"}, reads: grants{allow("*", nil, "ec2:DescribeInternetGateways")}},
-	{name: "ec2 flow log", list: leftFlowLogs, undo: []string{"ec2:DeleteFlowLogs"}, reads: grants{allow("*", nil, "ec2:DescribeFlowLogs")}},
-	{name: "ec2 key pair", list: leftKeyPairs, undo: []string{"ec2:DeleteKeyPair"}, reads: grants{allow("*", nil, "ec2:DescribeKeyPairs")}},
+func networkKinds() []kind {
+	return []kind{
+		{name: "ec2 security group rule", list: leftRules, undo: []string{"ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"}, reads: grants{allow("*", nil, "ec2:DescribeSecurityGroupRules")}},
+		{name: "ec2 network acl", list: leftNetworkACLs, undo: []string{"ec2:DeleteNetworkAcl"}, reads: grants{allow("*", nil, "ec2:DescribeNetworkAcls")}},
+		{name: "ec2 route table", list: leftRouteTables, undo: []string{"ec2:DeleteRouteTable"}, reads: grants{allow("*", nil, "ec2:DescribeRouteTables")}},
+		{name: "ec2 internet gateway", list: leftInternetGateways, undo: []string{"ec2:DeleteInternetGateway"}, reads: grants{allow("*", nil, "ec2:DescribeInternetGateways")}},
+		{name: "ec2 flow log", list: leftFlowLogs, undo: []string{"ec2:DeleteFlowLogs"}, reads: grants{allow("*", nil, "ec2:DescribeFlowLogs")}},
+		{name: "ec2 key pair", list: leftKeyPairs, undo: []string{"ec2:DeleteKeyPair"}, reads: grants{allow("*", nil, "ec2:DescribeKeyPairs")}},
+	}
 }
 
 // tagging is what making something with tags needs: to make it with the run's tag,

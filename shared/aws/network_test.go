@@ -141,7 +141,7 @@ func readScenario(t *testing.T, id string) canary.Scenario {
 
 // Whoever may tag anything may delete anything that only its tag protects.
 func TestTagsMayBeSetOnlyWhileMaking(t *testing.T) {
-	for name, op := range operations {
+	for name, op := range operations() {
 		for _, g := range op.grants {
 			if !slices.Contains(g.actions, "ec2:CreateTags") {
 				continue

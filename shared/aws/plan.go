@@ -328,7 +328,7 @@ func (w *words) UnmarshalJSON(b []byte) error {
 // statements a call needs.
 func (s scene) statements(call canary.Call) []statement {
 	var out []statement
-	for _, g := range operations[call.Operation].grants {
+	for _, g := range operations()[call.Operation].grants {
 		out = append(out, s.statement(g, call.Params))
 	}
 	return out

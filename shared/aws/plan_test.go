@@ -139,7 +139,7 @@ func TestPlansOfTheCatalogueAreAsReviewed(t *testing.T) {
 		}
 	}
 	tt := testTarget()
-	for i, some := range share(tt.scene("eu-west-1", "*", canary.Marker+"-*"), kinds) {
+	for i, some := range share(tt.scene("eu-west-1", "*", canary.Marker+"-*"), kinds()) {
 		if len(some.policy) > maxSessionPolicy {
 			t.Errorf("the reading session's policy has %d characters", len(some.policy))
 		}

@@ -20,37 +20,39 @@ import (
 )
 
 // securityOperations: what detects, what collects findings and what filters.
-var securityOperations = map[string]operation{
-	// Filters of findings: on the region's own detector, of which there is only
-	// one, named after the canary, keeping nothing back and meeting nothing. The
-	// name in the ARN is what keeps the undo's hands off other filters.
-	"guardduty:CreateFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).CreateFilter), subject: on("DetectorId", "Name=FilterName"), undo: "guardduty:DeleteFilter", guards: guards{theFixture("DetectorId", fixtureDetector), ownName("Name"), must("Action", "NOOP"), meetsNoFinding("FindingCriteria"), runTags()}, grants: grants{
-		allow(detector+"/filter/{Name}", when{requestTagRun: "{run}"}, "guardduty:CreateFilter", "guardduty:TagResource"),
-	}},
-	"guardduty:DeleteFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).DeleteFilter), subject: on("DetectorId", "FilterName"), restores: true, guards: guards{theFixture("DetectorId", fixtureDetector), ownName("FilterName")}, grants: grants{
-		allow(detector+"/filter/{FilterName}", nil, "guardduty:DeleteFilter"),
-	}},
+func securityOperations() map[string]operation {
+	return map[string]operation{
+		// Filters of findings: on the region's own detector, of which there is only
+		// one, named after the canary, keeping nothing back and meeting nothing. The
+		// name in the ARN is what keeps the undo's hands off other filters.
+		"guardduty:CreateFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).CreateFilter), subject: on("DetectorId", "Name=FilterName"), undo: "guardduty:DeleteFilter", guards: guards{theFixture("DetectorId", fixtureDetector), ownName("Name"), must("Action", "NOOP"), meetsNoFinding("FindingCriteria"), runTags()}, grants: grants{
+			allow(detector+"/filter/{Name}", when{requestTagRun: "{run}"}, "guardduty:CreateFilter", "guardduty:TagResource"),
+		}},
+		"guardduty:DeleteFilter": {call: call(guardduty.NewFromConfig, (*guardduty.Client).DeleteFilter), subject: on("DetectorId", "FilterName"), restores: true, guards: guards{theFixture("DetectorId", fixtureDetector), ownName("FilterName")}, grants: grants{
+			allow(detector+"/filter/{FilterName}", nil, "guardduty:DeleteFilter"),
+		}},
 
-	// Detectors: the one that is not there, and nothing is switched off.
-	"guardduty:DeleteDetector": {call: call(guardduty.NewFromConfig, (*guardduty.Client).DeleteDetector), subject: on("DetectorId"), guards: guards{must("DetectorId", nullDetector)}, grants: grants{allow(detector, nil, "guardduty:DeleteDetector")}},
-	"guardduty:UpdateDetector": {call: call(guardduty.NewFromConfig, (*guardduty.Client).UpdateDetector), subject: on("DetectorId"), guards: guards{must("DetectorId", nullDetector), must("Enable", true), without("DataSources", "Features", "FindingPublishingFrequency")}, grants: grants{allow(detector, nil, "guardduty:UpdateDetector")}},
+		// Detectors: the one that is not there, and nothing is switched off.
+		"guardduty:DeleteDetector": {call: call(guardduty.NewFromConfig, (*guardduty.Client).DeleteDetector), subject: on("DetectorId"), guards: guards{must("DetectorId", nullDetector)}, grants: grants{allow(detector, nil, "guardduty:DeleteDetector")}},
+		"guardduty:UpdateDetector": {call: call(guardduty.NewFromConfig, (*guardduty.Client).UpdateDetector), subject: on("DetectorId"), guards: guards{must("DetectorId", nullDetector), must("Enable", true), without("DataSources", "Features", "FindingPublishingFrequency")}, grants: grants{allow(detector, nil, "guardduty:UpdateDetector")}},
 
-	// Insights are saved views of findings. Security Hub knows neither tags nor
-	// ARNs of them in policies (the hub is its only resource), so that the guards
-	// alone must see to it that an undo takes nobody else's: it names the reply of
-	// its own step, or in a sweep the ARN of one that says whose it is.
-	"securityhub:CreateInsight": {call: call(securityhub.NewFromConfig, (*securityhub.Client).CreateInsight), subject: on("=InsightArn"), undo: "securityhub:DeleteInsight", guards: guards{ownName("Name"), insightMark("Filters")}, grants: grants{allow(hub, nil, "securityhub:CreateInsight")}},
-	"securityhub:DeleteInsight": {call: call(securityhub.NewFromConfig, (*securityhub.Client).DeleteInsight), subject: on("InsightArn"), restores: true, guards: guards{customInsight("InsightArn")}, grants: grants{allow(hub, nil, "securityhub:DeleteInsight")}},
+		// Insights are saved views of findings. Security Hub knows neither tags nor
+		// ARNs of them in policies (the hub is its only resource), so that the guards
+		// alone must see to it that an undo takes nobody else's: it names the reply of
+		// its own step, or in a sweep the ARN of one that says whose it is.
+		"securityhub:CreateInsight": {call: call(securityhub.NewFromConfig, (*securityhub.Client).CreateInsight), subject: on("=InsightArn"), undo: "securityhub:DeleteInsight", guards: guards{ownName("Name"), insightMark("Filters")}, grants: grants{allow(hub, nil, "securityhub:CreateInsight")}},
+		"securityhub:DeleteInsight": {call: call(securityhub.NewFromConfig, (*securityhub.Client).DeleteInsight), subject: on("InsightArn"), restores: true, guards: guards{customInsight("InsightArn")}, grants: grants{allow(hub, nil, "securityhub:DeleteInsight")}},
 
-	// IP sets: named after the canary, of documentation addresses, used by no rule.
-	// {Scope} is "regional" or "global" in the ARN; WAF refuses to delete a set that
-	// is used.
-	"wafv2:CreateIPSet": {call: call(wafv2.NewFromConfig, (*wafv2.Client).CreateIPSet), subject: on("Name", "Scope", "=Id", "=LockToken"), undo: "wafv2:DeleteIPSet", guards: guards{ownName("Name"), wafScope("Scope"), documentationAddresses("Addresses"), runTags()}, grants: grants{
-		allow(ipSets+"{Name}/*", when{requestTagRun: "{run}"}, "wafv2:CreateIPSet", "wafv2:TagResource"),
-	}},
-	"wafv2:DeleteIPSet": {call: call(wafv2.NewFromConfig, (*wafv2.Client).DeleteIPSet), subject: on("Name", "Scope", "Id", "LockToken"), restores: true, guards: guards{ownName("Name"), wafScope("Scope"), madeID("Id", ""), madeID("LockToken", "")}, grants: grants{
-		allow(ipSets+"{Name}/{Id}", nil, "wafv2:DeleteIPSet"),
-	}},
+		// IP sets: named after the canary, of documentation addresses, used by no rule.
+		// {Scope} is "regional" or "global" in the ARN; WAF refuses to delete a set that
+		// is used.
+		"wafv2:CreateIPSet": {call: call(wafv2.NewFromConfig, (*wafv2.Client).CreateIPSet), subject: on("Name", "Scope", "=Id", "=LockToken"), undo: "wafv2:DeleteIPSet", guards: guards{ownName("Name"), wafScope("Scope"), documentationAddresses("Addresses"), runTags()}, grants: grants{
+			allow(ipSets+"{Name}/*", when{requestTagRun: "{run}"}, "wafv2:CreateIPSet", "wafv2:TagResource"),
+		}},
+		"wafv2:DeleteIPSet": {call: call(wafv2.NewFromConfig, (*wafv2.Client).DeleteIPSet), subject: on("Name", "Scope", "Id", "LockToken"), restores: true, guards: guards{ownName("Name"), wafScope("Scope"), madeID("Id", ""), madeID("LockToken", "")}, grants: grants{
+			allow(ipSets+"{Name}/{Id}", nil, "wafv2:DeleteIPSet"),
+		}},
+	}
 }
 
 const (
@@ -149,14 +151,16 @@ func documentationAddresses(param string) guard {
 }
 
 // securityKinds are what these leave behind.
-var securityKinds = []kind{
-	{name: "guardduty filter", fixture: fixtureDetector, list: leftFilters, undo: []string{"guardduty:DeleteFilter"}, reads: grants{
-		allow("*", nil, "guardduty:ListFilters"),
-		allow("arn:{partition}:guardduty:{region}:{account}:detector/*/filter/auditcanary-*", nil, "guardduty:GetFilter"),
-	}},
-	{name: "securityhub insight", fixture: fixtureHub, list: leftInsights, undo: []string{"securityhub:DeleteInsight"}, reads: grants{allow(hub, nil, "securityhub:GetInsights")}},
-	{name: "wafv2 ip set", list: leftIPSets(waftypes.ScopeRegional), undo: []string{"wafv2:DeleteIPSet"}, reads: ipSetReads},
-	{name: "wafv2 ip set for cloudfront", global: true, list: leftIPSets(waftypes.ScopeCloudfront), undo: []string{"wafv2:DeleteIPSet"}, reads: ipSetReads},
+func securityKinds() []kind {
+	return []kind{
+		{name: "guardduty filter", fixture: fixtureDetector, list: leftFilters, undo: []string{"guardduty:DeleteFilter"}, reads: grants{
+			allow("*", nil, "guardduty:ListFilters"),
+			allow("arn:{partition}:guardduty:{region}:{account}:detector/*/filter/auditcanary-*", nil, "guardduty:GetFilter"),
+		}},
+		{name: "securityhub insight", fixture: fixtureHub, list: leftInsights, undo: []string{"securityhub:DeleteInsight"}, reads: grants{allow(hub, nil, "securityhub:GetInsights")}},
+		{name: "wafv2 ip set", list: leftIPSets(waftypes.ScopeRegional), undo: []string{"wafv2:DeleteIPSet"}, reads: ipSetReads},
+		{name: "wafv2 ip set for cloudfront", global: true, list: leftIPSets(waftypes.ScopeCloudfront), undo: []string{"wafv2:DeleteIPSet"}, reads: ipSetReads},
+	}
 }
 
 var ipSetReads = grants{allow("*", nil, "wafv2:ListIPSets"), allow(ipSets+"auditcanary-*", nil, "wafv2:ListTagsForResource")}

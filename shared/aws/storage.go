@@ -20,20 +20,22 @@ import (
 // bucket, so that the ARN protects here: of the one bucket, which is configured
 // and named canary. Each scenario has a bucket of its own: S3 refuses a change
 // while another one is under way (OperationAborted).
-var storageOperations = map[string]operation{
-	// Storage: one empty bucket; its policy may take away but not give.
-	"s3:PutBucketPolicy":    {call: call(newS3, (*s3.Client).PutBucketPolicy), subject: on("Bucket"), undo: "s3:DeleteBucketPolicy", guards: guards{markedName("Bucket"), onlyDenies("Policy"), denialsAreConditional("Policy"), policyID("Policy")}, grants: grants{allow(bucket, nil, "s3:PutBucketPolicy")}},
-	"s3:DeleteBucketPolicy": {call: call(newS3, (*s3.Client).DeleteBucketPolicy), subject: on("Bucket"), restores: true, guards: guards{markedName("Bucket")}, grants: grants{allow(bucket, nil, "s3:DeleteBucketPolicy")}},
+func storageOperations() map[string]operation {
+	return map[string]operation{
+		// Storage: one empty bucket; its policy may take away but not give.
+		"s3:PutBucketPolicy":    {call: call(newS3, (*s3.Client).PutBucketPolicy), subject: on("Bucket"), undo: "s3:DeleteBucketPolicy", guards: guards{markedName("Bucket"), onlyDenies("Policy"), denialsAreConditional("Policy"), policyID("Policy")}, grants: grants{allow(bucket, nil, "s3:PutBucketPolicy")}},
+		"s3:DeleteBucketPolicy": {call: call(newS3, (*s3.Client).DeleteBucketPolicy), subject: on("Bucket"), restores: true, guards: guards{markedName("Bucket")}, grants: grants{allow(bucket, nil, "s3:DeleteBucketPolicy")}},
 
-	// Taking the block away opens nothing by itself: the bucket is empty, and
-	// neither policy nor ACL lets anybody in.
-	"s3:DeletePublicAccessBlock": {call: call(newS3, (*s3.Client).DeletePublicAccessBlock), subject: on("Bucket"), undo: "s3:PutPublicAccessBlock", guards: guards{markedName("Bucket"), theFixture("Bucket", fixtureAccessBucket)}, grants: grants{allow(bucket, nil, "s3:PutBucketPublicAccessBlock")}},
-	"s3:PutPublicAccessBlock": {call: call(newS3, (*s3.Client).PutPublicAccessBlock), subject: on("Bucket"), restores: true, guards: append(guards{markedName("Bucket"), theFixture("Bucket", fixtureAccessBucket)},
-		blocksAll("PublicAccessBlockConfiguration")...), grants: grants{allow(bucket, nil, "s3:PutBucketPublicAccessBlock")}},
+		// Taking the block away opens nothing by itself: the bucket is empty, and
+		// neither policy nor ACL lets anybody in.
+		"s3:DeletePublicAccessBlock": {call: call(newS3, (*s3.Client).DeletePublicAccessBlock), subject: on("Bucket"), undo: "s3:PutPublicAccessBlock", guards: guards{markedName("Bucket"), theFixture("Bucket", fixtureAccessBucket)}, grants: grants{allow(bucket, nil, "s3:PutBucketPublicAccessBlock")}},
+		"s3:PutPublicAccessBlock": {call: call(newS3, (*s3.Client).PutPublicAccessBlock), subject: on("Bucket"), restores: true, guards: append(guards{markedName("Bucket"), theFixture("Bucket", fixtureAccessBucket)},
+			blocksAll("PublicAccessBlockConfiguration")...), grants: grants{allow(bucket, nil, "s3:PutBucketPublicAccessBlock")}},
 
-	// A rule that expires nothing: it is disabled, and the bucket is empty.
-	"s3:PutBucketLifecycleConfiguration": {call: call(newS3, (*s3.Client).PutBucketLifecycleConfiguration), subject: on("Bucket"), undo: "s3:DeleteBucketLifecycle", guards: guards{markedName("Bucket"), theFixture("Bucket", fixtureLifecycleBucket), disabledRule("LifecycleConfiguration.Rules")}, grants: grants{allow(bucket, nil, "s3:PutLifecycleConfiguration")}},
-	"s3:DeleteBucketLifecycle":           {call: call(newS3, (*s3.Client).DeleteBucketLifecycle), subject: on("Bucket"), restores: true, guards: guards{markedName("Bucket"), theFixture("Bucket", fixtureLifecycleBucket)}, grants: grants{allow(bucket, nil, "s3:PutLifecycleConfiguration")}},
+		// A rule that expires nothing: it is disabled, and the bucket is empty.
+		"s3:PutBucketLifecycleConfiguration": {call: call(newS3, (*s3.Client).PutBucketLifecycleConfiguration), subject: on("Bucket"), undo: "s3:DeleteBucketLifecycle", guards: guards{markedName("Bucket"), theFixture("Bucket", fixtureLifecycleBucket), disabledRule("LifecycleConfiguration.Rules")}, grants: grants{allow(bucket, nil, "s3:PutLifecycleConfiguration")}},
+		"s3:DeleteBucketLifecycle":           {call: call(newS3, (*s3.Client).DeleteBucketLifecycle), subject: on("Bucket"), restores: true, guards: guards{markedName("Bucket"), theFixture("Bucket", fixtureLifecycleBucket)}, grants: grants{allow(bucket, nil, "s3:PutLifecycleConfiguration")}},
+	}
 }
 
 // publicAccessBlock is the whole of it.
@@ -75,10 +77,12 @@ const (
 )
 
 // storageKinds are what these leave behind.
-var storageKinds = []kind{
-	{name: "s3 bucket policy", fixture: fixtureBucket, list: leftBucketPolicy, undo: []string{"s3:DeleteBucketPolicy"}, reads: grants{allow(anyBucket, nil, "s3:GetBucketPolicy")}},
-	{name: "s3 public access open", fixture: fixtureAccessBucket, list: leftPublicAccess, undo: []string{"s3:PutPublicAccessBlock"}, reads: grants{allow(anyBucket, nil, "s3:GetBucketPublicAccessBlock")}},
-	{name: "s3 lifecycle rule", fixture: fixtureLifecycleBucket, list: leftLifecycle, undo: []string{"s3:DeleteBucketLifecycle"}, reads: grants{allow(anyBucket, nil, "s3:GetLifecycleConfiguration")}},
+func storageKinds() []kind {
+	return []kind{
+		{name: "s3 bucket policy", fixture: fixtureBucket, list: leftBucketPolicy, undo: []string{"s3:DeleteBucketPolicy"}, reads: grants{allow(anyBucket, nil, "s3:GetBucketPolicy")}},
+		{name: "s3 public access open", fixture: fixtureAccessBucket, list: leftPublicAccess, undo: []string{"s3:PutPublicAccessBlock"}, reads: grants{allow(anyBucket, nil, "s3:GetBucketPublicAccessBlock")}},
+		{name: "s3 lifecycle rule", fixture: fixtureLifecycleBucket, list: leftLifecycle, undo: []string{"s3:DeleteBucketLifecycle"}, reads: grants{allow(anyBucket, nil, "s3:GetLifecycleConfiguration")}},
+	}
 }
 
 const anyBucket = "arn:{partition}:s3:::auditcanary-*"

@@ -16,22 +16,24 @@ import (
 )
 
 // systemsOperations: what Systems Manager keeps and what it can have hosts do.
-var systemsOperations = map[string]operation{
-	// Parameters: of a value that everybody knows, as the ledger shows it.
-	"ssm:PutParameter": {call: call(ssm.NewFromConfig, (*ssm.Client).PutParameter), subject: on("Name"), undo: "ssm:DeleteParameter", guards: guards{ownName("Name"), runTags(), must("Type", "String"), must("Value", canary.Marker), ifGiven(must("Overwrite", false)), without("Policies")}, grants: grants{
-		allow(ssmARN+"parameter/{Name}", when{requestTagRun: "{run}"}, "ssm:PutParameter", "ssm:AddTagsToResource"),
-	}},
-	"ssm:DeleteParameter": {call: call(ssm.NewFromConfig, (*ssm.Client).DeleteParameter), subject: on("Name"), restores: true, guards: guards{ownName("Name")}, grants: grants{
-		allow(ssmARN+"parameter/{Name}", when{resourceTagRun: "{run}"}, "ssm:DeleteParameter"),
-	}},
+func systemsOperations() map[string]operation {
+	return map[string]operation{
+		// Parameters: of a value that everybody knows, as the ledger shows it.
+		"ssm:PutParameter": {call: call(ssm.NewFromConfig, (*ssm.Client).PutParameter), subject: on("Name"), undo: "ssm:DeleteParameter", guards: guards{ownName("Name"), runTags(), must("Type", "String"), must("Value", canary.Marker), ifGiven(must("Overwrite", false)), without("Policies")}, grants: grants{
+			allow(ssmARN+"parameter/{Name}", when{requestTagRun: "{run}"}, "ssm:PutParameter", "ssm:AddTagsToResource"),
+		}},
+		"ssm:DeleteParameter": {call: call(ssm.NewFromConfig, (*ssm.Client).DeleteParameter), subject: on("Name"), restores: true, guards: guards{ownName("Name")}, grants: grants{
+			allow(ssmARN+"parameter/{Name}", when{resourceTagRun: "{run}"}, "ssm:DeleteParameter"),
+		}},
 
-	// Documents: of commands that do nothing, associated with no host.
-	"ssm:CreateDocument": {call: call(ssm.NewFromConfig, (*ssm.Client).CreateDocument), subject: on("Name"), undo: "ssm:DeleteDocument", guards: guards{ownName("Name"), runTags(), must("DocumentType", "Command"), must("DocumentFormat", "JSON"), doesNothing("Content"), without("Attachments", "Requires")}, grants: grants{
-		allow(ssmARN+"document/{Name}", when{requestTagRun: "{run}"}, "ssm:CreateDocument", "ssm:AddTagsToResource"),
-	}},
-	"ssm:DeleteDocument": {call: call(ssm.NewFromConfig, (*ssm.Client).DeleteDocument), subject: on("Name"), restores: true, guards: guards{ownName("Name"), without("DocumentVersion", "VersionName", "Force")}, grants: grants{
-		allow(ssmARN+"document/{Name}", when{resourceTagRun: "{run}"}, "ssm:DeleteDocument"),
-	}},
+		// Documents: of commands that do nothing, associated with no host.
+		"ssm:CreateDocument": {call: call(ssm.NewFromConfig, (*ssm.Client).CreateDocument), subject: on("Name"), undo: "ssm:DeleteDocument", guards: guards{ownName("Name"), runTags(), must("DocumentType", "Command"), must("DocumentFormat", "JSON"), doesNothing("Content"), without("Attachments", "Requires")}, grants: grants{
+			allow(ssmARN+"document/{Name}", when{requestTagRun: "{run}"}, "ssm:CreateDocument", "ssm:AddTagsToResource"),
+		}},
+		"ssm:DeleteDocument": {call: call(ssm.NewFromConfig, (*ssm.Client).DeleteDocument), subject: on("Name"), restores: true, guards: guards{ownName("Name"), without("DocumentVersion", "VersionName", "Force")}, grants: grants{
+			allow(ssmARN+"document/{Name}", when{resourceTagRun: "{run}"}, "ssm:DeleteDocument"),
+		}},
+	}
 }
 
 const ssmARN = "arn:{partition}:ssm:{region}:{account}:"
@@ -63,13 +65,15 @@ func doesNothing(param string) guard {
 }
 
 // systemsKinds are what these leave behind.
-var systemsKinds = []kind{
-	{name: "ssm parameter", list: leftParameters, undo: []string{"ssm:DeleteParameter"}, reads: grants{
-		allow("*", nil, "ssm:DescribeParameters"), allow(ssmARN+"parameter/auditcanary-*", nil, "ssm:ListTagsForResource"),
-	}},
-	{name: "ssm document", list: leftDocuments, undo: []string{"ssm:DeleteDocument"}, reads: grants{
-		allow("*", nil, "ssm:ListDocuments"), allow(ssmARN+"document/auditcanary-*", nil, "ssm:ListTagsForResource"),
-	}},
+func systemsKinds() []kind {
+	return []kind{
+		{name: "ssm parameter", list: leftParameters, undo: []string{"ssm:DeleteParameter"}, reads: grants{
+			allow("*", nil, "ssm:DescribeParameters"), allow(ssmARN+"parameter/auditcanary-*", nil, "ssm:ListTagsForResource"),
+		}},
+		{name: "ssm document", list: leftDocuments, undo: []string{"ssm:DeleteDocument"}, reads: grants{
+			allow("*", nil, "ssm:ListDocuments"), allow(ssmARN+"document/auditcanary-*", nil, "ssm:ListTagsForResource"),
+		}},
+	}
 }
 
 // leftParameters: parameters that name and tags show to be a canary's.

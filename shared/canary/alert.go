@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -173,7 +174,7 @@ func (n *naming) walk(data []byte, wrapped int) bool {
 
 // field takes in one string of JSON.
 func (n *naming) field(key, parent, s string, wrapped int) {
-	if id := strings.TrimSpace(s); anID.MatchString(id) {
+	if id := strings.TrimSpace(s); anID().MatchString(id) {
 		what := meaning(key, parent)
 		if what&namesRequest != 0 {
 			n.keep(&n.r.RequestIDs, id)
@@ -195,7 +196,7 @@ func (n *naming) field(key, parent, s string, wrapped int) {
 
 // text takes in what is no JSON: "requestID: 1b2c..., eventID=...".
 func (n *naming) text(s string) {
-	for _, m := range n.find(namedInText, s) {
+	for _, m := range n.find(namedInText(), s) {
 		if len(m[2]) > maxNameLength {
 			continue
 		}
@@ -212,7 +213,7 @@ func (n *naming) sessions(s string) {
 	if !strings.Contains(s, Marker+"-") {
 		return
 	}
-	for _, m := range n.find(ourSession, s) {
+	for _, m := range n.find(ourSession(), s) {
 		n.keep(&n.r.Sessions, m[1])
 	}
 }
@@ -236,9 +237,13 @@ func (n *naming) keep(names *[]string, name string) {
 }
 
 var (
-	anID        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}$`)
-	namedInText = regexp.MustCompile(`(?i)(request|event)[ _-]?u?ids?\b\\*["'*]*\s*(?:[:=]|is\s)?\s*\\*["'*]*([A-Za-z0-9][A-Za-z0-9-]{5,})`)
-	ourSession  = regexp.MustCompile(`(?:^|[^A-Za-z0-9-])(` + Marker + `-[a-z0-9-]{1,64})`)
+	anID        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}$`) })
+	namedInText = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)(request|event)[ _-]?u?ids?\b\\*["'*]*\s*(?:[:=]|is\s)?\s*\\*["'*]*([A-Za-z0-9][A-Za-z0-9-]{5,})`)
+	})
+	ourSession = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?:^|[^A-Za-z0-9-])(` + Marker + `-[a-z0-9-]{1,64})`)
+	})
 )
 
 // What the value under a key is.

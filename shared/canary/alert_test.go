@@ -149,7 +149,7 @@ func FuzzName(f *testing.F) {
 				t.Fatalf("%d names", len(names))
 			}
 			for _, name := range names {
-				if len(name) > maxNameLength || !anID.MatchString(name) {
+				if len(name) > maxNameLength || !anID().MatchString(name) {
 					t.Fatalf("name %q", name)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/event"
@@ -111,7 +112,9 @@ func isDryRunYes(code string) bool {
 // ownWant matches AWS's words for a refusal that the caller's own policies are the
 // reason of (IAM user guide, "Troubleshoot access denied error messages"): any
 // caller without the right gets it, however unprotected the thing is.
-var ownWant = regexp.MustCompile(`because no (identity-based policy|session policy|permissions boundary|resource-based policy|VPC endpoint policy) allows`)
+var ownWant = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`because no (identity-based policy|session policy|permissions boundary|resource-based policy|VPC endpoint policy) allows`)
+})
 
 func judgeOutcome(kind Kind, step Step, r Receipt) Answer {
 	o := r.Outcome
@@ -126,7 +129,7 @@ func judgeOutcome(kind Kind, step Step, r Receipt) Answer {
 		return Answer{Status: Inconclusive, Detail: r.Call.Operation + " was answered without a request id: no record can be proven to be ours"}
 	}
 	switch {
-	case kind == MustBeDenied && o.Result == Refused && ownWant.MatchString(o.Message):
+	case kind == MustBeDenied && o.Result == Refused && ownWant().MatchString(o.Message):
 		return Answer{Status: Inconclusive, Detail: fmt.Sprintf("%s was refused only because the canary itself may not (%s): that says nothing about the protection; compare the role's policy with `auditcanary plan`", r.Call.Operation, said)}
 	case kind == MustBeDenied && step.Refused(r),
 		kind == DryRun && o.Result == Failed && isDryRunYes(o.Code),
@@ -525,7 +528,7 @@ func differences(s Scenario, r Receipt, record event.Event, tol event.Tolerance)
 	}
 	if by := byState(s, r, record); by != nil {
 		want.API.Error, explained = record.API.Error, append(explained, *by)
-		if ownWant.MatchString(record.API.ErrorMessage) {
+		if ownWant().MatchString(record.API.ErrorMessage) {
 			undecided = fmt.Sprintf("the record says that it was refused only because the canary itself may not (%s): that says nothing about the protection; compare the role's policy with `auditcanary plan`", record.API.ErrorMessage)
 		}
 	}

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +8,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"sync"
-
-	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
 )
 
 // serveFunction answers POST requests on $PORT (8080) under the Functions
@@ -21,35 +17,6 @@ import (
 // LOCAL_ONLY=true binds to loopback only, as the framework's own examples do.
 func serveFunction(ctx context.Context, name string, h Handler) int {
 	return frame(ctx, name, func(w http.ResponseWriter, r *http.Request) { answer(ctx, w, r, h) })
-}
-
-// frame runs a function under the framework.
-func frame(ctx context.Context, name string, h http.HandlerFunc) int {
-	var inHand sync.WaitGroup
-	serve := func(w http.ResponseWriter, r *http.Request) {
-		inHand.Add(1)
-		defer inHand.Done()
-		h(w, r)
-	}
-	if err := funcframework.RegisterHTTPFunctionContext(ctx, "/", serve); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: register with the Functions Framework: %v\n", name, err)
-		return exitUnknown
-	}
-	host := ""
-	if os.Getenv("LOCAL_ONLY") == "true" {
-		host = "127.0.0.1"
-	}
-	port := cmp.Or(os.Getenv("PORT"), "8080")
-	failed := make(chan error, 1)
-	go func() { failed <- funcframework.StartHostPort(host, port) }()
-	select {
-	case err := <-failed:
-		fmt.Fprintf(os.Stderr, "%s: serve on port %s: %v\n", name, port, err)
-		return exitUnknown
-	case <-ctx.Done():
-		inHand.Wait()
-		return 0
-	}
 }
 
 // answer runs h for one request.

@@ -1,13 +1,14 @@
 // Package host is one main with three faces: an AWS Lambda function, a Google
 // Cloud function, a command at a terminal.
 //
-// A deployed function is the same binary everywhere; the environment says where
-// it is. All three faces give the handler one JSON document and take one back:
+// A function is the same program everywhere; the environment says where it is. All three
+// faces give the handler one JSON document and take one back:
 //
 //   - Lambda (AWS_LAMBDA_RUNTIME_API is set): the invocation's payload and its
 //     response; an error is a failed invocation.
 //   - Functions Framework (FUNCTION_TARGET or K_SERVICE is set): the body of a
-//     POST and its answer; an error is status 500 with {"error": "..."}.
+//     POST and its answer; an error is status 500 with {"error": "..."}. What is built
+//     with the tag lambda, as the files for Lambda are, refuses this one.
 //   - Terminal: standard input, -in FILE or the argument, and standard output;
 //     an error is a line on standard error and an exit code.
 package host

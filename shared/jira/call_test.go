@@ -324,13 +324,13 @@ func FuzzReply(f *testing.F) {
 				t.Fatal(err)
 			}
 			made, err := d.Create(t.Context(), ticket.Draft{Mark: "m"})
-			if err == nil && !issueKey.MatchString(made.Key) {
+			if err == nil && !issueKey().MatchString(made.Key) {
 				t.Errorf("made %+v", made)
 			}
 			found, find := d.Find(t.Context(), ticket.Query{Mark: "m"})
 			one, get := d.Find(t.Context(), ticket.Query{Key: "SEC-1"})
 			for _, i := range append(found, one...) {
-				if !issueKey.MatchString(i.Key) || i.Created.IsZero() || strings.ContainsFunc(i.Status, unicode.IsControl) {
+				if !issueKey().MatchString(i.Key) || i.Created.IsZero() || strings.ContainsFunc(i.Status, unicode.IsControl) {
 					t.Errorf("found %+v", i)
 				}
 			}

@@ -61,7 +61,7 @@ func (d *Desk) Find(ctx context.Context, q ticket.Query) ([]ticket.Issue, error)
 		return []ticket.Issue{found}, nil
 	}
 	op := "look for tickets with the mark " + inert.Line(q.Mark)
-	if !marks.MatchString(q.Mark) {
+	if !marks().MatchString(q.Mark) {
 		return nil, d.refuse(op, "a mark is made of a-z, 0-9 and -")
 	}
 	label := markLabel(q.Mark)
@@ -128,7 +128,7 @@ func (d *Desk) search(ctx context.Context, op, jql string, fields []string) ([]j
 // get reads one issue.
 func (d *Desk) get(ctx context.Context, op, key string, fields ...string) (issue, error) {
 	var i issue
-	if !issueKey.MatchString(key) {
+	if !issueKey().MatchString(key) {
 		return i, d.refuse(op, "%q is no key of an issue", key)
 	}
 	err := d.call(ctx, op, reads, http.MethodGet, d.api("issue/%s?fields=%s", key, strings.Join(fields, ",")), nil, &i)
@@ -155,7 +155,7 @@ func (d *Desk) gone(ctx context.Context, op string, err error) error {
 
 // issue checks what Jira says of one.
 func (d *Desk) issue(op string, i issue) (ticket.Issue, error) {
-	if !issueKey.MatchString(i.Key) {
+	if !issueKey().MatchString(i.Key) {
 		return ticket.Issue{}, fmt.Errorf("jira: %s: %q is no key of an issue", op, d.inert(i.Key))
 	}
 	created, err := time.Parse("2006-01-02T15:04:05.999-0700", i.Fields.Created)
@@ -179,7 +179,7 @@ func (d *Desk) resolved(s status) bool {
 // Create makes one ticket, once it is clear that the project takes one like it.
 func (d *Desk) Create(ctx context.Context, draft ticket.Draft) (ticket.Issue, error) {
 	op := "create a ticket in " + d.cfg.Project
-	if !marks.MatchString(draft.Mark) {
+	if !marks().MatchString(draft.Mark) {
 		return ticket.Issue{}, d.refuse(op, "mark %q: a mark is made of a-z, 0-9 and -", draft.Mark)
 	}
 	form, err := d.form(ctx, op, d.typeOf(draft.Kind))
@@ -207,7 +207,7 @@ func (d *Desk) Create(ctx context.Context, draft ticket.Draft) (ticket.Issue, er
 		}
 		return ticket.Issue{}, err
 	}
-	if !issueKey.MatchString(made.Key) {
+	if !issueKey().MatchString(made.Key) {
 		return ticket.Issue{}, fmt.Errorf("jira: %s: it is answered as made, with a key that is none: %q", op, d.inert(made.Key))
 	}
 	labels, _ := fields["labels"].([]string)
@@ -257,9 +257,9 @@ func (d *Desk) missed(ctx context.Context, op, key string, err error) error {
 func (d *Desk) change(key string, c ticket.Change) (op string, do func(context.Context) error, err error) {
 	op = "change " + inert.Line(key)
 	switch {
-	case !issueKey.MatchString(key):
+	case !issueKey().MatchString(key):
 		return op, nil, d.refuse(op, "%q is no key of an issue", key)
-	case (c.Comment != nil || c.Attach != nil) && !marks.MatchString(c.Mark):
+	case (c.Comment != nil || c.Attach != nil) && !marks().MatchString(c.Mark):
 		return op, nil, d.refuse(op, "mark %q: a mark is made of a-z, 0-9 and -", c.Mark)
 	case c.Comment != nil:
 		op = "comment on " + key

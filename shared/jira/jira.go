@@ -93,9 +93,9 @@ type Desk struct {
 var _ ticket.Desk = (*Desk)(nil)
 
 var (
-	projectKey = regexp.MustCompile(`^[A-Z][A-Z0-9_]{1,254}$`)
-	issueKey   = regexp.MustCompile(`^[A-Z][A-Z0-9_]{1,254}-[0-9]{1,18}$`)
-	marks      = regexp.MustCompile(`^[a-z0-9-]{1,200}$`)
+	projectKey = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Z][A-Z0-9_]{1,254}$`) })
+	issueKey   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Z][A-Z0-9_]{1,254}-[0-9]{1,18}$`) })
+	marks      = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9-]{1,200}$`) })
 )
 
 // New returns the desk of a configuration, and asks Jira nothing. Its error names
@@ -165,7 +165,7 @@ func (c Config) check() (*url.URL, []error) {
 	if strings.ContainsFunc(c.User, unicode.IsControl) || strings.Contains(c.User, ":") {
 		bad("user %q is no e-mail address", c.User)
 	}
-	if !projectKey.MatchString(c.Project) {
+	if !projectKey().MatchString(c.Project) {
 		bad("project %q: want a project's key, like SEC", c.Project)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(c.IssueType)) {

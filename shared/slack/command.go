@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -165,7 +166,7 @@ func ParseWords(text string) (Words, error) {
 
 var (
 	target = regexp.MustCompile(`^\d{12}(/[a-z]{2}(-[a-z]+)+-\d)?$`)
-	glob   = regexp.MustCompile(`^[a-z0-9/*?-]{1,100}$`)
+	glob   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9/*?-]{1,100}$`) })
 )
 
 // IsTarget reports whether s is ACCOUNT or ACCOUNT/REGION, IsGlob whether it is a pattern
@@ -173,7 +174,7 @@ var (
 func IsTarget(s string) bool { return target.MatchString(s) }
 func IsGlob(s string) bool {
 	_, err := path.Match(s, "")
-	return err == nil && glob.MatchString(s)
+	return err == nil && glob().MatchString(s)
 }
 
 // Answer is what a slash command is answered with: only who asked sees it, as text.

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -98,10 +99,10 @@ func decided(rs *run.RunState) bool {
 	})
 }
 
-var plainMark = regexp.MustCompile(`^[a-z0-9-]{1,60}$`)
+var plainMark = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9-]{1,60}$`) })
 
 func runMark(id string) string {
-	if !plainMark.MatchString(id) {
+	if !plainMark().MatchString(id) {
 		id = hash(id)[:24]
 	}
 	return canary.Marker + "-run-" + id

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -283,11 +284,13 @@ func amiss(a canary.AlertAnswer) bool { return a.Status != canary.Pass && a.Stat
 
 // varying matches what is another in each run: marks, UUIDs, times, ids of keys and
 // principals, long hexadecimal numbers.
-var varying = regexp.MustCompile(`(?i)` + canary.Marker + `-[a-z0-9-]+` +
-	`|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}` +
-	`|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?` +
-	`|\bA[A-Z]{3}[A-Z0-9]{16,}\b` +
-	`|\b[0-9a-f]{16,}\b`)
+var varying = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)` + canary.Marker + `-[a-z0-9-]+` +
+		`|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}` +
+		`|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?` +
+		`|\bA[A-Z]{3}[A-Z0-9]{16,}\b` +
+		`|\b[0-9a-f]{16,}\b`)
+})
 
 // maxSteady bounds what of a value is compared between runs, in bytes.
 const maxSteady = 4 << 10
@@ -306,7 +309,7 @@ func (f *Finding) steady(text string) string {
 			text = strings.ReplaceAll(text, id, "~")
 		}
 	}
-	return varying.ReplaceAllString(text, "~")
+	return varying().ReplaceAllString(text, "~")
 }
 
 // hash is over each part with its length, so that no two lists have the same.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -134,7 +135,7 @@ func (a Alert) kinds() (out []string) {
 	return out
 }
 
-var alertName = regexp.MustCompile(`^[a-z0-9-]{1,60}$`)
+var alertName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9-]{1,60}$`) })
 
 func (c *Config) checkAlerts(bad complain) {
 	first := map[string]int{}
@@ -150,7 +151,7 @@ func (c *Config) checkAlerts(bad complain) {
 			sound = false
 			bad(strings.TrimSuffix(at+"."+field, "."), "alert %q: "+format, append([]any{a.Name}, args...)...)
 		}
-		if !alertName.MatchString(a.Name) {
+		if !alertName().MatchString(a.Name) {
 			bad(at+".name", "alert name %q is not one such as permissions-changed", a.Name)
 		} else if n, dup := first[a.Name]; dup {
 			bad(at+".name", "alert %s is configured twice, here and as number %d: a name arrives in one place", a.Name, n+1)
@@ -248,7 +249,7 @@ func (a Alert) check(bad complain) (places []string) {
 	}
 	if q := a.SQS; q != nil {
 		u, err := url.Parse(q.QueueURL)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !queuePath.MatchString(u.Path) || u.RawQuery != "" || u.User != nil {
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !queuePath().MatchString(u.Path) || u.RawQuery != "" || u.User != nil {
 			bad("sqs.queue_url", "queue_url %q is not the URL of a queue (https://sqs.us-east-1.amazonaws.com/111122223333/name)", q.QueueURL)
 		} else if strings.HasSuffix(u.Path, ".fifo") {
 			bad("sqs.queue_url", "queue %s is a FIFO queue: it gives nothing more while what it gave is not deleted", q.QueueURL)
@@ -329,7 +330,7 @@ func CheckAlerts(c *Config) error {
 // findingType is the form of GuardDuty's types, "Stealth:IAMUser/CloudTrailLoggingDisabled".
 var findingType = regexp.MustCompile(`^[A-Za-z]+:[A-Za-z0-9]+/[A-Za-z0-9.!_-]+$`)
 
-var queuePath = regexp.MustCompile(`^/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$`)
+var queuePath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$`) })
 
 // openAlerts makes ready the places where alerts arrive. The rules that make an alert are
 // read when they are first asked about; where they cannot be read nobody knows, and the

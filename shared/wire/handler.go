@@ -94,7 +94,7 @@ func InjectFunction() Handler {
 // and alerts.
 func ConfirmFunction() Handler {
 	return function("confirm", func(ctx context.Context, c *Config, in Input, version string) (any, error) {
-		r, err := Open(ctx, c, Options{Version: version})
+		r, err := OpenLooking(ctx, c, Options{Version: version})
 		if err != nil {
 			return nil, err
 		}

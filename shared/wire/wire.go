@@ -49,40 +49,55 @@ const (
 
 // Open makes a run ready: ledger, drivers, log store, scenarios.
 func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
 	catalogue, err := Catalogue(c)
 	if err != nil {
 		return nil, err
 	}
-	base, own, err := c.baseAWS(ctx)
+	r, cloud, err := openLooking(ctx, c, o)
 	if err != nil {
 		return nil, err
+	}
+	r.Clouds, r.Sweepers = map[string]run.Cloud{"aws": cloud}, map[string]run.Sweeper{"aws": cloud}
+	r.Scenarios = catalogue
+	return r, nil
+}
+
+// OpenLooking makes a run ready that only looks for records and alerts, and judges: without
+// scenarios, and with nothing that could act. A program that opens no more links no
+// client to act with.
+func OpenLooking(ctx context.Context, c *Config, o Options) (*run.Run, error) {
+	r, _, err := openLooking(ctx, c, o)
+	return r, err
+}
+
+func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, *aws.Cloud, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	base, own, err := c.baseAWS(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	cloud, err := c.cloud(base, o.Clock)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	alerts, err := c.openAlerts(base, o.Clock)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	log, err := OpenLedger(ctx, c, ReadWrite)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	kept := newCustodian(base, c.LogStores[0])
 	return &run.Run{
 		Log:          log,
-		Clouds:       map[string]run.Cloud{"aws": cloud},
-		Sweepers:     map[string]run.Sweeper{"aws": cloud},
 		Histories:    map[string]run.History{"aws": cloud},
 		Store:        archive{kept.archive},
 		Custodian:    kept,
 		Keeping:      c.LogStores[0].Protection.Keeping(),
 		AlertSources: alerts,
-		Scenarios:    catalogue,
 		Targets:      c.targets(),
 		Global:       global(),
 		SLO:          c.CanarySLO(),
@@ -95,7 +110,7 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 		Progress:     o.Progress,
 		Version:      o.Version,
 		ConfigHash:   c.hash,
-	}, nil
+	}, cloud, nil
 }
 
 // global says where each provider records its global services.

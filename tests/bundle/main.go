@@ -1,10 +1,13 @@
 // Command bundle writes the functions as zip files for AWS Lambda.
 //
 //	go -C tests run ./bundle -out DIR
+//	go -C tests run ./bundle -bench [-rounds N]
 //
 // Each file holds one program named bootstrap, for the runtime provided.al2023
 // on arm64. The same source and Go version give the same bytes: no paths, no
-// times, no order but the plan's. It prints name, size and SHA-256 of each.
+// times, no order but the plan's. It prints name, size and SHA-256 of each,
+// and refuses one that is larger than it may be. With -bench it writes none, and prints what
+// each function weighs and takes to start beside a hello-world.
 package main
 
 import (
@@ -27,10 +30,16 @@ var functions = []string{"inject", "confirm", "sweep", "packet", "report", "trig
 
 func main() {
 	out := flag.String("out", filepath.Join("..", "out", "package"), "write the zip files to `DIR`")
+	measure := flag.Bool("bench", false, "print what each function weighs and takes to start")
+	rounds := flag.Int("rounds", 15, "start each `N` times")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := bundle(ctx, *out, os.Stdout); err != nil {
+	do := func() error { return bundle(ctx, *out, os.Stdout) }
+	if *measure {
+		do = func() error { return bench(ctx, max(*rounds, 1), os.Stdout) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bundle:", err)
 		os.Exit(1)
 	}
@@ -48,7 +57,7 @@ func bundle(ctx context.Context, dir string, report io.Writer) error {
 	for _, name := range functions {
 		fmt.Fprintf(report, "building %s for linux/arm64\n", name)
 		bin := filepath.Join(tmp, name)
-		if err := build(ctx, name, bin); err != nil {
+		if err := build(ctx, name, "arm64", bin); err != nil {
 			return err
 		}
 		program, err := os.ReadFile(bin)
@@ -59,6 +68,9 @@ func bundle(ctx context.Context, dir string, report io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("zip %s: %w", name, err)
 		}
+		if len(data) > maxZip {
+			return fmt.Errorf("zip %s: %d bytes, and more than %d is more than a function needs: see what it links anew (go -C tests test ./bundle)", name, len(data), maxZip)
+		}
 		file := filepath.Join(dir, name+".zip")
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			return err
@@ -68,11 +80,22 @@ func bundle(ctx context.Context, dir string, report io.Writer) error {
 	return nil
 }
 
-// build compiles one function for Lambda.
-func build(ctx context.Context, name, out string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-tags", "lambda.norpc", "-o", out, "./functions/"+name)
-	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
+// maxZip is the size of the largest zip file, in bytes.
+const maxZip = 15_000_000
+
+// tags of the files for Lambda: without the RPC loop of the old go1.x runtime, and without
+// the Functions Framework (see shared/host/noframework.go).
+const tags = "lambda.norpc,lambda"
+
+// build compiles one function, or the hello-world, as it is for Lambda.
+func build(ctx context.Context, name, arch, out string) error {
+	pkg, dir := "./functions/"+name, ".."
+	if name == hello {
+		pkg, dir = "./bundle/hello", "."
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-tags", tags, "-o", out, pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("build %s: %w", name, err)

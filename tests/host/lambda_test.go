@@ -64,7 +64,7 @@ func (api *lambdaAPI) env() string {
 
 func TestLambdaAnswersOneInvocationAfterTheOther(t *testing.T) {
 	api := newLambdaAPI(t)
-	start(t, binary(t, "echo"), nil, api.env())
+	start(t, lambdaFile(t, "echo"), nil, api.env())
 	for i, tc := range []struct{ in, kind, want string }{
 		{`{"a":1}`, "response", `{"got":{"a":1}}`},
 		{`{"fail":"it broke"}`, "error", `"errorMessage":"it broke"`},
@@ -81,7 +81,7 @@ func TestLambdaAnswersOneInvocationAfterTheOther(t *testing.T) {
 
 func TestLambdaEndsTheWorkOnSIGTERM(t *testing.T) {
 	api := newLambdaAPI(t)
-	p := start(t, binary(t, "echo"), nil, api.env())
+	p := start(t, lambdaFile(t, "echo"), nil, api.env())
 	api.invocations <- `{"wait":true}`
 	p.says(t, "waiting")
 	p.terminate(t)

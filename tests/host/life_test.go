@@ -18,7 +18,7 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 	cloud := startSandbox(t)
 
 	api := newLambdaAPI(t)
-	start(t, binary(t, "inject"), nil, append(cloud.env, api.env())...)
+	start(t, lambdaFile(t, "inject"), nil, append(cloud.env, api.env())...)
 	api.invocations <- `{"run":"faces"}`
 	answer := <-api.answers
 	injected := summary(t, answer.Body)
@@ -49,23 +49,42 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 	}
 }
 
-func TestAFunctionWithoutItsConfigurationSaysSo(t *testing.T) {
+// TestEveryFunctionRunsUnderEachFace: without its configuration a function gets as far as
+// its own handler, and the answer says whose it was and what is missing.
+func TestEveryFunctionRunsUnderEachFace(t *testing.T) {
 	absent := "AUDITCANARY_CONFIG=" + filepath.Join(t.TempDir(), "absent.yaml")
-	for _, name := range []string{"inject", "confirm", "sweep", "report"} {
-		p := start(t, binary(t, name), []string{"{}"}, absent)
-		if code := p.wait(t); code != 2 || !strings.Contains(p.stderr.String(), name+": ") || !strings.Contains(p.stderr.String(), "absent.yaml") {
-			t.Errorf("%s at a terminal: exit code %d: %s", name, code, p.stderr.String())
-		}
-	}
-	api := newLambdaAPI(t)
-	start(t, binary(t, "inject"), nil, absent, api.env())
-	api.invocations <- `{}`
-	if got := <-api.answers; got.Kind != "error" || !strings.Contains(got.Body, "absent.yaml") {
-		t.Errorf("inject under Lambda: %+v", got)
-	}
-	url, _ := serve(t, binary(t, "confirm"), absent, "FUNCTION_TARGET=confirm")
-	if status, body := post(t, url, `{}`); status != http.StatusInternalServerError || !strings.Contains(body, "absent.yaml") {
-		t.Errorf("confirm under the Functions Framework: %d %s", status, body)
+	for name := range deployed {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, lambdaFile(t, name), []string{"{}"}, absent)
+			if code := p.wait(t); code != 2 || !strings.Contains(p.stderr.String(), name+": ") || !strings.Contains(p.stderr.String(), "absent.yaml") {
+				t.Errorf("at a terminal: exit code %d: %s", code, p.stderr.String())
+			}
+			p = start(t, lambdaFile(t, name), nil, absent, "FUNCTION_TARGET="+name)
+			if code := p.wait(t); code != 2 || name != "trigger" && !strings.Contains(p.stderr.String(), "built for Lambda") {
+				t.Errorf("what was built for Lambda, under the Functions Framework: exit code %d: %s", code, p.stderr.String())
+			}
+			api := newLambdaAPI(t)
+			if name == "trigger" { // it reads its configuration before it takes events
+				for face, p := range map[string]*process{
+					"Lambda":                  start(t, lambdaFile(t, name), nil, absent, api.env()),
+					"the Functions Framework": start(t, binary(t, name), nil, absent, "FUNCTION_TARGET=trigger"),
+				} {
+					if code := p.wait(t); code != 2 || !strings.Contains(p.stderr.String(), "absent.yaml") {
+						t.Errorf("under %s: exit code %d: %s", face, code, p.stderr.String())
+					}
+				}
+				return // with a configuration: TestWhatIsAskedForIsBegunOnce
+			}
+			start(t, lambdaFile(t, name), nil, absent, api.env())
+			api.invocations <- `{}`
+			if got := <-api.answers; got.Kind != "error" || !strings.Contains(got.Body, "absent.yaml") {
+				t.Errorf("under Lambda: %+v", got)
+			}
+			url, _ := serve(t, binary(t, name), absent, "FUNCTION_TARGET="+name)
+			if status, body := post(t, url, `{}`); status != http.StatusInternalServerError || !strings.Contains(body, "absent.yaml") {
+				t.Errorf("under the Functions Framework: %d %s", status, body)
+			}
+		})
 	}
 }
 

@@ -37,16 +37,25 @@ func TestMain(m *testing.M) {
 // ours are the binaries of the tests module.
 var ours = map[string]string{"echo": "./testdata/echo", "sandbox": "../sandbox"}
 
-// binary builds a main package as it is deployed and returns the binary's path:
-// one of ours, any other name from the product's functions.
-func binary(t *testing.T, name string) string {
+// binary builds a main package with all its faces and returns the binary's path: one of
+// ours, any other name from the product's functions.
+func binary(t *testing.T, name string) string { t.Helper(); return built(t, name, "lambda.norpc") }
+
+// lambdaFile is binary for what is in the file for Lambda: the same program without the
+// Functions Framework.
+func lambdaFile(t *testing.T, name string) string {
 	t.Helper()
-	out := filepath.Join(bins.dir, name)
+	return built(t, name, "lambda.norpc,lambda")
+}
+
+func built(t *testing.T, name, tags string) string {
+	t.Helper()
+	out := filepath.Join(bins.dir, tags, name)
 	bins.mu.Lock()
 	defer bins.mu.Unlock()
-	err, done := bins.built[name]
+	err, done := bins.built[out]
 	if !done {
-		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", out, "./functions/"+name)
+		cmd := exec.Command("go", "build", "-tags", tags, "-ldflags", "-s -w", "-o", out, "./functions/"+name)
 		cmd.Dir = filepath.Join("..", "..") // with the versions of the product's own go.mod
 		if pkg := ours[name]; pkg != "" {
 			cmd.Args[len(cmd.Args)-1], cmd.Dir = pkg, ""
@@ -54,7 +63,7 @@ func binary(t *testing.T, name string) string {
 		if b, e := cmd.CombinedOutput(); e != nil {
 			err = errors.New(e.Error() + "\n" + string(b))
 		}
-		bins.built[name] = err
+		bins.built[out] = err
 	}
 	if err != nil {
 		t.Fatalf("build %s: %v", name, err)

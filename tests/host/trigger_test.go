@@ -88,7 +88,7 @@ func TestWhatIsAskedForIsBegunOnce(t *testing.T) {
 	askable(t, &cloud)
 
 	api := newLambdaAPI(t)
-	start(t, binary(t, "trigger"), nil, append(cloud.env, api.env())...)
+	start(t, lambdaFile(t, "trigger"), nil, append(cloud.env, api.env())...)
 	command := slash(t, "1.2", "run aws/kms-disable-key")
 	var first string
 	for range 2 { // Slack delivers twice
@@ -110,7 +110,7 @@ func TestWhatIsAskedForIsBegunOnce(t *testing.T) {
 	}
 
 	inject := newLambdaAPI(t)
-	start(t, binary(t, "inject"), nil, append(cloud.env, inject.env())...)
+	start(t, lambdaFile(t, "inject"), nil, append(cloud.env, inject.env())...)
 	inject.invocations <- `{"asked":"slack:1.2"}`
 	done := summary(t, (<-inject.answers).Body)
 	if done.Run != runID.FindString(first) || len(done.Canaries) == 0 {
