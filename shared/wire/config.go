@@ -491,8 +491,9 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// maxConfig bounds the configuration file, bytes.
-const maxConfig = 1 << 20
+// maxConfig bounds the configuration file, bytes: a thousand accounts with all their
+// fixtures in four regions take about six million.
+const maxConfig = 16 << 20
 
 // Load reads and checks a configuration file. The error lists everything wrong
 // with it, a line each, as file:line: message.
