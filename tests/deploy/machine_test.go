@@ -87,7 +87,7 @@ func interpretable(machine map[string]any) map[string]any {
 // TestTheMachinesAreValid, by a validator of others.
 func TestTheMachinesAreValid(t *testing.T) {
 	npm(t)
-	for _, name := range []string{"run", "sweep"} {
+	for _, name := range []string{"run", "sweep", "packet"} {
 		machine := definition(t, name)
 		if verdict := validate(t, machine); !verdict.IsValid {
 			t.Errorf("%s: %s", name, verdict.Errors)
@@ -209,10 +209,9 @@ func (p *platform) execute(t *testing.T, o order) execution {
 		}
 	})
 	server := httptest.NewServer(mux)
-	defer func() {
-		server.CloseClientConnections()
-		server.Close()
-	}()
+	// A function that hangs is still called when its execution has been cancelled.
+	t.Cleanup(server.Close)
+	defer server.CloseClientConnections()
 	var answer struct {
 		Output json.RawMessage
 		Error  *struct{ Name, Message string }

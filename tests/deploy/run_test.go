@@ -54,18 +54,19 @@ func TestTheMachineRuns(t *testing.T) {
 		}
 	})
 
-	t.Run("throttled", func(t *testing.T) {
+	t.Run("throttled, and confirm times out", func(t *testing.T) {
 		var struck []*trouble
 		for _, function := range []string{"inject", "confirm", "report"} {
 			struck = append(struck, p.befall(&trouble{function: function, cell: "a", throttled: true}))
 		}
+		struck = append(struck, p.befall(&trouble{function: "confirm", cell: "b", at: "Action=AssumeRole", as: "Sandbox.Timedout"}))
 		e := p.execute(t, order{machine: "run", name: "throttled", input: map[string]any{}})
 		if e.Error.Name != "" || e.Output.Tally.Proven != 2*canariesOf || e.Output.Unfinished != 0 || e.entered()["Sweep"] != 0 {
 			t.Errorf("%s", e)
 		}
 		for _, f := range struck {
 			if !f.struck {
-				t.Errorf("%s was never throttled", f.function)
+				t.Errorf("nothing befell %s in cell %s", f.function, f.cell)
 			}
 		}
 		p.once(t, e.Output.Run, "a", "b")
@@ -106,19 +107,11 @@ func TestTheMachineRuns(t *testing.T) {
 			if left := p.sandbox.left(t); len(left) > 0 {
 				t.Errorf("left in the accounts: %s", left)
 			}
-			if said := p.sandbox.messages(t); contains(said, w.Run) != 1 {
+			if said := p.sandbox.messages(t); contains(said, w.Run+" in 2 cells") != 1 {
 				t.Errorf("the chat was told: %q", said)
 			}
 		})
 	}
-
-	t.Run("a function times out amid confirm", func(t *testing.T) {
-		f := p.befall(&trouble{function: "confirm", cell: "a", at: "Action=AssumeRole", as: "Sandbox.Timedout"})
-		e := p.execute(t, order{machine: "run", name: "slow-confirm", input: map[string]any{}})
-		if !f.struck || e.Error.Name != "" || e.Output.Tally.Proven != 2*canariesOf {
-			t.Errorf("struck %v: %s", f.struck, e)
-		}
-	})
 
 	t.Run("cancelled", func(t *testing.T) {
 		f := p.befall(&trouble{function: "inject", cell: "a", at: "DisableKey", as: "Sandbox.Timedout", hung: make(chan struct{}), done: make(chan struct{})})
