@@ -75,7 +75,7 @@ func TestTheMachineRuns(t *testing.T) {
 	for _, tc := range []struct {
 		name, at, as string
 	}{
-		{"a function crashes amid inject", "DisableKey", "Runtime.ExitError"},
+		{"a function crashes amid inject", "TrentService.DisableKey", "Runtime.ExitError"},
 		{"a function times out amid inject", "Action=CreatePolicy&", "Sandbox.Timedout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestTheMachineRuns(t *testing.T) {
 	}
 
 	t.Run("cancelled", func(t *testing.T) {
-		f := p.befall(&trouble{function: "inject", cell: "a", at: "DisableKey", as: "Sandbox.Timedout", hung: make(chan struct{}), done: make(chan struct{})})
+		f := p.befall(&trouble{function: "inject", cell: "a", at: "TrentService.DisableKey", as: "Sandbox.Timedout", hung: make(chan struct{}), done: make(chan struct{})})
 		o := order{machine: "run", name: "cancelled", input: map[string]any{}, abort: f.hung}
 		e := p.execute(t, o)
 		if e.Error.Name != "ExecutionAbortedError" && e.Error.Name != "Error" || e.entered()["Whole"] != 0 {
