@@ -67,11 +67,11 @@ type push struct {
 	log *slog.Logger
 
 	one   sync.Mutex // the platform gives one event at a time; the Functions Framework may not
-	cells map[string]*run.Arrivals
+	cells map[string]*listener
 }
 
 func newPush() *push {
-	return &push{log: slog.New(slog.NewJSONHandler(os.Stderr, nil)), cells: map[string]*run.Arrivals{}}
+	return &push{log: slog.New(slog.NewJSONHandler(os.Stderr, nil)), cells: map[string]*listener{}}
 }
 
 // take reads each file that the messages name once, for all canaries of its cell. A
@@ -135,26 +135,40 @@ func (p *push) take(ctx context.Context, messages []Message) (PushResult, error)
 	return out, nil
 }
 
+// listener is what a warm process keeps of one cell.
+type listener struct {
+	run   *run.Run
+	files *trail.Archive
+	known run.Arrivals
+}
+
+// maxWarm bounds the cells that are kept; what is forgotten is read again.
+const maxWarm = 100
+
 // look looks into files of one cell.
 func (p *push) look(ctx context.Context, cell, version string, keys []string) (run.Heard, error) {
-	cfg, _, err := p.config(ctx, cell)
-	if err != nil {
-		return run.Heard{}, err
+	l := p.cells[cell]
+	if l == nil {
+		cfg, _, err := p.config(ctx, cell)
+		if err != nil {
+			return run.Heard{}, err
+		}
+		r, err := Open(ctx, cfg, Options{Version: version})
+		if err != nil {
+			return run.Heard{}, err
+		}
+		base, _, err := cfg.baseAWS(ctx)
+		if err != nil {
+			return run.Heard{}, err
+		}
+		if len(p.cells) >= maxWarm {
+			clear(p.cells)
+		}
+		l = &listener{run: r, files: newCustodian(base, cfg.LogStores[0]).archive}
+		p.cells[cell] = l
 	}
-	r, err := Open(ctx, cfg, Options{Version: version})
-	if err != nil {
-		return run.Heard{}, err
-	}
-	base, _, err := cfg.baseAWS(ctx)
-	if err != nil {
-		return run.Heard{}, err
-	}
-	files := newCustodian(base, cfg.LogStores[0]).archive
-	if p.cells[cell] == nil {
-		p.cells[cell] = &run.Arrivals{}
-	}
-	return r.Arrived(ctx, p.cells[cell], keys, func(ctx context.Context, keys []string, ids map[string]bool) (run.Seen, error) {
-		found, err := files.Read(ctx, keys, ids)
+	return l.run.Arrived(ctx, &l.known, keys, func(ctx context.Context, keys []string, ids map[string]bool) (run.Seen, error) {
+		found, err := l.files.Read(ctx, keys, ids)
 		return run.Seen{Sightings: found.Sightings, Problems: found.Problems, Gets: found.Gets, Records: found.Records, Bytes: found.Bytes}, err
 	})
 }
