@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/ledger"
+	"github.com/auditcanary/auditcanary/shared/run"
 )
 
 func TestARunsIDFollowsFromWhatBeganIt(t *testing.T) {
@@ -116,5 +120,39 @@ func TestAThousandCellsFitIntoAnExecution(t *testing.T) {
 	cell, err := json.Marshal(Cell{strings.Repeat("c", 32), maxCells})
 	if err != nil || maxCells*(len(cell)+1)+rest > 256<<10 {
 		t.Errorf("the plan's cells are %d bytes each, %v", len(cell), err)
+	}
+}
+
+// TestNobodyLooksForEver: whatever the clocks say, an execution ends.
+func TestNobodyLooksForEver(t *testing.T) {
+	now := time.Date(2026, 11, 26, 8, 0, 0, 0, time.UTC)
+	state := run.NewState()
+	for _, e := range []run.Entry{
+		{Type: "begun", Run: "r", Begun: &run.Begun{Canaries: 1}},
+		{Type: "planned", Run: "r", Canary: "r-01", Planned: &run.Plan{Canary: canary.Canary{ID: "r-01", Run: "r"}}},
+		{Type: "injected", Run: "r", Injected: &run.Injected{}},
+	} {
+		e.V, e.At = 1, now
+		leaf, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := state.Apply(leaf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := celled(t)
+	r := &run.Run{SLO: c.CanarySLO(), Clock: func() time.Time { return now }}
+	for _, tc := range []struct {
+		looks  int
+		giveUp bool
+	}{{-1, false}, {0, false}, {maxLooks - 2, false}, {maxLooks - 1, true}} {
+		o := outcomeOf(r, c, state, ledger.Checkpoint{}, Input{Run: "r", Looks: tc.looks})
+		if o.GiveUp != tc.giveUp || o.Settled || !o.Begun || !o.Injected || o.Looks != tc.looks+1 || o.WaitSeconds < 1 || o.Tally.Canaries != 1 || o.Tally.Proven != 0 {
+			t.Errorf("after %d looks: %+v", tc.looks, o)
+		}
+	}
+	if o := outcomeOf(r, c, state, ledger.Checkpoint{}, Input{Run: "of nobody"}); o.Begun || o.Settled || !o.GiveUp || o.Tally != (Counts{}) {
+		t.Errorf("a run that never began: %+v", o)
 	}
 }
