@@ -91,17 +91,24 @@ func node(t *testing.T, script string, answer any, args ...string) {
 	}
 }
 
-var building sync.Mutex
+// built are the programs that this process has built.
+var built struct {
+	sync.Mutex
+	names map[string]bool
+}
 
 // binary builds a program as it is deployed, for this machine. It is linked again only
 // where something changed.
 func binary(t *testing.T, name string) string {
 	t.Helper()
-	building.Lock()
-	defer building.Unlock()
+	built.Lock()
+	defer built.Unlock()
 	out, err := filepath.Abs(filepath.Join("..", "..", "out", "functions", name))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if built.names[name] {
+		return out
 	}
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", out, "./functions/"+name)
 	cmd.Dir = filepath.Join("..", "..")
@@ -111,6 +118,10 @@ func binary(t *testing.T, name string) string {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, text)
 	}
+	if built.names == nil {
+		built.names = map[string]bool{}
+	}
+	built.names[name] = true
 	return out
 }
 

@@ -26,6 +26,8 @@ type template struct {
 	Conditions map[string]any
 	Outputs    map[string]any
 	Resources  map[string]resource
+
+	file string
 }
 
 type resource struct {
@@ -82,11 +84,11 @@ func packaged(t *testing.T) template {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("osls package: %v\n%s", err, out)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "packed", "cloudformation-template-update-stack.json"))
+	out := template{file: filepath.Join(dir, "packed", "cloudformation-template-update-stack.json")}
+	text, err := os.ReadFile(out.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out template
 	if err := json.Unmarshal(text, &out); err != nil {
 		t.Fatal(err)
 	}
@@ -236,6 +238,7 @@ func (x template) tooMuch() (out []string) {
 
 func TestServerlessYmlIsPackagedOffline(t *testing.T) {
 	x := packaged(t)
+	lint(t, x)
 	if out := x.dangling(); len(out) > 0 {
 		t.Errorf("what is not there:\n%s", strings.Join(out, "\n"))
 	}
@@ -317,6 +320,20 @@ func TestServerlessYmlIsPackagedOffline(t *testing.T) {
 	}
 	if got, want := x.Resources["Files"].Properties["VisibilityTimeout"].(float64), 6*timeouts["ConfirmLambdaFunction"]; got < want {
 		t.Errorf("messages are hidden for %v s; Lambda advises %v", got, want)
+	}
+}
+
+// lint holds the template against AWS's own description of its resources, where cfn-lint
+// is there.
+func lint(t *testing.T, x template) {
+	t.Helper()
+	tool, err := exec.LookPath("cfn-lint")
+	if err != nil {
+		t.Log("no cfn-lint here: the template is parsed, and its references are resolved, by this test only")
+		return
+	}
+	if out, err := exec.CommandContext(t.Context(), tool, "--non-zero-exit-code", "error", x.file).CombinedOutput(); err != nil {
+		t.Errorf("cfn-lint: %v\n%s", err, out)
 	}
 }
 
