@@ -11,7 +11,7 @@ FUZZIN   ?= functions scenarios shared tests
 
 .PHONY: help
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 .PHONY: demo
 demo: ## take canaries the whole way in a loopback cloud (under 60 s once built)
@@ -61,7 +61,27 @@ slackschema: ## the schema of Slack's blocks anew, from Slack's own types (needs
 
 .PHONY: package
 package: ## the functions as zip files for Lambda (arm64) in out/package, the same bytes every time
-	$(GO) -C tests run ./bundle -out ../out/package
+	$(GO) -C tests run ./bundle -out ../out/package $(if $(STAGE),-with ../infra/aws/stages/$(STAGE))
+
+.PHONY: deploy
+deploy: ## deploy infra/aws/stages/STAGE to AWS (needs node, npm, credentials)
+	@test -n "$(STAGE)" || { echo "make deploy STAGE=name (a folder of infra/aws/stages)"; exit 2; }
+	@test -f infra/aws/stages/$(STAGE)/stage.yml || { echo "infra/aws/stages/$(STAGE)/stage.yml is missing: copy infra/aws/stages/example and fill it in"; exit 2; }
+	$(MAKE) package STAGE=$(STAGE)
+	infra/aws/deploy.sh deploy $(STAGE)
+
+.PHONY: destroy
+destroy: ## remove what was deployed of STAGE; ledger, packets and their keys stay
+	@test -n "$(STAGE)" -a "$(CONFIRM)" = "$(STAGE)" || { echo "make destroy STAGE=name CONFIRM=name: removes functions, state machines and schedules of that stage"; exit 2; }
+	@echo "Sweep first (start the state machine auditcanary-$(STAGE)-sweep) if a run is under way: nobody does afterwards."
+	mkdir -p out/package
+	infra/aws/deploy.sh remove $(STAGE)
+	@echo "The buckets of the ledger and of the packets, and the keys, are of the stack of infra/aws/evidence.yaml, and are still there:"
+	@echo "what is in them is retained, and verifies without auditcanary being deployed (auditcanary verify, auditcanary ledger verify)."
+
+.PHONY: live-test
+live-test: ## run the deployed state machine of STAGE in ACCOUNT, set aside for tests, and read its result (hours)
+	$(GO) -C tests test ./deploy -count=1 -v -timeout 12h -run TestTheDeployedMachineRuns -live-stage "$(STAGE)" -live-account "$(ACCOUNT)"
 
 .PHONY: screenshot
 screenshot: ## take the README's picture of the report: the demo, in Chromium

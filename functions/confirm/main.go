@@ -5,7 +5,9 @@
 //
 // Input {"run": id, "wait": true} limits it to one run; with wait it goes on until
 // everything is decided or its time is up; with "integrity": true it validates the
-// digest chains as well. AUDITCANARY_CONFIG names the configuration file.
+// digest chains as well. Messages of a queue that tell of new log files are its other
+// input: it looks into these files only. The answer is wire.Outcome, with "summary": true
+// the whole summary. AUDITCANARY_CONFIG names the configuration file.
 package main
 
 import (

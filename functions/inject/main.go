@@ -1,7 +1,9 @@
 // Command inject does the canaries that are due.
 //
-// Input {"run": id} names the run (default: a new id). AUDITCANARY_CONFIG names
-// the configuration file.
+// Input {"run": id} names the run (default: a new id), {"cell": name} chooses the cell,
+// where the configuration has cells; {"plan": true} only answers which there are. The
+// answer is wire.Outcome, with "summary": true the whole summary. AUDITCANARY_CONFIG
+// names the configuration file.
 package main
 
 import (

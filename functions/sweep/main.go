@@ -1,8 +1,9 @@
 // Command sweep undoes what an interrupted run left.
 //
-// Input {"older_than": "1h"} spares younger runs, which may be under way; {"cell": name}
-// chooses the cell, where the configuration has cells. AUDITCANARY_CONFIG names the
-// configuration file.
+// Input {"older_than": "1h"} spares younger runs, which may be under way, but for {"run":
+// id, "why": text}, which is known to be over; {"cell": name} chooses the cell, where the
+// configuration has cells. The answer is wire.Swept, with "summary": true all that was
+// undone. AUDITCANARY_CONFIG names the configuration file.
 package main
 
 import (

@@ -70,6 +70,8 @@ type Blocked struct {
 type Injected struct {
 	// Abandoned is set when a sweep closed it because its process had died.
 	Abandoned bool `json:"abandoned,omitempty"`
+	// Why it was, as far as whoever swept was told.
+	Why string `json:"why,omitempty"`
 }
 
 // Sighted is a record found, with the raw bytes and where they stood.

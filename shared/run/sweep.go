@@ -23,6 +23,19 @@ type SweepResult struct {
 	Problems []string `json:"problems"`
 }
 
+// Over is a run that nobody does any more, with what became of who did ("the function
+// ended: Lambda.Unknown").
+type Over struct{ Run, Why string }
+
+func whyOver(over []Over, runID string) string {
+	for _, o := range over {
+		if o.Run == runID {
+			return short(o.Why)
+		}
+	}
+	return ""
+}
+
 // Sweep undoes what is owed. First from the journal: every call that was, or
 // may have been, made and not undone, whatever became of its process. Then from
 // the accounts: every place is listed for what canaries left, and what is found
@@ -30,8 +43,9 @@ type SweepResult struct {
 // listed again and the answer written down.
 //
 // olderThan spares runs younger than that which may still be under way; 0
-// spares none.
-func (r *Run) Sweep(ctx context.Context, olderThan time.Duration) (SweepResult, error) {
+// spares none. over are runs of which it is known that nobody does them any more, with
+// the reason for the ledger: these are not spared.
+func (r *Run) Sweep(ctx context.Context, olderThan time.Duration, over ...Over) (SweepResult, error) {
 	var res SweepResult
 	// Written before the ledger is read: a batch that a dying writer had begun is
 	// settled by this append, so that the fold sees everything there will ever be.
@@ -44,7 +58,8 @@ func (r *Run) Sweep(ctx context.Context, olderThan time.Duration) (SweepResult, 
 	}
 	spared := map[string]bool{}
 	for _, rs := range state.Runs {
-		if !rs.Injected && r.Clock().Sub(rs.At) < olderThan {
+		known := slices.ContainsFunc(over, func(o Over) bool { return o.Run == rs.ID })
+		if !rs.Injected && !known && r.Clock().Sub(rs.At) < olderThan {
 			spared[rs.ID] = true
 		}
 	}
@@ -62,7 +77,7 @@ func (r *Run) Sweep(ctx context.Context, olderThan time.Duration) (SweepResult, 
 		if rs.Injected || spared[rs.ID] {
 			continue
 		}
-		if err := r.append(ctx, Entry{Type: "injected", Run: rs.ID, Injected: &Injected{Abandoned: true}}); err != nil {
+		if err := r.append(ctx, Entry{Type: "injected", Run: rs.ID, Injected: &Injected{Abandoned: true, Why: whyOver(over, rs.ID)}}); err != nil {
 			return res, err
 		}
 	}

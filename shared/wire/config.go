@@ -491,8 +491,8 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// maxConfig bounds the configuration file, bytes: a thousand accounts with fixtures in four
-// regions take 4 MiB.
+// maxConfig bounds the configuration file, bytes: a thousand accounts with all their
+// fixtures in four regions take about six million.
 const maxConfig = 16 << 20
 
 // Load reads and checks a configuration file. The error lists everything wrong

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/run"
@@ -19,7 +21,7 @@ import (
 // scheduled call.
 type Input struct {
 	// Run names the run: inject uses it as the new run's id, confirm limits itself to it,
-	// report tells of it.
+	// report tells of it, sweep takes it for one that nobody does any more.
 	Run string `json:"run,omitempty"`
 	// Cell is the one to work on, where the configuration has cells.
 	Cell string `json:"cell,omitempty"`
@@ -31,6 +33,26 @@ type Input struct {
 	// Integrity makes confirm validate the digest chains of the targets too, from head
 	// to head: what it finds goes into the ledger.
 	Integrity bool `json:"integrity,omitempty"`
+	// Summary makes inject, confirm, sweep and report answer all they know, canary by
+	// canary, for whoever reads it at a terminal: a state machine could not carry it.
+	Summary bool `json:"summary,omitempty"`
+	// Plan makes inject, or sweep, answer where a run takes place (see Itinerary) and do
+	// nothing else, for the Execution that Started then and was Given something.
+	Plan      bool      `json:"plan,omitempty"`
+	Execution string    `json:"execution,omitempty"`
+	Started   time.Time `json:"started,omitzero"`
+	Given     *Given    `json:"given,omitempty"`
+	// Others makes confirm look for what is open of other runs as well; it still tells of Run.
+	Others bool `json:"others,omitempty"`
+	// Looks that there were at the run before this one.
+	Looks int `json:"looks,omitempty"`
+	// Whole makes report add up a run's cells.
+	Whole *struct {
+		Canaries int          `json:"canaries"` // planned in all cells
+		Cells    []CellResult `json:"cells"`
+	} `json:"whole,omitempty"`
+	// Why says, to sweep, why Run is known to be over: it is not spared, and the ledger is told.
+	Why string `json:"why,omitempty"`
 	// OlderThan spares runs younger than this that may be under way (sweep, default "1h").
 	OlderThan string `json:"older_than,omitempty"`
 	// From and To bound the period of a packet (RFC 3339); left out, it is the last
@@ -46,8 +68,10 @@ type Input struct {
 type Handler = func(ctx context.Context, event json.RawMessage) (any, error)
 
 // function reads the event and the configuration (the file that AUDITCANARY_CONFIG
-// names, narrowed down to the cell that the event or AUDITCANARY_CELL names).
+// names, read once in the life of a process, narrowed down to the cell that the event or
+// AUDITCANARY_CELL names).
 func function(name string, do func(ctx context.Context, c *Config, in Input, version string) (any, error)) Handler {
+	d := &deployment{}
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var in Input
 		if len(raw) > 0 && string(raw) != "null" {
@@ -55,7 +79,7 @@ func function(name string, do func(ctx context.Context, c *Config, in Input, ver
 				return nil, fmt.Errorf("%s: the event is not an object of run, cell, every, wait, integrity, older_than, from, to, asked: %w", name, err)
 			}
 		}
-		cfg, version, err := deployed(in.Cell)
+		cfg, version, err := d.config(ctx, in.Cell)
 		if err != nil {
 			return nil, err
 		}
@@ -69,12 +93,15 @@ func function(name string, do func(ctx context.Context, c *Config, in Input, ver
 // InjectFunction is the function that does the canaries that are due, and what was asked for.
 func InjectFunction() Handler {
 	return function("inject", func(ctx context.Context, c *Config, in Input, version string) (any, error) {
+		if in.Plan {
+			return itinerary(c, in, false)
+		}
 		r, err := Open(ctx, c, Options{Version: version})
 		if err != nil {
 			return nil, err
 		}
 		if in.Asked != "" {
-			return asked(ctx, r, in.Asked)
+			return asked(ctx, r, c, in)
 		}
 		if in.Run == "" {
 			in.Run = run.NewRunID(r.Clock())
@@ -82,7 +109,8 @@ func InjectFunction() Handler {
 		if err := r.Inject(ctx, in.Run); err != nil {
 			return nil, err
 		}
-		out, err := summary(ctx, r, in.Run)
+		in.Looks = -1 // nobody has looked yet
+		out, err := answerOf(ctx, r, c, in)
 		if err != nil {
 			return nil, err
 		}
@@ -91,20 +119,31 @@ func InjectFunction() Handler {
 }
 
 // ConfirmFunction is the function that looks for what is open, judges it, and sees to its seals
-// and alerts.
+// and alerts. Given messages of a queue, it looks into the objects that these name.
 func ConfirmFunction() Handler {
-	return function("confirm", func(ctx context.Context, c *Config, in Input, version string) (any, error) {
+	look := function("confirm", func(ctx context.Context, c *Config, in Input, version string) (any, error) {
 		r, err := OpenLooking(ctx, c, Options{Version: version})
 		if err != nil {
 			return nil, err
 		}
-		if err := r.Confirm(ctx, run.ConfirmOptions{Run: in.Run, Wait: in.Wait}); err != nil {
+		only := in.Run
+		if in.Others {
+			only = ""
+		}
+		state, cp, err := run.Fold(ctx, r.Log)
+		if err != nil {
 			return nil, err
 		}
-		if err := r.Seal(ctx, run.SealOptions{Run: in.Run}); err != nil {
+		if in.Others && state.Run(in.Run) == nil { // it died before it had begun: that is an answer
+			return outcomeOf(r, c, state, cp, in), nil
+		}
+		if err := r.Confirm(ctx, run.ConfirmOptions{Run: only, Wait: in.Wait}); err != nil {
 			return nil, err
 		}
-		if err := r.Alerts(ctx, run.AlertOptions{Run: in.Run, Wait: in.Wait}); err != nil {
+		if err := r.Seal(ctx, run.SealOptions{Run: only}); err != nil {
+			return nil, err
+		}
+		if err := r.Alerts(ctx, run.AlertOptions{Run: only, Wait: in.Wait}); err != nil {
 			return nil, err
 		}
 		if in.Integrity {
@@ -112,13 +151,33 @@ func ConfirmFunction() Handler {
 				return nil, err
 			}
 		}
-		return summary(ctx, r, in.Run)
+		return answerOf(ctx, r, c, in)
 	})
+	push := newPush()
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		if messages, ok := queued(raw); ok {
+			return push.take(ctx, messages)
+		}
+		return look(ctx, raw)
+	}
+}
+
+// Swept is what the sweep function answers, small as an Outcome is.
+type Swept struct {
+	Outcome
+	// Undone, Left and Problems count; the ledger has them all, and Said some.
+	Undone   int      `json:"undone"`
+	Left     int      `json:"left"`
+	Problems int      `json:"problems"`
+	Said     []string `json:"said"`
 }
 
 // SweepFunction is the function that undoes what an interrupted run left.
 func SweepFunction() Handler {
 	return function("sweep", func(ctx context.Context, c *Config, in Input, version string) (any, error) {
+		if in.Plan {
+			return itinerary(c, in, true)
+		}
 		olderThan := time.Hour
 		if in.OlderThan != "" {
 			d, err := time.ParseDuration(in.OlderThan)
@@ -131,15 +190,78 @@ func SweepFunction() Handler {
 		if err != nil {
 			return nil, err
 		}
-		return r.Sweep(ctx, olderThan)
+		var over []run.Over
+		if in.Run != "" {
+			over = append(over, run.Over{Run: in.Run, Why: in.Why})
+		}
+		res, err := r.Sweep(ctx, olderThan, over...)
+		if err != nil || in.Summary {
+			return res, err
+		}
+		state, cp, err := run.Fold(ctx, r.Log)
+		if err != nil {
+			return nil, err
+		}
+		in.Looks-- // this was none
+		out := Swept{Outcome: outcomeOf(r, c, state, cp, in), Undone: len(res.Undone), Left: len(res.Left), Problems: len(res.Problems), Said: []string{}}
+		out.exitCode = 0
+		for _, text := range slices.Concat(res.Left, res.Problems) {
+			if len(out.Said) < maxWhy {
+				out.Said = append(out.Said, text[:min(len(text), 500)])
+			}
+			out.exitCode = 2
+		}
+		return out, nil
 	})
 }
 
-// ReportFunction is the function that brings tickets and chat to what the ledger says.
+// ReportFunction is the function that brings tickets and chat to what the ledger says, and
+// adds the cells of a run up.
 func ReportFunction() Handler {
 	return function("report", func(ctx context.Context, c *Config, in Input, _ string) (any, error) {
-		return Notify(ctx, c, NotifyOptions{Options: ticket.Options{Run: in.Run}})
+		if in.Whole != nil {
+			w := whole(c, in)
+			w.tell(ctx, c)
+			return w, nil
+		}
+		if c.Tickets.Jira == nil && c.Chat.Slack == nil && !in.Summary {
+			return Told{Tally: map[ticket.Condition]int{}, Nobody: true}, nil
+		}
+		res, err := Notify(ctx, c, NotifyOptions{Options: ticket.Options{Run: in.Run}})
+		if err != nil || in.Summary {
+			return res, err
+		}
+		return toldOf(res), nil
 	})
+}
+
+// Told is what the report function answers, small as an Outcome is.
+type Told struct {
+	Tally  map[ticket.Condition]int `json:"tally"`
+	Acts   int                      `json:"acts"`
+	Posts  int                      `json:"posts"`
+	Failed int                      `json:"failed"` // acts and posts that the next report must do
+	Nobody bool                     `json:"nobody"` // neither tickets nor a chat are configured
+
+	exitCode int
+}
+
+// ExitCode at a terminal is that of the step.
+func (t Told) ExitCode() int { return t.exitCode }
+
+func toldOf(res ticket.Result) Told {
+	t := Told{Tally: res.Tally, Acts: len(res.Acts), Posts: len(res.Posts), exitCode: res.ExitCode()}
+	for _, d := range res.Acts {
+		if d.Err != "" {
+			t.Failed++
+		}
+	}
+	for _, p := range res.Posts {
+		if p.Err != "" {
+			t.Failed++
+		}
+	}
+	return t
 }
 
 // PacketFunction is the function that builds the packet of a period into the evidence bucket.
@@ -151,7 +273,8 @@ func PacketFunction() Handler {
 
 // TriggerFunction is OpenTrigger for a deployed function.
 func TriggerFunction(ctx context.Context, o TriggerOptions) (http.Handler, error) {
-	cfg, version, err := deployed("")
+	d := &deployment{}
+	cfg, version, err := d.config(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -159,25 +282,33 @@ func TriggerFunction(ctx context.Context, o TriggerOptions) (http.Handler, error
 	return OpenTrigger(ctx, cfg, o)
 }
 
-// deployed is the configuration of a deployed function, with its version.
-func deployed(cell string) (*Config, string, error) {
-	cfg, err := Load(cmp.Or(os.Getenv("AUDITCANARY_CONFIG"), "auditcanary.yaml"))
-	if err != nil {
-		return nil, "", err
+// deployment is the configuration of a deployed function.
+type deployment struct {
+	mu     sync.Mutex
+	loaded *Config // never changed
+}
+
+// config is the configuration, narrowed down to a cell, with the program's version. It
+// is read once, and the secrets with it; what fails is tried again by the next call.
+func (d *deployment) config(ctx context.Context, cell string) (*Config, string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.loaded == nil {
+		cfg, err := Load(cmp.Or(os.Getenv("AUDITCANARY_CONFIG"), "auditcanary.yaml"))
+		if err != nil {
+			return nil, "", err
+		}
+		if err := cfg.fetchSecrets(ctx); err != nil {
+			return nil, "", err
+		}
+		d.loaded = cfg
 	}
 	version := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
 	}
-	return cfg, version, cfg.Select(Selection{Cell: cmp.Or(cell, os.Getenv("AUDITCANARY_CELL"))})
-}
-
-func summary(ctx context.Context, r *run.Run, runID string) (any, error) {
-	state, cp, err := run.Fold(ctx, r.Log)
-	if err != nil {
-		return nil, err
-	}
-	return run.Summarise(state, cp, runID, r.SLO, r.Clock()), nil
+	cfg := *d.loaded // Select replaces what it narrows down
+	return &cfg, version, cfg.Select(Selection{Cell: cmp.Or(cell, os.Getenv("AUDITCANARY_CELL"))})
 }
 
 // takeWaiting does what was asked for and not begun, with all scenarios to choose from.
@@ -191,18 +322,19 @@ func takeWaiting(ctx context.Context, r *run.Run, c *Config, o Options) error {
 }
 
 // asked does what somebody asked for.
-func asked(ctx context.Context, r *run.Run, id string) (any, error) {
-	begun, err := r.Take(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	state, cp, err := run.Fold(ctx, r.Log)
+func asked(ctx context.Context, r *run.Run, c *Config, in Input) (any, error) {
+	begun, err := r.Take(ctx, in.Asked)
 	if err != nil {
 		return nil, err
 	}
 	if len(begun) == 0 { // begun before, refused, or waiting for another run
-		known, _ := state.Ask(id)
+		state, _, err := run.Fold(ctx, r.Log)
+		if err != nil {
+			return nil, err
+		}
+		known, _ := state.Ask(in.Asked)
 		return known, nil
 	}
-	return run.Summarise(state, cp, begun[0], r.SLO, r.Clock()), nil
+	in.Run, in.Looks = begun[0], -1
+	return answerOf(ctx, r, c, in)
 }

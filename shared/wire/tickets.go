@@ -325,6 +325,9 @@ func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, err
 			return ticket.Result{}, fmt.Errorf("notify: chat.slack.digest_at: %w", err)
 		}
 		s.News = ticket.NewsConfig{Quiet: slack.Quiet, DigestAt: at}
+		if c.cell != "" { // the whole is told of once a run (Whole); of a cell, what changed
+			s.News = ticket.NewsConfig{Quiet: true, DigestAt: 24 * time.Hour} // never
+		}
 	}
 	mode := ReadWrite
 	if o.DryRun {

@@ -62,7 +62,7 @@ func bench(ctx context.Context, rounds int, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		zip, err := archive(program)
+		zip, err := archive(program, nil)
 		if err != nil {
 			return err
 		}

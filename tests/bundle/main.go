@@ -1,12 +1,13 @@
 // Command bundle writes the functions as zip files for AWS Lambda.
 //
-//	go -C tests run ./bundle -out DIR
+//	go -C tests run ./bundle -out DIR [-with DIR]
 //	go -C tests run ./bundle -bench [-rounds N]
 //
 // Each file holds one program named bootstrap, for the runtime provided.al2023
-// on arm64. The same source and Go version give the same bytes: no paths, no
-// times, no order but the plan's. It prints name, size and SHA-256 of each,
-// and refuses one that is larger than it may be. With -bench it writes none, and prints what
+// on arm64, and beside it what is in the folder of -with (auditcanary.yaml and what
+// that names), but for stage.yml. The same source and Go version give the same bytes: no
+// paths, no times, no order but the plan's. It prints name, size and SHA-256 of each, and
+// refuses one that is larger than it may be. With -bench it writes none, and prints what
 // each function weighs and takes to start beside a hello-world.
 package main
 
@@ -18,10 +19,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -30,12 +34,13 @@ var functions = []string{"inject", "confirm", "sweep", "packet", "report", "trig
 
 func main() {
 	out := flag.String("out", filepath.Join("..", "out", "package"), "write the zip files to `DIR`")
+	with := flag.String("with", "", "put what is in `DIR` beside each program")
 	measure := flag.Bool("bench", false, "print what each function weighs and takes to start")
 	rounds := flag.Int("rounds", 15, "start each `N` times")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	do := func() error { return bundle(ctx, *out, os.Stdout) }
+	do := func() error { return bundle(ctx, *out, *with, os.Stdout) }
 	if *measure {
 		do = func() error { return bench(ctx, max(*rounds, 1), os.Stdout) }
 	}
@@ -45,7 +50,11 @@ func main() {
 	}
 }
 
-func bundle(ctx context.Context, dir string, report io.Writer) error {
+func bundle(ctx context.Context, dir, with string, report io.Writer) error {
+	beside, err := besides(with)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -64,7 +73,7 @@ func bundle(ctx context.Context, dir string, report io.Writer) error {
 		if err != nil {
 			return err
 		}
-		data, err := archive(program)
+		data, err := archive(program, beside)
 		if err != nil {
 			return fmt.Errorf("zip %s: %w", name, err)
 		}
@@ -103,18 +112,62 @@ func build(ctx context.Context, name, arch, out string) error {
 	return nil
 }
 
-// archive returns the zip file that holds the program as bootstrap.
-func archive(program []byte) ([]byte, error) {
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	h := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
-	h.SetMode(0o755)
-	f, err := w.CreateHeader(h)
+// maxBeside bounds what lies beside a program, in bytes.
+const maxBeside = 64 << 20
+
+// besides reads what is in a folder, by its path there; none if there is no folder. A
+// signing key is refused: whoever may read the function could sign.
+func besides(dir string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	if dir == "" {
+		return out, nil
+	}
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.Write(program); err != nil {
+	defer root.Close()
+	size := 0
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || name == "stage.yml" {
+			return err
+		}
+		data, err := fs.ReadFile(root.FS(), name)
+		if err != nil {
+			return err
+		}
+		if size += len(data); size > maxBeside {
+			return fmt.Errorf("%s holds more than %d bytes", dir, maxBeside)
+		}
+		if bytes.Contains(data, []byte("PRIVATE+KEY")) || bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+			return fmt.Errorf("%s is a private key: keep it in Secrets Manager or KMS", filepath.Join(dir, name))
+		}
+		out[name] = data
+		return nil
+	})
+	return out, err
+}
+
+// archive returns the zip file that holds the program as bootstrap, and what is beside it.
+func archive(program []byte, beside map[string][]byte) ([]byte, error) {
+	var buf bytes.Buffer
+	w := zip.NewWriter(&buf)
+	add := func(name string, mode fs.FileMode, data []byte) error {
+		h := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
+		h.SetMode(mode)
+		f, err := w.CreateHeader(h)
+		if err == nil {
+			_, err = f.Write(data)
+		}
+		return err
+	}
+	if err := add("bootstrap", 0o755, program); err != nil {
 		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(beside)) {
+		if err := add(name, 0o644, beside[name]); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err

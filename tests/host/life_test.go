@@ -19,7 +19,7 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 
 	api := newLambdaAPI(t)
 	start(t, lambdaFile(t, "inject"), nil, append(cloud.env, api.env())...)
-	api.invocations <- `{"run":"faces"}`
+	api.invocations <- `{"run":"faces","summary":true}`
 	answer := <-api.answers
 	injected := summary(t, answer.Body)
 	if answer.Kind != "response" || injected.Run != "faces" || len(injected.Canaries) == 0 {
@@ -27,7 +27,7 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 	}
 
 	url, _ := serve(t, binary(t, "confirm"), append(cloud.env, "FUNCTION_TARGET=confirm")...)
-	status, body := post(t, url, `{"run":"faces","wait":true,"integrity":true}`)
+	status, body := post(t, url, `{"run":"faces","wait":true,"integrity":true,"summary":true}`)
 	if status != http.StatusOK {
 		t.Fatalf("confirm: status %d: %s", status, body)
 	}

@@ -111,7 +111,7 @@ func TestWhatIsAskedForIsBegunOnce(t *testing.T) {
 
 	inject := newLambdaAPI(t)
 	start(t, lambdaFile(t, "inject"), nil, append(cloud.env, inject.env())...)
-	inject.invocations <- `{"asked":"slack:1.2"}`
+	inject.invocations <- `{"asked":"slack:1.2","summary":true}`
 	done := summary(t, (<-inject.answers).Body)
 	if done.Run != runID.FindString(first) || len(done.Canaries) == 0 {
 		t.Errorf("run %s of %d canaries; asked for was %s", done.Run, len(done.Canaries), first)
@@ -121,7 +121,7 @@ func TestWhatIsAskedForIsBegunOnce(t *testing.T) {
 			t.Errorf("%s was done", c.Scenario)
 		}
 	}
-	inject.invocations <- `{"asked":"slack:1.2"}` // Lambda delivers twice
+	inject.invocations <- `{"asked":"slack:1.2","summary":true}` // Lambda delivers twice
 	var known run.Asked
 	if body := (<-inject.answers).Body; json.Unmarshal([]byte(body), &known) != nil || known.Run != done.Run {
 		t.Errorf("once more: %s", body)
@@ -135,7 +135,7 @@ func TestWhatIsAskedForIsBegunOnce(t *testing.T) {
 	if status, text := call(t, at, callerKey+"x", `{"do": "run"}`); status != http.StatusUnauthorized {
 		t.Errorf("another key: %d %s", status, text)
 	}
-	inject.invocations <- `{"run":"schedule","every":"hourly"}`
+	inject.invocations <- `{"run":"schedule","every":"hourly","summary":true}`
 	if body := (<-inject.answers).Body; summary(t, body).Run != "schedule" {
 		t.Error(body)
 	}
