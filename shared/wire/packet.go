@@ -140,6 +140,9 @@ func (c *Config) packetSigner(ctx context.Context) (packet.Signer, error) {
 		}
 		return gcp.NewPacketSigner(ctx, client, key)
 	}
+	if c.Signing.KMSKey != "" { // the configuration was checked; a packet is longer than what that key may sign
+		return nil, errors.New(needsPacketKey)
+	}
 	skey, err := c.signingKey()
 	if err != nil {
 		return nil, err
