@@ -13,6 +13,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/ticket"
 	"github.com/auditcanary/auditcanary/shared/trail"
+	"github.com/auditcanary/auditcanary/shared/vitals"
 )
 
 // Input is what a deployed function is called with; the zero value is the
@@ -62,7 +63,10 @@ func function(name string, do func(ctx context.Context, c *Config, in Input, ver
 		if err := cfg.Select(Selection{Every: in.Every}); err != nil {
 			return nil, err
 		}
-		return do(ctx, cfg, in, version)
+		vitals.From(ctx).About(cfg.Cell(), in.Run)
+		out, err := do(ctx, cfg, in, version)
+		tellError(ctx, err)
+		return out, err
 	}
 }
 
@@ -79,6 +83,7 @@ func InjectFunction() Handler {
 		if in.Run == "" {
 			in.Run = run.NewRunID(r.Clock())
 		}
+		vitals.From(ctx).About("", in.Run)
 		if err := r.Inject(ctx, in.Run); err != nil {
 			return nil, err
 		}
@@ -131,7 +136,11 @@ func SweepFunction() Handler {
 		if err != nil {
 			return nil, err
 		}
-		return r.Sweep(ctx, olderThan)
+		res, err := r.Sweep(ctx, olderThan)
+		if err == nil {
+			tellSweep(ctx, res)
+		}
+		return res, err
 	})
 }
 
@@ -177,6 +186,7 @@ func summary(ctx context.Context, r *run.Run, runID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	tellState(ctx, state, r.Clock())
 	return run.Summarise(state, cp, runID, r.SLO, r.Clock()), nil
 }
 
@@ -204,5 +214,7 @@ func asked(ctx context.Context, r *run.Run, id string) (any, error) {
 		known, _ := state.Ask(id)
 		return known, nil
 	}
+	vitals.From(ctx).About("", begun[0])
+	tellState(ctx, state, r.Clock())
 	return run.Summarise(state, cp, begun[0], r.SLO, r.Clock()), nil
 }

@@ -315,6 +315,7 @@ func packetStep(ctx context.Context, c *Config, in Input, version string, now ti
 		}
 	}
 	stored, err := StorePacket(ctx, c, period, version, now)
+	tellPacket(ctx, err)
 	if errors.Is(err, packet.ErrEmpty) {
 		return map[string]any{"period": period, "empty": err.Error()}, nil
 	}

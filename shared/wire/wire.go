@@ -52,6 +52,9 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Progress == nil {
+		o.Progress = progressOf(ctx)
+	}
 	catalogue, err := Catalogue(c)
 	if err != nil {
 		return nil, err
