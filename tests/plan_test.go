@@ -28,10 +28,11 @@ var floors = [][]room{
 		{"shared/event", "one normalised privileged event, a reader per log format"},
 		{"shared/ledger", "the append-only signed log; it knows leaves, not what is in them"},
 		{"shared/inert", "anybody's text, harmless to show"},
-		{"shared/host", "one main, three faces; it knows the platforms, not the work"},
+		{"shared/vitals", "the numbers by which the program itself is watched; knows no function that tells them"},
 	},
 	{
 		{"shared/canary", "the nouns, with the judge; speaks of events"},
+		{"shared/host", "one main, three faces; it knows the platforms, not the work"},
 	},
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},

@@ -457,7 +457,7 @@ func configCommand(o *options) *cobra.Command {
 
 func ledgerCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "The signed log that is both state and evidence"}
-	cmd.AddCommand(ledgerVerifyCommand(o), ledgerKeygenCommand(), ledgerShowCommand(o))
+	cmd.AddCommand(ledgerVerifyCommand(o), ledgerKeygenCommand(o), ledgerShowCommand(o))
 	return cmd
 }
 
@@ -529,12 +529,31 @@ func ledgerShowCommand(o *options) *cobra.Command {
 	}
 }
 
-func ledgerKeygenCommand() *cobra.Command {
-	return &cobra.Command{
+func ledgerKeygenCommand(o *options) *cobra.Command {
+	var kms string
+	cmd := &cobra.Command{
 		Use:   "keygen NAME FILE",
 		Short: "Make a signing key for a ledger: FILE (private, 0600) and FILE.pub",
-		Args:  cobra.ExactArgs(2),
+		Long:  "Makes a signing key: FILE (private, 0600) and FILE.pub. With --kms the key stays in\nAWS KMS (ECC_NIST_EDWARDS25519 for SIGN_VERIFY), and only the verifier key is printed,\nfor signing.verifier; there is no FILE then.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if kms != "" {
+				return cobra.ExactArgs(1)(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if kms != "" {
+				cfg, err := o.load()
+				if err != nil {
+					cfg = nil // it cannot be whole before it has what is printed here
+				}
+				vkey, err := wire.LedgerVerifierKey(cmd.Context(), cfg, kms, args[0])
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), vkey)
+				return nil
+			}
 			skey, vkey, err := ledger.GenerateKey(args[0])
 			if err != nil {
 				return err
@@ -549,6 +568,8 @@ func ledgerKeygenCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&kms, "kms", "", "print the verifier key of this key of AWS KMS (`ARN`)")
+	return cmd
 }
 
 // writeNew never overwrites: an overwritten signing key is a lost ledger.

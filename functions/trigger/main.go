@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"net/http"
-	"os"
 
 	"github.com/auditcanary/auditcanary/shared/host"
 	"github.com/auditcanary/auditcanary/shared/wire"
@@ -15,6 +14,6 @@ import (
 
 func main() {
 	host.MainHTTP("trigger", func(ctx context.Context) (http.Handler, error) {
-		return wire.TriggerFunction(ctx, wire.TriggerOptions{Log: os.Stderr})
+		return wire.TriggerFunction(ctx, wire.TriggerOptions{Log: host.Lines("trigger")})
 	})
 }

@@ -48,22 +48,27 @@ const (
 
 // explain says what was tried, where, what came of it and what to do next.
 func explain(err error, what, account, region string, special advice) error {
+	return fmt.Errorf("%s in account %s, %s: %w%s", what, account, region, err, whatNext(err, special))
+}
+
+// whatNext is what to do about an error, as the end of a sentence; "" if nothing is known.
+func whatNext(err error, special advice) string {
 	var api smithy.APIError
-	next := ""
+	text := ""
 	switch {
 	case errors.As(err, &api):
-		next = special[api.ErrorCode()]
-		if next == "" {
-			next = generalAdvice[api.ErrorCode()]
+		text = special[api.ErrorCode()]
+		if text == "" {
+			text = generalAdvice[api.ErrorCode()]
 		}
 	case errors.Is(err, context.DeadlineExceeded):
-		next = "no answer in time: check the network path to this region's endpoint"
+		text = "no answer in time: check the network path to this region's endpoint"
 	case errors.Is(err, context.Canceled):
 	case neverConnected(err):
-		next = "nobody answers there: check the region's name, the network and aws.endpoint_url"
+		text = "nobody answers there: check the region's name, the network and aws.endpoint_url"
 	}
-	if next != "" {
-		next = "; " + next
+	if text == "" {
+		return ""
 	}
-	return fmt.Errorf("%s in account %s, %s: %w%s", what, account, region, err, next)
+	return "; " + text
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 )
 
@@ -32,7 +31,7 @@ func answer(ctx context.Context, w http.ResponseWriter, r *http.Request, h Handl
 		return
 	}
 	// The work ends with the request, and with the process.
-	reqCtx, cancel := context.WithCancel(r.Context())
+	reqCtx, cancel := context.WithCancel(context.WithValue(r.Context(), requestKey{}, r.Header.Get("X-Cloud-Trace-Context")))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	out, err := h(reqCtx, in)
@@ -49,7 +48,9 @@ func answer(ctx context.Context, w http.ResponseWriter, r *http.Request, h Handl
 }
 
 func refuse(w http.ResponseWriter, status int, err error) {
-	fmt.Fprintln(os.Stderr, err)
+	if status != http.StatusInternalServerError { // of that the call's own log tells
+		deployedOn().logger().Warn("refused", "status", status, "error", err)
+	}
 	body, _ := json.Marshal(map[string]string{"error": err.Error()}) // a map of strings always encodes
 	reply(w, status, body)
 }

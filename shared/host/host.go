@@ -48,9 +48,9 @@ func Main(name string, h Handler) {
 func run(ctx context.Context, name string, h Handler) int {
 	switch {
 	case os.Getenv("AWS_LAMBDA_RUNTIME_API") != "":
-		return serveLambda(ctx, h)
+		return serveLambda(ctx, deployedOn().watched(name, h))
 	case os.Getenv("FUNCTION_TARGET") != "" || os.Getenv("K_SERVICE") != "":
-		return serveFunction(ctx, name, h)
+		return serveFunction(ctx, name, deployedOn().watched(name, h))
 	default:
 		return terminal(ctx, name, h, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}

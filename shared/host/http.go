@@ -47,12 +47,13 @@ func runHTTP(ctx context.Context, name string, open func(ctx context.Context) (h
 	}
 	switch {
 	case os.Getenv("AWS_LAMBDA_RUNTIME_API") != "":
+		watched := deployedOn().watchedHTTP(name, h)
 		lambda.StartWithOptions(func(ctx context.Context, event json.RawMessage) (events.APIGatewayV2HTTPResponse, error) {
-			return answerEvent(ctx, event, h)
+			return answerEvent(ctx, event, watched)
 		}, lambda.WithContext(ctx), lambda.WithEnableSIGTERM())
 		return 1 // not reached: Start ends the process itself
 	case os.Getenv("FUNCTION_TARGET") != "" || os.Getenv("K_SERVICE") != "":
-		return frame(ctx, name, h.ServeHTTP)
+		return frame(ctx, name, deployedOn().watchedHTTP(name, h).ServeHTTP)
 	}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8080", "`ADDRESS:PORT` of this machine; port 0: any that is free")

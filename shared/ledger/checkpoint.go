@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -96,9 +97,9 @@ func checkOrigin(origin string) error {
 
 // signCheckpoint signs the tree and verifies what it signed: a signer that does
 // not fit the verifier must not lock everybody out of the log.
-func signCheckpoint(origin string, size int64, root tlog.Hash, signer note.Signer, verifier note.Verifier) (Checkpoint, error) {
+func signCheckpoint(ctx context.Context, origin string, size int64, root tlog.Hash, signer note.Signer, verifier note.Verifier) (Checkpoint, error) {
 	text := fmt.Sprintf("%s\n%d\n%s\n", origin, size, base64.StdEncoding.EncodeToString(root[:]))
-	signed, err := note.Sign(&note.Note{Text: text}, signer)
+	signed, err := note.Sign(&note.Note{Text: text}, onBehalf(ctx, signer))
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("ledger: sign checkpoint of %q at size %d as %s: %w", origin, size, signer.Name(), err)
 	}
@@ -109,3 +110,28 @@ func signCheckpoint(origin string, size int64, root tlog.Hash, signer note.Signe
 	}
 	return c, nil
 }
+
+// ContextSigner is a signer that has to ask somebody else, who may be slow or silent:
+// it signs on behalf of a context, and gives up when that ends. A Log uses it so
+// wherever its signer is one.
+type ContextSigner interface {
+	note.Signer
+	SignContext(ctx context.Context, msg []byte) ([]byte, error)
+}
+
+// onBehalf is a signer that gives up when ctx ends, if it knows how to.
+func onBehalf(ctx context.Context, signer note.Signer) note.Signer {
+	if s, ok := signer.(ContextSigner); ok {
+		return bound{s, ctx}
+	}
+	return signer
+}
+
+// bound is a signer for one signature.
+type bound struct {
+	ContextSigner
+	ctx context.Context
+}
+
+// Sign implements note.Signer.
+func (b bound) Sign(msg []byte) ([]byte, error) { return b.SignContext(b.ctx, msg) }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -29,7 +30,7 @@ func FuzzParseCheckpoint(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, size := range []int64{0, 1, 1 << 40} {
-		c, err := signCheckpoint(origin, size, root, believing{}, believing{})
+		c, err := signCheckpoint(context.Background(), origin, size, root, believing{}, believing{})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -48,7 +49,7 @@ func FuzzParseCheckpoint(f *testing.F) {
 		if c.Origin != origin || c.Size < 0 || c.Size > maxSize || !bytes.Equal(c.Signed, data) {
 			t.Errorf("ParseCheckpoint(%q) = %+v", data, c)
 		}
-		again, err := signCheckpoint(c.Origin, c.Size, c.Root, believing{}, believing{})
+		again, err := signCheckpoint(context.Background(), c.Origin, c.Size, c.Root, believing{}, believing{})
 		if err != nil || again.Size != c.Size || again.Root != c.Root {
 			t.Errorf("signed again: %+v, %v", again, err)
 		}
@@ -103,7 +104,7 @@ func FuzzReadClaim(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	next, err := signCheckpoint(origin, 3, s.root, believing{}, believing{})
+	next, err := signCheckpoint(context.Background(), origin, 3, s.root, believing{}, believing{})
 	if err != nil {
 		f.Fatal(err)
 	}

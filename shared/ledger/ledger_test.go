@@ -540,7 +540,7 @@ func TestAPlantedClaimIsNeitherSignedNorFinished(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		next, err := signCheckpoint(origin, size, s.root, signer, verifier)
+		next, err := signCheckpoint(t.Context(), origin, size, s.root, signer, verifier)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (l *Log) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := signCheckpoint(l.origin, 0, root, l.signer, l.verifier)
+	c, err := signCheckpoint(ctx, l.origin, 0, root, l.signer, l.verifier)
 	if err != nil {
 		return err
 	}
@@ -376,7 +376,7 @@ func (l *Log) load(ctx context.Context) error {
 // claim makes the batch the one that follows the tree, or fails with ErrConflict
 // if there is one already. It returns the checkpoint the batch leads to.
 func (l *Log) claim(ctx context.Context, h *head, s step, leaves [][]byte) (Checkpoint, error) {
-	next, err := signCheckpoint(l.origin, s.tree.size, s.root, l.signer, l.verifier)
+	next, err := signCheckpoint(ctx, l.origin, s.tree.size, s.root, l.signer, l.verifier)
 	if err != nil {
 		return Checkpoint{}, err
 	}

@@ -255,6 +255,7 @@ type State struct {
 	keys     map[string]trail.PublicKey // by fingerprint
 	blobs    map[string]bool            // by SHA-256
 	Size     int64                      // entries folded
+	Newest   time.Time                  // when the newest of them was written
 	// Alerts that rang, in the order in which they came into the ledger.
 	Alerts []canary.Rang
 	// Tickets and Posts are acts, in order, the pending ones among them.
@@ -276,6 +277,11 @@ type RunState struct {
 	Injected bool // nobody will begin any more of it
 	Canaries []*CanaryState
 	Forged   []Sighted
+	// Ended is when it became Injected; Abandoned if its process had died.
+	Ended     time.Time
+	Abandoned bool
+	// FoundForged is when each of Forged was found.
+	FoundForged []time.Time
 }
 
 // CanaryState is one canary.
@@ -287,6 +293,8 @@ type CanaryState struct {
 	Sighted  []Sighted
 	// Verdicts in the order they were given; the last one counts, all are kept.
 	Verdicts []canary.Verdict
+	// Given is when each of them was.
+	Given []time.Time
 	// Leaf is the place of the last one in the ledger, from 0.
 	Leaf int64
 }
@@ -394,6 +402,9 @@ func (s *State) Apply(leaf []byte) error {
 		return fmt.Errorf("entry of version %d; this program knows version 1: use a newer one", e.V)
 	}
 	s.Size++
+	if e.At.After(s.Newest) {
+		s.Newest = e.At
+	}
 	if e.Type == "begun" && e.Begun != nil {
 		rs := &RunState{ID: e.Run, Begun: *e.Begun, At: e.At}
 		s.Runs = append(s.Runs, rs)
@@ -453,10 +464,10 @@ func (s *State) Apply(leaf []byte) error {
 		s.byCanary[e.Canary] = cs
 		return nil
 	case e.Type == "injected" && e.Injected != nil:
-		rs.Injected = true
+		rs.Injected, rs.Ended, rs.Abandoned = true, e.At, e.Injected.Abandoned
 		return nil
 	case e.Type == "forged" && e.Forged != nil:
-		rs.Forged = append(rs.Forged, *e.Forged)
+		rs.Forged, rs.FoundForged = append(rs.Forged, *e.Forged), append(rs.FoundForged, e.At)
 		return nil
 	}
 	cs := s.byCanary[e.Canary]
@@ -488,7 +499,7 @@ func (s *State) Apply(leaf []byte) error {
 	case e.Type == "heard" && e.Heard != nil:
 		cs.Evidence.Hearings = append(cs.Evidence.Hearings, *e.Heard)
 	case e.Type == "verdict" && e.Verdict != nil:
-		cs.Verdicts, cs.Leaf = append(cs.Verdicts, *e.Verdict), s.Size-1
+		cs.Verdicts, cs.Given, cs.Leaf = append(cs.Verdicts, *e.Verdict), append(cs.Given, e.At), s.Size-1
 	default:
 		return fmt.Errorf("entry of type %q; this program does not know it: use a newer one", e.Type)
 	}

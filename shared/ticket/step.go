@@ -51,6 +51,10 @@ type Result struct {
 	Posts []Told            `json:"posts"`
 	// Said is what else there is to say, a sentence each.
 	Said []string `json:"said"`
+	// LedgerSize counts the ledger's entries at the end of the step, LedgerNewest is when
+	// the newest was written.
+	LedgerSize   int64     `json:"-"`
+	LedgerNewest time.Time `json:"-"`
 }
 
 // Done is one act, as it came out.
@@ -101,6 +105,7 @@ func (s *Step) Run(ctx context.Context, opt Options) (Result, error) {
 	r := &reporting{Step: s, opt: opt, c: s.Config.withDefaults(), state: run.NewState(), desk: map[string]AtDesk{}, failed: map[string]bool{}, acts: map[string]int{}, gone: map[string]bool{}}
 	r.out = Result{DryRun: opt.DryRun, Tally: map[Condition]int{}, Acts: []Done{}, Posts: []Told{}, Said: []string{}}
 	err := r.run(ctx)
+	r.out.LedgerSize, r.out.LedgerNewest = r.state.Size, r.state.Newest
 	return r.out, err
 }
 

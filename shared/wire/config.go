@@ -257,14 +257,24 @@ func (h *SecurityHub) check(bad complain) {
 	}
 }
 
-// Signing is the checkpoint key: a note signer key (PRIVATE+KEY+...).
-// `auditcanary ledger keygen` makes one.
+// Signing is the key that signs checkpoints: a note signer key (PRIVATE+KEY+...), which
+// `auditcanary ledger keygen` makes, or a key of AWS KMS, which nobody can copy.
 type Signing struct {
 	// KeyFile holds it, readable by its owner only. KeyFile.pub beside it, if there
 	// is one, is the verifier key; who only reads needs no other.
 	KeyFile string `yaml:"key_file"`
 	// KeyEnv names the environment variable that holds it instead.
 	KeyEnv string `yaml:"key_env"`
+	// KMSKey is the ARN of a key of AWS KMS (ECC_NIST_EDWARDS25519, SIGN_VERIFY) that
+	// signs instead. Every append asks it once. Packets then need a key of their own
+	// (evidence.kms_key or evidence.gcp_kms_key).
+	KMSKey string `yaml:"kms_key"`
+	// RoleARN of the role that may kms:Sign with it; empty: the base credentials.
+	RoleARN string `yaml:"role_arn"`
+	// Verifier is the verifier key (NAME+HASH+KEY) that the ledger is trusted by: whoever
+	// only reads needs nothing else. With kms_key it must be there
+	// (`auditcanary ledger keygen --kms ARN NAME` prints it); else it may.
+	Verifier string `yaml:"verifier"`
 }
 
 // SLO is how long a record may take from the action to standing in the store.
@@ -683,9 +693,7 @@ func (c *Config) check(lineOf func(path string) int) error {
 	if s := c.Ledger.S3; s != nil && (s.Bucket == "" || !regionID.MatchString(s.Region)) {
 		bad("ledger.s3", "the ledger's s3 needs bucket and region")
 	}
-	if (c.Signing.KeyFile == "") == (c.Signing.KeyEnv == "") {
-		bad("signing", "the signing key comes from key_file or from key_env: exactly one of them")
-	}
+	c.checkSigning(bad)
 	if c.SLO.Pass.Duration >= c.SLO.Late.Duration {
 		bad("slo", "slo.pass (%s) must be shorter than slo.late (%s)", c.SLO.Pass, c.SLO.Late)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/ticket"
 	"github.com/auditcanary/auditcanary/shared/trail"
+	"github.com/auditcanary/auditcanary/shared/vitals"
 )
 
 // Input is what a deployed function is called with; the zero value is the
@@ -86,7 +87,10 @@ func function(name string, do func(ctx context.Context, c *Config, in Input, ver
 		if err := cfg.Select(Selection{Every: in.Every}); err != nil {
 			return nil, err
 		}
-		return do(ctx, cfg, in, version)
+		vitals.From(ctx).About(cfg.Cell(), in.Run)
+		out, err := do(ctx, cfg, in, version)
+		tellError(ctx, err)
+		return out, err
 	}
 }
 
@@ -106,6 +110,7 @@ func InjectFunction() Handler {
 		if in.Run == "" {
 			in.Run = run.NewRunID(r.Clock())
 		}
+		vitals.From(ctx).About("", in.Run)
 		if err := r.Inject(ctx, in.Run); err != nil {
 			return nil, err
 		}
@@ -195,6 +200,9 @@ func SweepFunction() Handler {
 			over = append(over, run.Over{Run: in.Run, Why: in.Why})
 		}
 		res, err := r.Sweep(ctx, olderThan, over...)
+		if err == nil {
+			tellSweep(ctx, res)
+		}
 		if err != nil || in.Summary {
 			return res, err
 		}
@@ -335,6 +343,7 @@ func asked(ctx context.Context, r *run.Run, c *Config, in Input) (any, error) {
 		known, _ := state.Ask(in.Asked)
 		return known, nil
 	}
+	vitals.From(ctx).About("", begun[0])
 	in.Run, in.Looks = begun[0], -1
 	return answerOf(ctx, r, c, in)
 }

@@ -73,6 +73,7 @@ func answerOf(ctx context.Context, r *run.Run, c *Config, in Input) (any, error)
 	if err != nil {
 		return nil, err
 	}
+	tellState(ctx, state, r.Clock())
 	if in.Summary {
 		return run.Summarise(state, cp, in.Run, r.SLO, r.Clock()), nil
 	}

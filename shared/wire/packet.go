@@ -140,6 +140,9 @@ func (c *Config) packetSigner(ctx context.Context) (packet.Signer, error) {
 		}
 		return gcp.NewPacketSigner(ctx, client, key)
 	}
+	if c.Signing.KMSKey != "" { // the configuration was checked; a packet is longer than what that key may sign
+		return nil, errors.New(needsPacketKey)
+	}
 	skey, err := c.signingKey()
 	if err != nil {
 		return nil, err
@@ -312,6 +315,7 @@ func packetStep(ctx context.Context, c *Config, in Input, version string, now ti
 		}
 	}
 	stored, err := StorePacket(ctx, c, period, version, now)
+	tellPacket(ctx, err)
 	if errors.Is(err, packet.ErrEmpty) {
 		return map[string]any{"period": period, "empty": err.Error()}, nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/vitals"
 	"github.com/auditcanary/auditcanary/shared/trail"
 )
 
@@ -111,6 +112,7 @@ func (p *push) take(ctx context.Context, messages []Message) (PushResult, error)
 			}
 		}
 	}
+	vitals.From(ctx).Add(vitals.PoisonMessages, float64(out.Poison))
 	for cell, keys := range byCell {
 		heard, err := p.look(ctx, cell, version, keys)
 		out.Awaited += heard.Awaited

@@ -312,6 +312,17 @@ type NotifyOptions struct {
 
 // Notify does the report step: tickets and chat are brought to what the ledger says.
 func Notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, error) {
+	res, err := notify(ctx, c, o)
+	if err == nil {
+		tellTickets(ctx, res, time.Now())
+	}
+	return res, err
+}
+
+func notify(ctx context.Context, c *Config, o NotifyOptions) (ticket.Result, error) {
+	if o.Progress == nil {
+		o.Progress = progressOf(ctx)
+	}
 	s := ticket.Step{Origin: c.Ledger.Origin, Config: c.ticketConfig(), Clock: o.Clock, Progress: o.Progress}
 	if s.Clock == nil {
 		s.Clock = time.Now

@@ -74,6 +74,9 @@ func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, *aws.Clou
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Progress == nil {
+		o.Progress = progressOf(ctx)
+	}
 	base, own, err := c.baseAWS(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -318,9 +321,12 @@ func (c *Config) signingKey() (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// verifierKey is the public key to trust the ledger by: KEY_FILE.pub where there
-// is one, so that whoever only reads needs no private key; otherwise derived.
+// verifierKey is the public key to trust the ledger by: the configured one, else
+// KEY_FILE.pub where there is one, so that whoever only reads needs no private key; otherwise derived.
 func (c *Config) verifierKey() (string, error) {
+	if c.Signing.Verifier != "" {
+		return c.Signing.Verifier, nil
+	}
 	if c.Signing.KeyFile != "" {
 		file := c.path(c.Signing.KeyFile) + ".pub"
 		data, err := os.ReadFile(file)
@@ -354,15 +360,8 @@ func OpenLedger(ctx context.Context, c *Config, mode Mode) (*ledger.Log, error) 
 	}
 	var signer note.Signer
 	if mode == ReadWrite {
-		skey, err := c.signingKey()
-		if err != nil {
+		if signer, err = c.ledgerSigner(ctx, verifier, vkey); err != nil {
 			return nil, err
-		}
-		if signer, err = note.NewSigner(skey); err != nil {
-			return nil, fmt.Errorf("signing key: %w", err)
-		}
-		if signer.Name() != verifier.Name() || signer.KeyHash() != verifier.KeyHash() {
-			return nil, fmt.Errorf("signing key: %s.pub belongs to another key", c.Signing.KeyFile)
 		}
 	}
 	store, err := c.ledgerStore(ctx)

@@ -19,6 +19,8 @@
 //	tickets [KEY]                           print a line for each ticket of the Jira site, or all that one says
 //	messages                                print each message of the Slack workspace, those of a thread with ">"
 //	people JSON                             do what somebody at Jira or Slack might (POST /_sandbox/people)
+//	verifier FILE                           put the verifier key in FILE into the configuration
+//	packetkey                               print the public key of the packets' key in KMS
 package story
 
 import (
@@ -113,6 +115,8 @@ func TestStories(t *testing.T) {
 			"tickets":   ticketsCmd,
 			"messages":  messagesCmd,
 			"people":    peopleCmd,
+			"verifier":  verifierCmd,
+			"packetkey": packetkeyCmd,
 		},
 	})
 }

@@ -24,6 +24,8 @@ func kmsService() service {
 			"GetKeyPolicy":        {readOnly: true, needs: onKey("kms:GetKeyPolicy"), do: getKeyPolicy},
 			"ListKeys":            {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
 			"ListResourceTags":    {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
+			"GetPublicKey":        {readOnly: true, needs: onKey("kms:GetPublicKey"), do: getPublicKey},
+			"Sign":                {readOnly: true, needs: onKey("kms:Sign"), do: signMessage, params: signParams},
 		},
 		seed: func(w *Seed, account, region string) {
 			for _, fixture := range []string{"deletion_key", "grant_key"} {
@@ -216,6 +218,11 @@ func describeKey(k *call) (reply, error) {
 		"Enabled": key.Enabled, "KeyState": state, "Description": key.Description, "KeyUsage": "ENCRYPT_DECRYPT",
 		"Origin": "AWS_KMS", "KeyManager": "CUSTOMER", "KeySpec": "SYMMETRIC_DEFAULT",
 		"CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "EncryptionAlgorithms": []string{"SYMMETRIC_DEFAULT"}, "MultiRegion": false,
+	}
+	if key.Spec != "" {
+		delete(metadata, "EncryptionAlgorithms")
+		metadata["KeyUsage"], metadata["KeySpec"], metadata["CustomerMasterKeySpec"] = "SIGN_VERIFY", key.Spec, key.Spec
+		metadata["SigningAlgorithms"] = []string{signingAlgorithm[key.Spec]}
 	}
 	if d := k.deletion(key); d != nil {
 		metadata["KeyState"], metadata["DeletionDate"] = "PendingDeletion", d.Attr["deletion"]

@@ -159,6 +159,8 @@ type KMSKey struct {
 	Enabled         bool
 	Created         time.Time
 	Tags            map[string]string
+	// Spec of a key that signs: see kms_sign.go; "" encrypts.
+	Spec string
 }
 
 // Trail is a CloudTrail trail.
@@ -226,6 +228,7 @@ func WorldOf(clock Clock, e Extent) *Seed {
 	seedAlertPath(w)
 	seedSecurityAlerts(w)
 	seedArchiveKey(w, now)
+	seedSigningKeys(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
 	w.bucket(EvidenceBucket, ToolAccount, "us-east-1", "")
@@ -294,11 +297,13 @@ const trustInjector = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::ACCOUNT:role/auditcanary/auditcanary-injector"},"Action":["sts:AssumeRole","sts:SetSourceIdentity","sts:TagSession"]}]}`
 
 const runnerPolicy = `{"Version":"2012-10-17","Statement":[
+ {"Effect":"Allow","Action":["kms:Sign","kms:GetPublicKey"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/auditcanary":"ledger"}}},
  {"Effect":"Allow","Action":["sts:AssumeRole","sts:SetSourceIdentity","sts:TagSession"],"Resource":"arn:aws:iam::*:role/auditcanary/*"},
  {"Effect":"Allow","Action":["s3:GetBucketLocation","s3:ListBucket"],"Resource":"arn:aws:s3:::auditcanary-ledger"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::auditcanary-ledger/*"}]}`
 
 const evidencePolicy = `{"Version":"2012-10-17","Statement":[
+ {"Effect":"Allow","Action":["kms:Sign","kms:GetPublicKey"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/auditcanary":"packets"}}},
  {"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::auditcanary-evidence"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:PutObjectRetention","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::auditcanary-evidence/*"}]}`
 

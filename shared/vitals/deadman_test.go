@@ -1,0 +1,352 @@
+package vitals
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A CloudWatch of our own, as small as these alarms need it: metrics from lines of the
+// embedded metric format, alarms with the meaning that missing data has there.
+
+// cloudwatch has the samples of each metric, by namespace and name.
+type cloudwatch map[string][]sample
+
+type sample struct {
+	at    time.Time
+	value float64
+}
+
+// take reads a line as CloudWatch Logs does: what breaks the format makes no metric.
+func (cw cloudwatch) take(line []byte) {
+	if len(breaches(line)) > 0 {
+		return
+	}
+	var doc struct {
+		AWS struct {
+			Timestamp int64
+			Metrics   []struct {
+				Namespace string
+				Metrics   []struct{ Name string }
+			} `json:"CloudWatchMetrics"`
+		} `json:"_aws"`
+	}
+	root := map[string]any{}
+	if json.Unmarshal(line, &doc) != nil || json.Unmarshal(line, &root) != nil {
+		return
+	}
+	for _, d := range doc.AWS.Metrics {
+		for _, m := range d.Metrics {
+			values, several := root[m.Name].([]any)
+			if !several {
+				values = []any{root[m.Name]}
+			}
+			for _, v := range values {
+				f, _ := v.(float64)
+				key := d.Namespace + " " + m.Name
+				cw[key] = append(cw[key], sample{time.UnixMilli(doc.AWS.Timestamp).UTC(), f})
+			}
+		}
+	}
+}
+
+// metricAlarm is an alarm on one metric, as the file has it.
+type metricAlarm struct {
+	metric, stat, op, missing string
+	threshold                 float64
+	period                    time.Duration
+	n, m                      int
+	fill                      bool // FILL(metric, 0)
+}
+
+func number(v any) float64 {
+	switch v := v.(type) {
+	case int:
+		return float64(v)
+	case float64:
+		return v
+	}
+	panic(fmt.Sprintf("%v is no number", v))
+}
+
+func alarmOf(a map[string]any) metricAlarm {
+	out := metricAlarm{op: fmt.Sprint(a["ComparisonOperator"]), missing: fmt.Sprint(a["TreatMissingData"]), threshold: number(a["Threshold"]), n: int(number(a["EvaluationPeriods"])), m: int(number(a["DatapointsToAlarm"]))}
+	if a["MetricName"] != nil {
+		out.metric, out.stat, out.period = fmt.Sprint(a["Namespace"], " ", a["MetricName"]), fmt.Sprint(a["Statistic"]), time.Duration(number(a["Period"]))*time.Second
+		return out
+	}
+	metrics := a["Metrics"].([]any)
+	stat := metrics[0].(map[string]any)["MetricStat"].(map[string]any)
+	metric := stat["Metric"].(map[string]any)
+	out.metric, out.stat, out.period = fmt.Sprint(metric["Namespace"], " ", metric["MetricName"]), fmt.Sprint(stat["Stat"]), time.Duration(number(stat["Period"]))*time.Second
+	out.fill = metrics[1].(map[string]any)["Expression"] == "FILL(told, 0)"
+	return out
+}
+
+// points are the last so many whole periods, oldest first; nil is a missing one.
+func (cw cloudwatch) points(a metricAlarm, now time.Time, most int) []*float64 {
+	out := make([]*float64, most)
+	end, there := now.Truncate(a.period), false
+	for i := range out {
+		from := end.Add(-time.Duration(most-i) * a.period)
+		for _, s := range cw[a.metric] {
+			if s.at.Before(from) || !s.at.Before(from.Add(a.period)) {
+				continue
+			}
+			there = true
+			v := s.value
+			if out[i] != nil && a.stat == "Sum" {
+				v += *out[i]
+			} else if out[i] != nil {
+				v = max(v, *out[i])
+			}
+			out[i] = &v
+		}
+	}
+	if a.fill && there { // where there is nothing at all, there is nothing to fill
+		for i, p := range out {
+			if p == nil {
+				out[i] = new(float64)
+			}
+		}
+	}
+	return out
+}
+
+// evaluate follows the user guide ("How alarm state is evaluated when data is missing"):
+// more periods are looked at than are evaluated (how many is not said); if enough of them
+// are there, the newest of these count and what is missing is passed over; else what is
+// missing is taken for what the alarm says.
+func evaluate(a metricAlarm, points []*float64, was string) string {
+	var there []float64
+	for _, p := range points {
+		if p != nil {
+			there = append(there, *p)
+		}
+	}
+	breaching := 0
+	for _, v := range there[max(0, len(there)-a.n):] {
+		if a.op == "LessThanThreshold" && v < a.threshold || a.op == "GreaterThanThreshold" && v > a.threshold {
+			breaching++
+		}
+	}
+	short := max(0, a.n-len(there))
+	switch {
+	case len(there) == 0 && a.missing == "ignore":
+		return was
+	case len(there) == 0 && a.missing == "missing":
+		return "INSUFFICIENT_DATA"
+	case a.missing == "breaching":
+		breaching += short
+	}
+	if breaching >= a.m {
+		return "ALARM"
+	}
+	return "OK"
+}
+
+// TestMissingDataMeansWhatItMeansInCloudWatch: the table of the user guide, three of
+// three datapoints (X breaches, 0 does not).
+func TestMissingDataMeansWhatItMeansInCloudWatch(t *testing.T) {
+	for text, want := range map[string]map[string]string{
+		"0 - X - X": {"missing": "OK", "ignore": "OK", "breaching": "OK", "notBreaching": "OK"},
+		"- - - - 0": {"missing": "OK", "ignore": "OK", "breaching": "OK", "notBreaching": "OK"},
+		"- - - - -": {"missing": "INSUFFICIENT_DATA", "ignore": "as it was", "breaching": "ALARM", "notBreaching": "OK"},
+		"0 X X - X": {"missing": "ALARM", "ignore": "ALARM", "breaching": "ALARM", "notBreaching": "ALARM"},
+		"- - X - -": {"breaching": "ALARM", "notBreaching": "OK"},
+	} {
+		var points []*float64
+		for f := range strings.FieldsSeq(text) {
+			v := map[string]float64{"0": 5, "X": 0}[f]
+			if f == "-" {
+				points = append(points, nil)
+			} else {
+				points = append(points, &v)
+			}
+		}
+		for missing, state := range want {
+			a := metricAlarm{op: "LessThanThreshold", threshold: 1, n: 3, m: 3, missing: missing}
+			if got := evaluate(a, points, "as it was"); got != state {
+				t.Errorf("%s, missing data are %s: %s, want %s", text, missing, got, state)
+			}
+		}
+	}
+}
+
+// watchAlarm reads one alarm of the file, with other values for some parameters.
+func watchAlarm(t *testing.T, id string, parameters map[string]any) metricAlarm {
+	t.Helper()
+	data, err := os.ReadFile(watchFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tm := readTemplate(t, data)
+	for name, v := range parameters {
+		p := tm.Parameters[name]
+		p.Default = v
+		tm.Parameters[name] = p
+	}
+	a, ok := tm.alarms()[id]
+	if !ok {
+		t.Fatalf("no alarm %s", id)
+	}
+	return alarmOf(a)
+}
+
+// rang is for how long after a moment an alarm first was in ALARM, looking every minute
+// until an end; -1: never.
+func rang(cw cloudwatch, a metricAlarm, after, until time.Time, most int) time.Duration {
+	state := "OK"
+	for now := after; now.Before(until); now = now.Add(time.Minute) {
+		if state = evaluate(a, cw.points(a, now, most), state); state == "ALARM" {
+			return now.Sub(after)
+		}
+	}
+	return -1
+}
+
+// TestTheDeadMansSwitch: runs go on, and it is silent; they stop, in whatever way, and
+// it rings within three periods, however far back CloudWatch looks.
+func TestTheDeadMansSwitch(t *testing.T) {
+	start, stop, end := at, at.Add(24*time.Hour), at.Add(48*time.Hour)
+	random := rand.New(rand.NewPCG(1, 2))
+	// an hour's lines: some looks at what is not decided, and the one that decided the run.
+	hour := func(t *testing.T, cw cloudwatch, begin time.Time, completed bool, spoil func([]byte) []byte) {
+		t.Helper()
+		tell := func(minute int, n float64) {
+			call := NewCall(begin, nil)
+			call.Set(RunsCompleted, n)
+			call.Set(LastRunAge, float64(minute*60))
+			lines, err := EMF(begin.Add(time.Duration(minute)*time.Minute), "dev", nil, call.Numbers())
+			if err != nil || len(lines) != 1 {
+				t.Fatal(err)
+			}
+			cw.take(spoil(lines[0]))
+		}
+		tell(random.IntN(20), 0)
+		if completed {
+			tell(30+random.IntN(29), 1) // it takes its time, never the same
+		}
+	}
+	whole := func(line []byte) []byte { return line }
+	nothing := func(*testing.T, cloudwatch, time.Time) {}
+	for name, tc := range map[string]struct {
+		cells int
+		then  func(*testing.T, cloudwatch, time.Time)
+		rings bool
+	}{
+		"runs go on":                          {1, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, true, whole) }, false},
+		"nobody tells anything":               {1, nothing, true},
+		"functions run, and complete nothing": {1, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, false, whole) }, true},
+		"the lines are in no format": {1, func(t *testing.T, cw cloudwatch, h time.Time) {
+			hour(t, cw, h, true, func(line []byte) []byte { return append([]byte("INFO "), line...) })
+		}, true},
+		"the namespace is another": {1, func(t *testing.T, cw cloudwatch, h time.Time) {
+			hour(t, cw, h, true, func(line []byte) []byte {
+				return []byte(strings.Replace(string(line), `"Namespace":"auditcanary"`, `"Namespace":"canary"`, 1))
+			})
+		}, true},
+		"one cell of three stops": {3, func(t *testing.T, cw cloudwatch, h time.Time) {
+			hour(t, cw, h, true, whole)
+			hour(t, cw, h, true, whole)
+			hour(t, cw, h, false, whole)
+		}, true},
+		"three cells go on": {3, func(t *testing.T, cw cloudwatch, h time.Time) {
+			for range 3 {
+				hour(t, cw, h, true, whole)
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := watchAlarm(t, "RunMissing", map[string]any{"Cells": tc.cells})
+			cw := cloudwatch{}
+			for h := start; h.Before(end); h = h.Add(time.Hour) {
+				if !h.Before(stop) {
+					tc.then(t, cw, h)
+					continue
+				}
+				for range tc.cells {
+					hour(t, cw, h, true, whole)
+				}
+			}
+			for _, most := range []int{2, 3, 5, 7} { // how far back it looks is not said
+				if d := rang(cw, a, start.Add(time.Duration(most)*time.Hour), stop, most); d >= 0 {
+					t.Errorf("looking at %d periods it rings while runs go on, after %s", most, d)
+				}
+				d := rang(cw, a, stop, end, most)
+				if tc.rings != (d >= 0) || d > 3*time.Hour {
+					t.Errorf("looking at %d periods it rings after %s; should it: %t", most, d, tc.rings)
+				}
+			}
+		})
+	}
+	t.Run("without FILL it would be late", func(t *testing.T) {
+		a := watchAlarm(t, "RunMissing", nil)
+		a.fill = false
+		cw := cloudwatch{}
+		for h := start; h.Before(stop); h = h.Add(time.Hour) {
+			hour(t, cw, h, true, whole)
+		}
+		if d := rang(cw, a, stop, end, 7); d <= 3*time.Hour {
+			t.Errorf("it rings after %s: is FILL of use?", d)
+		}
+	})
+	t.Run("taken for missing, it would never ring", func(t *testing.T) {
+		a := watchAlarm(t, "RunMissing", nil)
+		a.fill, a.missing = false, "notBreaching"
+		if d := rang(cloudwatch{}, a, stop, end, 5); d >= 0 {
+			t.Errorf("it rings after %s", d)
+		}
+	})
+}
+
+// TestAlarmsOnWhatWasTold: each of the others rings on its number, and not without it.
+func TestAlarmsOnWhatWasTold(t *testing.T) {
+	for id, tc := range map[string]struct {
+		name      Name
+		good, bad float64
+	}{
+		"RunOld":          {LastRunAge, 7000, 20000},
+		"CanariesFailed":  {CanariesFailed, 0, 1},
+		"CanariesUnknown": {CanariesInconclusive, 0, 2},
+		"CanariesNotRun":  {CanariesNotRun, 0, 1},
+		"ForgedRecords":   {ForgedRecords, 0, 1},
+		"Leftovers":       {Leftovers, 0, 1},
+		"SweepProblems":   {SweepProblems, 0, 1},
+		"LedgerOld":       {LedgerHeadAge, 3600, 8000},
+		"LedgerNotSigned": {LedgerSignErrors, 0, 1},
+		"ClocksDiffer":    {ClockSkew, 1, 120},
+		"TicketsFailed":   {TicketsFailed, 0, 1},
+		"PostsFailed":     {PostsFailed, 0, 3},
+		"PoisonMessages":  {PoisonMessages, 0, 1},
+		"SweepMissing":    {SweepsCompleted, 1, 0},
+		"PacketMissing":   {PacketsBuilt, 1, 0},
+	} {
+		a := watchAlarm(t, id, nil)
+		for value, want := range map[float64]string{tc.good: "OK", tc.bad: "ALARM"} {
+			cw := cloudwatch{}
+			for i := range 12 {
+				lines, err := EMF(at.Add(time.Duration(i)*a.period), "dev", nil, map[Name][]float64{tc.name: {value}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				cw.take(lines[0])
+			}
+			if got := evaluate(a, cw.points(a, at.Add(12*a.period), 5), "OK"); got != want {
+				t.Errorf("%s: %s is %v: %s, want %s", id, tc.name, value, got, want)
+			}
+		}
+		want := "OK"
+		if slices.Contains([]string{"SweepMissing", "PacketMissing"}, id) {
+			want = "ALARM"
+		}
+		if got := evaluate(a, cloudwatch{}.points(a, at, 5), "OK"); got != want {
+			t.Errorf("%s: nothing was told: %s, want %s", id, got, want)
+		}
+	}
+}
