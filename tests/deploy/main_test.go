@@ -154,9 +154,7 @@ func startSandbox(t *testing.T) sandbox {
 		t.Fatal(err)
 	}
 	s := sandbox{url: first.Env["AWS_ENDPOINT_URL"], config: first.Config}
-	for _, kv := range []string{"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"} {
-		s.env = append(s.env, kv)
-	}
+	s.env = append(s.env, "HOME="+os.Getenv("HOME"), "PATH="+os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
 	for k, v := range first.Env {
 		s.env = append(s.env, k+"="+v)
 	}

@@ -42,6 +42,11 @@ func TestTheMachineRuns(t *testing.T) {
 		}
 		e.count().within(t, 2)
 
+		daily := p.execute(t, order{machine: "packet", name: "daily", input: map[string]any{"every": "", "scheduled": "2026-11-27T06:12:00Z"}})
+		if daily.Error.Name != "" || daily.entered()["Packet"] != 2 || daily.entered()["Report"] != 2 {
+			t.Errorf("packets: %s", daily)
+		}
+
 		// The schedule delivers twice: nothing is begun twice, nobody is told twice.
 		calls := p.took("inject", w.Run)
 		again := p.execute(t, order{machine: "run", name: "good-again", input: map[string]any{"every": "", "scheduled": "2026-11-26T08:00:00Z"}})
@@ -73,10 +78,14 @@ func TestTheMachineRuns(t *testing.T) {
 	})
 
 	for _, tc := range []struct {
-		name, at, as string
+		name, at, as, why string
+		calls             int // of inject, in both cells
 	}{
-		{"a function crashes amid inject", "TrentService.DisableKey", "Runtime.ExitError"},
-		{"a function times out amid inject", "Action=CreatePolicy&", "Sandbox.Timedout"},
+		{"a function crashes amid inject", "TrentService.DisableKey", "Runtime.ExitError", "Runtime.ExitError", 2},
+		{"a function times out amid inject", "Action=CreatePolicy&", "Sandbox.Timedout", "Sandbox.Timedout", 2},
+		// Where Lambda has lost sight of a call it is made again, and finds the run begun:
+		// nothing is done twice, and when nobody can be at it any more, it is swept.
+		{"the platform loses a call amid inject", "TrentService.DisableKey", "Lambda.SdkClientException", "auditcanary.BegunBefore", 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := p.befall(&trouble{function: "inject", cell: "b", at: tc.at, as: tc.as})
@@ -87,7 +96,7 @@ func TestTheMachineRuns(t *testing.T) {
 			}
 			// The execution says that something went wrong, and Whole what.
 			w := p.whole(t, o)
-			if e.Error.Name != "auditcanary.Unfinished" || w.Unfinished != 1 || len(w.Why) != 1 || w.Why[0] != "b: "+tc.as {
+			if e.Error.Name != "auditcanary.Unfinished" || w.Unfinished != 1 || len(w.Why) != 1 || w.Why[0] != "b: "+tc.why {
 				t.Errorf("%s\n%+v", e, w)
 			}
 			tallies := p.once(t, w.Run, "a", "b")
@@ -101,7 +110,7 @@ func TestTheMachineRuns(t *testing.T) {
 			if w.Tally.Canaries != 2*canariesOf || w.Tally.Inconclusive != tallies["b"].Inconclusive || w.Tally.Proven == 2*canariesOf {
 				t.Errorf("the whole: %+v", w.Tally)
 			}
-			if calls := p.took("inject", `"run":"`+w.Run+`"`); calls != 2 {
+			if calls := p.took("inject", `"run":"`+w.Run+`"`); calls != tc.calls {
 				t.Errorf("inject was called %d times", calls)
 			}
 			if left := p.sandbox.left(t); len(left) > 0 {
@@ -112,6 +121,22 @@ func TestTheMachineRuns(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("throttled for good", func(t *testing.T) {
+		for range 9 { // the first try, and all that the state has
+			p.befall(&trouble{function: "inject", cell: "b", throttled: true})
+		}
+		o := order{machine: "run", name: "for-good", input: map[string]any{}}
+		e := p.execute(t, o)
+		w := p.whole(t, o)
+		if e.Error.Name != "auditcanary.Unfinished" || len(w.Why) != 1 || w.Why[0] != "b: Lambda.TooManyRequestsException" || w.Tally.Canaries != 2*canariesOf || w.Tally.Proven != canariesOf || w.Tally.NotRun != canariesOf {
+			t.Errorf("%s\n%+v", e, w)
+		}
+		p.once(t, w.Run, "a")
+		if p.ledgerOf(t, "b").Run(w.Run) != nil {
+			t.Error("what was never taken was begun")
+		}
+	})
 
 	t.Run("cancelled", func(t *testing.T) {
 		f := p.befall(&trouble{function: "inject", cell: "a", at: "TrentService.DisableKey", as: "Sandbox.Timedout", hung: make(chan struct{}), done: make(chan struct{})})
