@@ -30,6 +30,7 @@ import (
 // have been done twice under one canary's name, and a second run over a ledger
 // that saw a crash must prove everything.
 func TestKilledAtEveryEffect(t *testing.T) {
+	t.Parallel()
 	for shard := range shards {
 		t.Run(fmt.Sprintf("%d of %d", shard+1, shards), func(t *testing.T) {
 			t.Parallel()

@@ -83,6 +83,7 @@ func buildAll(dir string, flags ...string) error {
 }
 
 func TestStories(t *testing.T) {
+	t.Parallel()
 	faults, err := filepath.Abs("../sandbox/faults")
 	if err != nil {
 		t.Fatal(err)
