@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/metrics"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -42,26 +43,53 @@ func heapPeak() (stop func() (live, peak uint64)) {
 }
 
 // BenchmarkPacket builds and verifies packets of ledgers of two sizes, so that one
-// sees what grows with the canaries and what does not.
+// sees what grows with the canaries and what does not: at last, what the heap has in use
+// with the larger one, as a multiple of the smaller one's. PACKET_CANARIES is a third size.
 func BenchmarkPacket(b *testing.B) {
-	for _, n := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprintf("canaries=%d", n), func(b *testing.B) { benchmarkPacket(b, n) })
+	sizes := []int{10_000, 100_000}
+	if n, err := strconv.Atoi(os.Getenv("PACKET_CANARIES")); err == nil {
+		sizes = append(sizes, n)
+	}
+	lives := map[string][]float64{}
+	for _, n := range sizes {
+		b.Run(fmt.Sprintf("canaries=%d", n), func(b *testing.B) { benchmarkPacket(b, n, lives) })
+	}
+	for i := 1; i < len(sizes); i++ {
+		b.Run(fmt.Sprintf("canaries=%d/%d", sizes[i], sizes[0]), func(b *testing.B) {
+			for b.Loop() {
+			}
+			b.ReportMetric(0, "ns/op") // there is nothing to it
+			for of, live := range lives {
+				if len(live) > i {
+					b.ReportMetric(live[i]/live[0], of+"-heap-live-ratio")
+				}
+			}
+		})
 	}
 }
 
-func benchmarkPacket(b *testing.B, n int) {
+func benchmarkPacket(b *testing.B, n int, lives map[string][]float64) {
 	dir := b.TempDir()
 	store, err := ledger.NewDir(dir)
 	if err != nil {
 		b.Fatal(err)
 	}
 	book := newBook(b, store)
+	book.rings = true
 	for range n / 10_000 {
 		book.addRun(b, 10_000, true, testScenario, otherScenario)
 	}
 	o := book.options(b)
 	file := filepath.Join(b.TempDir(), "packet.zip")
-	var size, leaves int64
+	scratch := func(b *testing.B) *os.File {
+		f, err := os.Create(filepath.Join(b.TempDir(), "scratch"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	var size, put, leaves int64
 	b.Run("build", func(b *testing.B) {
 		stop, used := heapPeak(), cpu(b)
 		for b.Loop() {
@@ -70,6 +98,8 @@ func benchmarkPacket(b *testing.B, n int) {
 				b.Fatal(err)
 			}
 			w := bufio.NewWriterSize(f, 1<<20)
+			aside := scratch(b)
+			o.Scratch = aside
 			m, err := Build(b.Context(), w, book.log, o)
 			if err != nil {
 				b.Fatal(err)
@@ -80,9 +110,11 @@ func benchmarkPacket(b *testing.B, n int) {
 			size, _ = f.Seek(0, io.SeekCurrent)
 			leaves = m.Slice.Leaves
 			_ = f.Close()
+			put, _ = aside.Seek(0, io.SeekCurrent)
 		}
 		live, peak := stop()
-		report(b, live, peak, used, size, leaves)
+		lives["build"] = append(lives["build"], float64(live))
+		report(b, live, peak, used, size, put, leaves)
 	})
 	b.Run("verify", func(b *testing.B) {
 		f, err := os.Open(file)
@@ -92,13 +124,16 @@ func benchmarkPacket(b *testing.B, n int) {
 		defer f.Close()
 		stop, used := heapPeak(), cpu(b)
 		for b.Loop() {
-			r, err := Verify(b.Context(), f, size, Trust{Keys: []string{book.vkey}}, VerifyOptions{})
+			aside := scratch(b)
+			r, err := Verify(b.Context(), f, size, Trust{Keys: []string{book.vkey}}, VerifyOptions{Scratch: aside})
 			if err != nil || r.Err() != nil {
 				b.Fatal(err, r.Err())
 			}
+			put, _ = aside.Seek(0, io.SeekCurrent)
 		}
 		live, peak := stop()
-		report(b, live, peak, used, size, leaves)
+		lives["verify"] = append(lives["verify"], float64(live))
+		report(b, live, peak, used, size, put, leaves)
 	})
 }
 
@@ -112,11 +147,12 @@ func cpu(b *testing.B) float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
-func report(b *testing.B, live, peak uint64, used float64, size, leaves int64) {
+func report(b *testing.B, live, peak uint64, used float64, size, put, leaves int64) {
 	used = (cpu(b) - used) / float64(b.N)
 	b.ReportMetric(float64(peak)/1e6, "MB-heap-peak")
 	b.ReportMetric(float64(live)/1e6, "MB-heap-live")
 	b.ReportMetric(float64(size)/1e6, "MB-packet")
+	b.ReportMetric(float64(put)/1e6, "MB-scratch")
 	b.ReportMetric(used, "cpu-s")
 	b.ReportMetric(float64(leaves)/used, "leaves/cpu-s")
 }

@@ -247,8 +247,8 @@ func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
 	for i := range reflect.TypeFor[limits]().NumField() {
 		field := reflect.TypeFor[limits]().Field(i).Name
 		for _, least := range []bool{false, true} {
-			st := newState(Period{}, 0, func(string, int64, string, ...any) {})
-			st.custody = newCustody()
+			st := newState(Period{}, newAside(nil, 1), func(string, int64, string, ...any) {})
+			st.custody = newCustody(st.aside.room)
 			if least {
 				st.limits = without(st.limits, field)
 			}
@@ -264,6 +264,9 @@ func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
 				if err = st.take(leaf.Index, e); err != nil {
 					break
 				}
+			}
+			if err == nil {
+				err = st.verdicts(io.Discard)
 			}
 			var f *Fault
 			if least != (errors.As(err, &f) && f.Name == TooMuch && errors.Is(err, ledger.ErrBroken)) {

@@ -56,7 +56,9 @@ func (s *state) take(leaf int64, e entry) error {
 		}
 		return &Fault{Name: name, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: err}
 	}
-	s.leafOf = append(s.leafOf, s.apply(leaf, e))
+	if err := s.apply(leaf, e); err != nil {
+		return err
+	}
 	return s.tooMuch(leaf)
 }
 
@@ -75,12 +77,12 @@ func (s *state) over() error {
 	l := s.limits
 	counts := []count{
 		{"runs", len(s.runs), l.runs}, {"scenarios", len(s.scenarios), l.scenarios}, {"places", len(s.places), l.places},
-		{"canaries", len(s.ids), l.canaries}, {"canaries of earlier packets", len(s.carried), l.canaries}, {"chains of digests", len(s.chains), l.chains},
+		{"canaries", s.planned, l.canaries}, {"canaries of earlier packets", s.carriedBefore + len(s.carried), l.canaries}, {"chains of digests", len(s.chains), l.chains},
 		{"pairs of runs and scenarios", s.pairs, l.pairs}, {"names", len(s.names), l.names}, {"lines of categories", s.lines, l.lines},
-		{"receipts, records and objects", len(s.evidence) + len(s.rang) + len(s.unheld) + s.objects, l.evidence},
+		{"receipts, records and objects", len(s.evidence) + s.alerts + len(s.unheld) + s.objects, l.evidence},
 	}
 	if c := s.custody; c != nil {
-		counts = append(counts, count{"digests", len(c.blobs), l.blobs}, count{"public keys", len(c.keys), l.keys}, count{"seals", len(c.checked), l.checked})
+		counts = append(counts, count{"digests", len(c.blobs), l.blobs}, count{"public keys", len(c.keys), l.keys}, count{"seals", c.checks, l.checked})
 	}
 	for _, c := range counts {
 		if c.n > c.most {
