@@ -66,7 +66,7 @@ var ErrEmpty = errors.New("no canary to prove anything by")
 
 // Build writes the packet of a ledger as it is now. The ledger is read
 // twice. With scratch, memory does not depend on how many canaries there are, but for a
-// byte or two of each, and a bit or two of each leaf.
+// few bytes of each, and two bits of each leaf.
 //
 // Equal ledgers and options give equal bytes, if the signer's signatures are equal
 // and no timestamp is asked for.

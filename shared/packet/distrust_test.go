@@ -280,7 +280,7 @@ func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
 func without(l limits, field string) limits {
 	for name, n := range map[string]*int{
 		"runs": &l.runs, "scenarios": &l.scenarios, "places": &l.places, "canaries": &l.canaries, "chains": &l.chains, "blobs": &l.blobs, "keys": &l.keys,
-		"pairs": &l.pairs, "names": &l.names, "lines": &l.lines, "evidence": &l.evidence, "checked": &l.checked,
+		"pairs": &l.pairs, "names": &l.names, "lines": &l.lines, "evidence": &l.evidence, "aside": &l.aside, "checked": &l.checked,
 	} {
 		if name == field {
 			*n = 0

@@ -13,7 +13,7 @@ import (
 
 // Scratch is room outside of memory for what the entries say of each canary: written
 // from its beginning on, and read wherever it was written. A temporary file is one. It
-// takes about as much as the packet, and is not needed afterwards.
+// takes about twice as much as the packet, and is not needed afterwards.
 type Scratch interface {
 	io.Writer
 	io.ReaderAt

@@ -110,8 +110,8 @@ const (
 
 // Verify checks a packet with nothing but what is in it and the trust given. It
 // reads each file once, from beginning to end. With scratch, memory does not depend on how
-// many canaries there are, but for a byte or two of each; what scratch takes is bounded by
-// what the entries say, packed, which is less than the packet has.
+// many canaries there are, but for a few bytes of each; scratch takes about twice what the
+// packet has, and at most two gigabytes.
 //
 // What is wrong is in the report; an error means that the packet could not be read,
 // or the trust not be understood, and says nothing about it.
