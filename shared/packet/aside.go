@@ -33,7 +33,7 @@ func newAside(s Scratch, count int) *aside {
 	}
 	r := newRoom(s)
 	of := func(size int) *piles { return newPiles(r, count, size) }
-	return &aside{room: r, entries: of(16 << 10), rings: of(4 << 10), answers: of(1 << 10), lines: of(4 << 10), looks: of(2 << 10), objects: of(1 << 10)}
+	return &aside{room: r, entries: of(8 << 10), rings: of(1 << 10), answers: of(512), lines: of(2 << 10), looks: of(1 << 10), objects: of(512)}
 }
 
 // noted is what an entry says of a canary.

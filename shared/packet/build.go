@@ -91,7 +91,7 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 		return Manifest{}, err
 	}
 	aside := newAside(o.Scratch, o.parts)
-	sel, err := choose(ctx, log, cp, o, newPiles(aside.room, len(aside.entries.all), 4<<10))
+	sel, err := choose(ctx, log, cp, o, newPiles(aside.room, len(aside.entries.all), 1<<10))
 	if err != nil {
 		return Manifest{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -86,13 +87,20 @@ type piles struct {
 }
 
 type pile struct {
-	open   []byte // the block under way
-	blocks []block
+	open []byte // the block under way
+	// index says where the blocks are, each after the one before; full are indexes that
+	// were put aside themselves.
+	index []byte
+	last  int64
+	full  []block
 }
 
+// maxIndex is how many bytes an index may have.
+const maxIndex = 1 << 10
+
 // partCount is how many piles there are: of a million canaries, which is the most that a
-// packet may have, there are some 16,000 in each.
-const partCount = 64
+// packet may have, there are some 4,000 in each.
+const partCount = 256
 
 func newPiles(r *room, count, size int) *piles {
 	return &piles{room: r, size: size, all: make([]pile, count)}
@@ -109,11 +117,9 @@ func (p *piles) add(i int, record ...[]byte) error {
 		n += len(piece)
 	}
 	if len(q.open) > 0 && len(q.open)+n+binary.MaxVarintLen32 > p.size {
-		b, err := p.room.put(q.open)
-		if err != nil {
+		if err := p.flush(q); err != nil {
 			return err
 		}
-		q.blocks = append(q.blocks, b)
 		if q.open = q.open[:0]; cap(q.open) > 2*p.size {
 			q.open = nil
 		}
@@ -128,33 +134,90 @@ func (p *piles) add(i int, record ...[]byte) error {
 	return nil
 }
 
-// read gives the records of a pile; each is good until the next one is asked for.
-func (p *piles) read(i int) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		var buf []byte
-		for n := 0; n <= len(p.all[i].blocks); n++ {
-			records := p.all[i].open
-			if n < len(p.all[i].blocks) {
+// flush puts the block under way aside.
+func (p *piles) flush(q *pile) error {
+	b, err := p.room.put(q.open)
+	if err != nil {
+		return err
+	}
+	q.index = binary.AppendUvarint(binary.AppendUvarint(q.index, uint64(b.at-q.last)), uint64(b.packed))
+	if q.last = b.at; len(q.index) < maxIndex {
+		return nil
+	}
+	if b, err = p.room.put(q.index); err != nil {
+		return err
+	}
+	q.full, q.index, q.last = append(q.full, b), q.index[:0], 0
+	return nil
+}
+
+// blocks gives a pile's blocks that were put aside.
+func (p *piles) blocks(q *pile) iter.Seq2[block, error] {
+	return func(yield func(block, error) bool) {
+		for n := 0; n <= len(q.full); n++ {
+			index := q.index
+			if n < len(q.full) {
 				var err error
-				if buf, err = p.room.get(p.all[i].blocks[n], buf); err != nil {
-					yield(nil, err)
+				if index, err = p.room.get(q.full[n], nil); err != nil {
+					yield(block{}, err)
 					return
 				}
-				records = buf
 			}
-			for len(records) > 0 {
-				size, head := binary.Uvarint(records)
-				if head <= 0 || size > uint64(len(records)-head) {
-					yield(nil, errors.New("scratch is not what was written to it"))
+			var b block
+			for len(index) > 0 {
+				by, i := binary.Uvarint(index)
+				packed, j := binary.Uvarint(index[max(i, 0):])
+				if i <= 0 || j <= 0 || packed > math.MaxInt32 {
+					yield(block{}, errGarbled)
 					return
 				}
-				if !yield(records[head:head+int(size)], nil) {
+				index = index[i+j:]
+				b.at, b.packed = b.at+int64(by), int32(packed)
+				if !yield(b, nil) {
 					return
 				}
-				records = records[head+int(size):]
 			}
 		}
 	}
+}
+
+var errGarbled = errors.New("scratch is not what was written to it")
+
+// read gives the records of a pile; each is good until the next one is asked for.
+func (p *piles) read(i int) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		q := &p.all[i]
+		var buf []byte
+		for b, err := range p.blocks(q) {
+			if err == nil {
+				buf, err = p.room.get(b, buf)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !records(buf, yield) {
+				return
+			}
+		}
+		records(q.open, yield)
+	}
+}
+
+// records gives those of a block, and reports whether to go on.
+func records(block []byte, yield func([]byte, error) bool) bool {
+	for len(block) > 0 {
+		size, head := binary.Uvarint(block)
+		if head <= 0 || size > uint64(len(block)-head) {
+			yield(nil, errGarbled)
+			return false
+		}
+		if !yield(block[head:head+int(size)], nil) {
+			return false
+		}
+		block = block[head+int(size):]
+	}
+	return true
 }
 
 // merged gives all records in the order of their bytes, in which those of each pile are.
