@@ -180,6 +180,7 @@ func (a *aside) answerAll() error {
 				}
 			}
 		}
+		a.rings.drop(i)
 	}
 	return nil
 }
@@ -212,6 +213,8 @@ func (s *state) foldParts() error {
 				return err
 			}
 		}
+		s.aside.answers.drop(i)
+		s.aside.entries.drop(i)
 		if err := s.endPart(i); err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ const (
 	// maxDigest bounds one digest, inflated.
 	maxDigest = trail.MaxDigest
 	// maxChecked is how many seals are remembered: records of one file come together.
-	maxChecked = 4096
+	maxChecked = 512
 )
 
 func newCustody(r *room) *custody {

@@ -96,7 +96,7 @@ type pile struct {
 }
 
 // maxIndex is how many bytes an index may have.
-const maxIndex = 1 << 10
+const maxIndex = 256
 
 // partCount is how many piles there are: of a million canaries, which is the most that a
 // packet may have, there are some 4,000 in each.
@@ -219,6 +219,9 @@ func records(block []byte, yield func([]byte, error) bool) bool {
 	}
 	return true
 }
+
+// drop lets go of a pile that nobody reads any more.
+func (p *piles) drop(i int) { p.all[i] = pile{} }
 
 // merged gives all records in the order of their bytes, in which those of each pile are.
 func (p *piles) merged() iter.Seq2[[]byte, error] {
