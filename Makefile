@@ -2,6 +2,7 @@
 
 GO       ?= go
 RACE     ?=
+THOROUGH ?=
 # A count, not a time: with a time, Go sometimes reports the end of it as a failure
 # ("context deadline exceeded", golang/go#75804).
 FUZZTIME ?= 20000x
@@ -20,10 +21,11 @@ demo: ## take canaries the whole way in a loopback cloud (under 60 s once built)
 	@$(GO) -C tests run ./demo
 
 .PHONY: test
-test: ## all tests of both modules (RACE=-race for the race detector)
+test: ## all tests of both modules (RACE=-race: the race detector; THOROUGH=1: die before every effect too)
 	$(GO) test $(RACE) -timeout 20m ./...
-	# -count=1: these build and run the programs, which the test cache does not see.
-	$(GO) -C tests test $(RACE) -count=1 -timeout 20m ./...
+	# -count=1: these build and run the programs, which the test cache does not see. The
+	# stories first: they take longest, and wait while others work.
+	THOROUGH=$(THOROUGH) $(GO) -C tests test $(RACE) -count=1 -timeout 20m ./story ./...
 
 .PHONY: bench
 bench: ## scan, ledger, coverage, a report of 10,000 canaries, what a canary costs, what functions weigh

@@ -61,6 +61,12 @@ report.html", "auditcanary deliverables -o deliverables", then --attach report.h
 			if err != nil {
 				return fmt.Errorf("write the packet: %w", err)
 			}
+			aside, drop, err := scratch()
+			if err != nil {
+				return errors.Join(err, f.Close(), os.Remove(out))
+			}
+			defer drop()
+			opt.Scratch = aside
 			w := bufio.NewWriterSize(f, 1<<20)
 			m, err := packet.Build(ctx, w, log, opt)
 			if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
@@ -86,6 +92,14 @@ report.html", "auditcanary deliverables -o deliverables", then --attach report.h
 	cmd.Flags().StringArrayVar(&attach, "attach", nil, "a file, or a folder of files, to sign with it (a report, the deliverables); may be repeated")
 	cmd.Flags().StringVarP(&out, "output", "o", "packet.zip", "file to write; it must not exist")
 	return cmd
+}
+
+// scratch is a temporary file for what a packet's entries say, and how to be rid of it.
+func scratch() (f *os.File, drop func(), err error) {
+	if f, err = os.CreateTemp("", "auditcanary-*.scratch"); err != nil {
+		return nil, nil, fmt.Errorf("put aside what the entries say: %w", err)
+	}
+	return f, func() { _ = errors.Join(f.Close(), os.Remove(f.Name())) }, nil
 }
 
 // attachments are the files that are named, and those in the folders that are, by

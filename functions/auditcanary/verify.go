@@ -44,6 +44,12 @@ be read, 3 incomplete, 4 all is well but for the key, 5 of a newer format.`,
 			if err != nil {
 				return err
 			}
+			aside, drop, err := scratch()
+			if err != nil {
+				return err
+			}
+			defer drop()
+			opt.Scratch = aside
 			p := newProgress(os.Stderr)
 			opt.Progress = func(done, total int64) {
 				p.show(run.Progress{Step: "verify", Done: int(done), Total: int(total), Message: "entries"})

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/metrics"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,19 +19,18 @@ import (
 	"github.com/auditcanary/auditcanary/shared/ledger"
 )
 
-// heapPeak samples what the heap holds until it is stopped: what was in use at a
-// garbage collection, and with garbage, of which there is more where the processors
-// are busy with other things.
-func heapPeak() (stop func() (live, peak uint64)) {
+// heapPeak samples what the heap holds until it is stopped, with garbage, of which there
+// is more where the processors are busy with other things.
+func heapPeak() (stop func() (peak uint64)) {
 	runtime.GC()
 	done := make(chan struct{})
-	var live, peak uint64
+	var peak uint64
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 		for {
 			metrics.Read(sample)
-			live, peak = max(live, sample[0].Value.Uint64()), max(peak, sample[1].Value.Uint64())
+			peak = max(peak, sample[0].Value.Uint64())
 			select {
 			case <-done:
 				return
@@ -38,24 +38,91 @@ func heapPeak() (stop func() (live, peak uint64)) {
 			}
 		}
 	})
-	return func() (uint64, uint64) { close(done); wg.Wait(); return live, peak }
+	return func() uint64 { close(done); wg.Wait(); return peak }
 }
 
-// BenchmarkPacket builds and verifies packets of ledgers of two sizes, so that one
-// sees what grows with the canaries and what does not.
-func BenchmarkPacket(b *testing.B) {
-	for _, n := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprintf("canaries=%d", n), func(b *testing.B) { benchmarkPacket(b, n) })
+// weighed is a scratch that weighs the heap when it is used: nothing is allocated
+// meanwhile, so that what is left by a garbage collection is what is in use.
+type weighed struct {
+	*os.File
+	base, most uint64
+	last       time.Time
+}
+
+func newWeighed(b *testing.B) *weighed {
+	f, err := os.Create(filepath.Join(b.TempDir(), "scratch"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = f.Close() })
+	return &weighed{File: f, base: inUse(), last: time.Now()}
+}
+
+func inUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func (w *weighed) weigh() {
+	if time.Since(w.last) > 100*time.Millisecond {
+		w.most = max(w.most, inUse())
+		w.last = time.Now()
 	}
 }
 
-func benchmarkPacket(b *testing.B, n int) {
+func (w *weighed) Write(p []byte) (int, error) { w.weigh(); return w.File.Write(p) }
+
+func (w *weighed) ReadAt(p []byte, at int64) (int, error) { w.weigh(); return w.File.ReadAt(p, at) }
+
+func (w *weighed) empty(b *testing.B) *weighed {
+	if _, err := w.Seek(0, io.SeekStart); err != nil {
+		b.Fatal(err)
+	}
+	return w
+}
+
+// size is how much was put aside.
+func (w *weighed) size() int64 { n, _ := w.Seek(0, io.SeekCurrent); return n }
+
+// used is what was in use at most, beyond what was before.
+func (w *weighed) used() uint64 { return w.most - min(w.base, w.most) }
+
+// BenchmarkPacket builds and verifies packets of ledgers of two sizes, so that one
+// sees what grows with the canaries and what does not: at last, what the heap has in use
+// with the larger one, as a multiple of the smaller one's. PACKET_CANARIES is a third size.
+func BenchmarkPacket(b *testing.B) {
+	sizes := []int{10_000, 100_000}
+	if n, err := strconv.Atoi(os.Getenv("PACKET_CANARIES")); err == nil {
+		sizes = append(sizes, n)
+	}
+	lives := map[string][]float64{}
+	for _, n := range sizes {
+		b.Run(fmt.Sprintf("canaries=%d", n), func(b *testing.B) { benchmarkPacket(b, n, lives) })
+	}
+	for i := 1; i < len(sizes); i++ {
+		b.Run(fmt.Sprintf("canaries=%d/%d", sizes[i], sizes[0]), func(b *testing.B) {
+			for b.Loop() {
+			}
+			b.ReportMetric(0, "ns/op") // there is nothing to it
+			for of, live := range lives {
+				if len(live) > i {
+					b.ReportMetric(live[i]/live[0], of+"-in-use-ratio")
+				}
+			}
+		})
+	}
+}
+
+func benchmarkPacket(b *testing.B, n int, lives map[string][]float64) {
 	dir := b.TempDir()
 	store, err := ledger.NewDir(dir)
 	if err != nil {
 		b.Fatal(err)
 	}
 	book := newBook(b, store)
+	book.rings = true
 	for range n / 10_000 {
 		book.addRun(b, 10_000, true, testScenario, otherScenario)
 	}
@@ -63,13 +130,14 @@ func benchmarkPacket(b *testing.B, n int) {
 	file := filepath.Join(b.TempDir(), "packet.zip")
 	var size, leaves int64
 	b.Run("build", func(b *testing.B) {
-		stop, used := heapPeak(), cpu(b)
+		aside, stop, used := newWeighed(b), heapPeak(), cpu(b)
 		for b.Loop() {
 			f, err := os.Create(file)
 			if err != nil {
 				b.Fatal(err)
 			}
 			w := bufio.NewWriterSize(f, 1<<20)
+			o.Scratch = aside.empty(b)
 			m, err := Build(b.Context(), w, book.log, o)
 			if err != nil {
 				b.Fatal(err)
@@ -81,8 +149,8 @@ func benchmarkPacket(b *testing.B, n int) {
 			leaves = m.Slice.Leaves
 			_ = f.Close()
 		}
-		live, peak := stop()
-		report(b, live, peak, used, size, leaves)
+		lives["build"] = append(lives["build"], float64(aside.used()))
+		report(b, aside, stop(), used, size, leaves)
 	})
 	b.Run("verify", func(b *testing.B) {
 		f, err := os.Open(file)
@@ -90,15 +158,15 @@ func benchmarkPacket(b *testing.B, n int) {
 			b.Fatal(err)
 		}
 		defer f.Close()
-		stop, used := heapPeak(), cpu(b)
+		aside, stop, used := newWeighed(b), heapPeak(), cpu(b)
 		for b.Loop() {
-			r, err := Verify(b.Context(), f, size, Trust{Keys: []string{book.vkey}}, VerifyOptions{})
+			r, err := Verify(b.Context(), f, size, Trust{Keys: []string{book.vkey}}, VerifyOptions{Scratch: aside.empty(b)})
 			if err != nil || r.Err() != nil {
 				b.Fatal(err, r.Err())
 			}
 		}
-		live, peak := stop()
-		report(b, live, peak, used, size, leaves)
+		lives["verify"] = append(lives["verify"], float64(aside.used()))
+		report(b, aside, stop(), used, size, leaves)
 	})
 }
 
@@ -112,11 +180,12 @@ func cpu(b *testing.B) float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
-func report(b *testing.B, live, peak uint64, used float64, size, leaves int64) {
+func report(b *testing.B, aside *weighed, peak uint64, used float64, size, leaves int64) {
 	used = (cpu(b) - used) / float64(b.N)
 	b.ReportMetric(float64(peak)/1e6, "MB-heap-peak")
-	b.ReportMetric(float64(live)/1e6, "MB-heap-live")
+	b.ReportMetric(float64(aside.used())/1e6, "MB-heap-in-use")
 	b.ReportMetric(float64(size)/1e6, "MB-packet")
+	b.ReportMetric(float64(aside.size())/1e6, "MB-scratch")
 	b.ReportMetric(used, "cpu-s")
 	b.ReportMetric(float64(leaves)/used, "leaves/cpu-s")
 }

@@ -6,11 +6,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -46,7 +48,11 @@ type Options struct {
 	SLO     canary.SLO
 	Version string
 
-	atOnce int // canaries, see state
+	// Scratch is where to put aside what the ledger says of each canary. Optional;
+	// without it that is kept in memory.
+	Scratch Scratch
+
+	parts int // of the canaries, see partCount
 }
 
 // Attachment is a further file of a packet, below attachments/.
@@ -58,9 +64,9 @@ type Attachment struct {
 // ErrEmpty says that no canary was planned in the period, or none of the control.
 var ErrEmpty = errors.New("no canary to prove anything by")
 
-// Build writes the packet of a ledger as it is now. Memory is bounded by about a
-// hundred bytes for each canary in the packet and by two for each leaf of the ledger,
-// which is read twice, and once more for every 16,384 canaries after the first.
+// Build writes the packet of a ledger as it is now. The ledger is read
+// twice. With scratch, memory does not depend on how many canaries there are, but for a
+// few bytes of each, and two bits of each leaf.
 //
 // Equal ledgers and options give equal bytes, if the signer's signatures are equal
 // and no timestamp is asked for.
@@ -84,7 +90,8 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 	if err != nil {
 		return Manifest{}, err
 	}
-	sel, err := choose(ctx, log, cp, o)
+	aside := newAside(o.Scratch, o.parts)
+	sel, err := choose(ctx, log, cp, o, newPiles(aside.room, len(aside.entries.all), 1<<10))
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -102,16 +109,17 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 	if err := b.text(readmeFile, readme); err != nil {
 		return m, err
 	}
-	st, hasCustody, err := b.leaves(ctx, log, sel, o)
+	// What contradicts itself is evidence too: Verify will say so.
+	st := newState(o.Period, aside, func(string, int64, string, ...any) {})
+	hasCustody, err := b.leaves(ctx, log, sel, st)
 	if err != nil {
 		return m, err
 	}
-	ranges := sel.ranges()
-	for _, r := range ranges {
+	for r := range sel.ranges() {
 		m.Slice.Leaves += r.end - r.first
 	}
 	err = b.file(proofFile, func(w io.Writer) error {
-		return writeProof(w, stretches(ranges, cp.Size), log.Hashes(ctx, cp))
+		return writeProof(w, stretches(sel.ranges(), cp.Size), log.Hashes(ctx, cp))
 	})
 	if err != nil {
 		return m, err
@@ -133,7 +141,7 @@ func build(ctx context.Context, w io.Writer, log *ledger.Log, o Options) (Manife
 		return m, err
 	}
 	err = b.file(verdictsFile, func(w io.Writer) error {
-		return st.verdicts(w, func(want func(int) bool, each func(int64, entry) error) error { return sel.again(ctx, log, want, each) })
+		return st.verdicts(w)
 	})
 	if err != nil {
 		return m, err
@@ -236,18 +244,18 @@ func (s *selection) has(i int64) bool {
 	return s.want.has(i) || i >= s.first && i < s.end && !s.drop.has(i)
 }
 
-func (s *selection) ranges() (all []span) {
-	for i := int64(0); i < s.size; i++ {
-		if !s.has(i) {
-			continue
-		}
-		if n := len(all); n > 0 && all[n-1].end == i {
-			all[n-1].end++
-		} else {
-			all = append(all, span{i, i + 1})
+func (s *selection) ranges() iter.Seq[span] {
+	return func(yield func(span) bool) {
+		for i := int64(0); i < s.size; i++ {
+			first := i
+			for i < s.size && s.has(i) {
+				i++
+			}
+			if first < i && !yield(span{first, i}) {
+				return
+			}
 		}
 	}
-	return all
 }
 
 // choose reads the ledger and decides. A packet has the canaries that were planned
@@ -257,13 +265,13 @@ func (s *selection) ranges() (all []span) {
 // period that is of no canary. Besides, it has the beginnings of their runs, the
 // listings of their places, the digests that their records' custody names, all public
 // keys, and the alerts that rang.
-func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Options) (*selection, error) {
+func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Options, aside *piles) (*selection, error) {
 	words := (cp.Size + 63) / 64
 	s := &selection{first: -1, size: cp.Size, all: o.Control == "", want: make(bitmap, words), drop: make(bitmap, words)}
-	in, out := map[key]bool{}, map[key]bool{}
 	begun := map[string]int64{}
 	places := map[canary.Target]bool{}
 	blobs := map[string][]int64{}
+	chosen := false // a canary
 	for leaf, err := range log.Entries(ctx, 0, cp.Size) {
 		if err != nil {
 			return nil, err
@@ -272,7 +280,7 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 		if err != nil {
 			return nil, fmt.Errorf("leaf %d: %w", leaf.Index, err)
 		}
-		i := leaf.Index
+		i, kind := leaf.Index, byte(isOther)
 		if o.Period.holds(e.At) {
 			if s.first < 0 {
 				s.first = i
@@ -284,10 +292,10 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 			begun[e.Run] = i
 		case e.Type == "planned" && e.Planned != nil && o.Period.holds(e.At):
 			if !matches(o.Control, e.Planned.Scenario.Controls) {
-				out[idKey(e.Canary)] = true
+				kind = isLeftOut
 				break
 			}
-			in[idKey(e.Canary)] = true
+			kind, chosen = isChosen, true
 			places[e.Planned.Canary.Target] = true
 			if at, ok := begun[e.Run]; ok {
 				s.want.set(at)
@@ -296,22 +304,19 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 			s.want.set(i)
 		case e.Type == "listed" && e.Listed != nil && places[e.Listed.Target]:
 			s.want.set(i)
-		case e.Type == "rang" && len(in) > 0:
+		case e.Type == "rang" && chosen:
 			s.want.set(i) // it may name several canaries, and is written down under one
 		case e.Type == "blob" && e.Blob != nil:
 			blobs[e.Blob.SHA256] = append(blobs[e.Blob.SHA256], i)
 		}
-		of := idKey(e.Canary)
-		switch {
-		case in[of]:
-			s.want.set(i)
+		if e.Canary != "" || kind != isOther {
+			of, digest := idKey(e.Canary), ""
 			if e.Kept != nil && e.Kept.Digest != nil {
-				for _, at := range blobs[e.Kept.Digest.SHA256] {
-					s.want.set(at)
-				}
+				digest = e.Kept.Digest.SHA256
 			}
-		case out[of], !s.all && e.Canary != "":
-			s.drop.set(i)
+			if err := aside.add(aside.of(of), binary.BigEndian.AppendUint64(nil, uint64(i)), []byte{kind}, of[:], []byte(digest)); err != nil {
+				return nil, err
+			}
 		}
 		// What a filtered packet needs of its own canaries only.
 		if !s.all && e.Type == "blob" {
@@ -328,36 +333,54 @@ func choose(ctx context.Context, log *ledger.Log, cp ledger.Checkpoint, o Option
 			s.want.set(s.first - 1)
 		}
 	}
-	s.omittedCanaries = len(out)
+	if err := s.ofCanaries(aside, blobs); err != nil {
+		return nil, err
+	}
 	switch {
-	case len(in) == 0 && len(out) == 0:
+	case !chosen && s.omittedCanaries == 0:
 		return nil, fmt.Errorf("%w: none was planned in that period", ErrEmpty)
-	case len(in) == 0:
-		return nil, fmt.Errorf("%w: the %d that were planned in that period are of other controls", ErrEmpty, len(out))
+	case !chosen:
+		return nil, fmt.Errorf("%w: the %d that were planned in that period are of other controls", ErrEmpty, s.omittedCanaries)
 	}
 	return s, nil
 }
 
-// again reads the selected leaves once more; see replay.
-func (s *selection) again(ctx context.Context, log *ledger.Log, want func(i int) bool, each func(leaf int64, e entry) error) error {
-	i := -1
-	for leaf, err := range log.Entries(ctx, 0, s.size) {
-		if err != nil {
-			return err
+// Kinds of entries that are of a canary.
+const (
+	isOther   = iota
+	isChosen  // it plans one that goes into the packet
+	isLeftOut // it plans one that does not
+)
+
+// ofCanaries decides of the entries that are of a canary: those of one that was chosen,
+// from its plan on, go into the packet, with the digests that they name.
+func (s *selection) ofCanaries(aside *piles, blobs map[string][]int64) error {
+	for part := range aside.all {
+		in, out := map[key]bool{}, map[key]bool{}
+		for record, err := range aside.read(part) {
+			if err != nil {
+				return err
+			}
+			i, kind, of, digest := int64(binary.BigEndian.Uint64(record)), record[8], key(record[9:]), record[9+len(key{}):]
+			switch kind {
+			case isChosen:
+				in[of] = true
+			case isLeftOut:
+				out[of] = true
+			}
+			switch {
+			case in[of]:
+				s.want.set(i)
+				for _, at := range blobs[string(digest)] {
+					if at < i {
+						s.want.set(at)
+					}
+				}
+			case out[of], !s.all:
+				s.drop.set(i)
+			}
 		}
-		if !s.has(leaf.Index) {
-			continue
-		}
-		if i++; !want(i) {
-			continue
-		}
-		e, err := readEntry(leaf.Data)
-		if err != nil {
-			return fmt.Errorf("leaf %d: %w", leaf.Index, err)
-		}
-		if err := each(leaf.Index, e); err != nil {
-			return err
-		}
+		s.omittedCanaries += len(out)
 	}
 	return nil
 }
@@ -411,9 +434,7 @@ func (b *builder) file(name string, content func(io.Writer) error) error {
 }
 
 // leaves writes the selected leaves, and folds them as the verifier will.
-func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection, o Options) (st *state, hasCustody bool, err error) {
-	// What contradicts itself is evidence too: Verify will say so.
-	st = newState(o.Period, o.atOnce, func(string, int64, string, ...any) {})
+func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection, st *state) (hasCustody bool, err error) {
 	err = b.file(leavesFile, func(w io.Writer) error {
 		for leaf, err := range log.Entries(ctx, 0, sel.size) {
 			switch {
@@ -438,7 +459,7 @@ func (b *builder) leaves(ctx context.Context, log *ledger.Log, sel *selection, o
 		}
 		return nil
 	})
-	return st, hasCustody, err
+	return hasCustody, err
 }
 
 func (b *builder) keys(o Options) error {

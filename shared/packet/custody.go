@@ -18,55 +18,58 @@ import (
 // say of how records are sealed.
 type custody struct {
 	keys  []trail.PublicKey
+	room  *room
 	blobs map[string]*blob // by SHA-256
 	bytes int64            // in blobs
 	limit int64            // of bytes
-	// verdicts of seals that were checked: "" is sound. Many records stand in one file.
+	// checked are verdicts of the last seals: "" is sound. Many records stand in one file.
 	checked map[key]string
-	// sealed are records whose seal is verified and whose object has the very hash.
-	sealed map[key]bool
-	seals  int // that are sound
+	checks  int
 }
 
 type blob struct {
-	packed []byte
+	packed []block
 	parts  int // so far
 	of     int
 	lost   string // why it is not here
 }
 
 const (
-	// maxBlobs is how many bytes of digests, compressed, are held at once.
+	// maxBlobs is how many bytes of digests, compressed, are held in scratch.
 	maxBlobs = 256 << 20
 	// maxDigest bounds one digest, inflated.
 	maxDigest = trail.MaxDigest
+	// maxChecked is how many seals are remembered: records of one file come together.
+	maxChecked = 512
 )
 
-func newCustody() *custody {
-	return &custody{limit: maxBlobs, blobs: map[string]*blob{}, checked: map[key]string{}, sealed: map[key]bool{}}
+func newCustody(r *room) *custody {
+	return &custody{limit: maxBlobs, room: r, blobs: map[string]*blob{}, checked: map[key]string{}}
 }
 
-func (c *custody) addBlob(b run.Blob) error {
+// addBlob says what is wrong with it, and what with the scratch.
+func (c *custody) addBlob(b run.Blob) (wrong, err error) {
 	have := c.blobs[b.SHA256]
 	if have == nil {
 		have = &blob{of: b.Parts}
 		c.blobs[b.SHA256] = have
 	}
 	if have.parts >= have.of {
-		return nil // a second time: the first was whole
+		return nil, nil // a second time: the first was whole
 	}
 	if b.Part != have.parts+1 || b.Parts != have.of {
-		return fmt.Errorf("part %d of %d of %.64s follows part %d of %d", b.Part, b.Parts, b.SHA256, have.parts, have.of)
+		return fmt.Errorf("part %d of %d of %.64s follows part %d of %d", b.Part, b.Parts, b.SHA256, have.parts, have.of), nil
 	}
 	have.parts++
 	if c.bytes+int64(len(b.Data)) > c.limit {
 		have.lost = fmt.Sprintf("the digests of the packet have more than %d bytes, and this program holds no more at once", c.limit)
 		have.packed = nil
-		return nil
+		return nil, nil
 	}
 	c.bytes += int64(len(b.Data))
-	have.packed = append(have.packed, b.Data...)
-	return nil
+	at, err := c.room.put(b.Data)
+	have.packed = append(have.packed, at)
+	return nil, err
 }
 
 // errNotHeld: the packet may prove it, but not to this program now.
@@ -81,7 +84,15 @@ func (c *custody) blobOf(sum string) ([]byte, error) {
 	case b.lost != "":
 		return nil, fmt.Errorf("%w: %s", errNotHeld, b.lost)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(b.packed))
+	var packed []byte
+	for _, at := range b.packed {
+		data, err := c.room.get(at, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errScratch, err)
+		}
+		packed = append(packed, data...)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, fmt.Errorf("digest %s: %w", sum, err)
 	}
@@ -98,32 +109,33 @@ func (c *custody) blobOf(sum string) ([]byte, error) {
 	return plain, nil
 }
 
-// keep checks one "kept" entry. A nil error means that what it claims is proven,
-// or that it claims nothing.
-func (c *custody) keep(canaryID string, k run.Kept) error {
+// errScratch: what was put aside cannot be read again.
+var errScratch = errors.New("scratch")
+
+// keep checks one "kept" entry. A nil error means that what it claims is proven, or that
+// it claims nothing; then it says of which seal, and whether the digest names the very
+// bytes that the record was read from.
+func (c *custody) keep(k run.Kept) (id key, same bool, err error) {
 	if k.Digest == nil {
 		if k.Seal.Digest != "" {
-			return fmt.Errorf("the record at %s is said to be sealed by %s, and that digest is not given", k.At.Key, k.Seal.Digest)
+			return id, false, fmt.Errorf("the record at %s is said to be sealed by %s, and that digest is not given", k.At.Key, k.Seal.Digest)
 		}
-		return nil
+		return id, false, nil
 	}
 	if k.Seal.Digest != k.Digest.Key {
-		return fmt.Errorf("the record at %s is said to be sealed by %q, and the digest given is %s", k.At.Key, k.Seal.Digest, k.Digest.Key)
+		return id, false, fmt.Errorf("the record at %s is said to be sealed by %q, and the digest given is %s", k.At.Key, k.Seal.Digest, k.Digest.Key)
 	}
-	if err := c.verify(k); err != nil {
-		return err
+	if id, err = c.verify(k); err != nil {
+		return id, false, err
 	}
-	if k.Seal.LogSHA256 == k.At.ObjectSHA256 {
-		c.sealed[sealKey(canaryID, k.Step, k.At)] = true
-	}
-	return nil
+	return id, k.Seal.LogSHA256 == k.At.ObjectSHA256, nil
 }
 
 func sealKey(canaryID, step string, at canary.Location) key {
 	return recordKey(canaryID, step, "", "", at)
 }
 
-func (c *custody) verify(k run.Kept) error {
+func (c *custody) verify(k run.Kept) (key, error) {
 	parts := []string{k.At.Key, k.Seal.LogSHA256}
 	for _, l := range append([]trail.Link{*k.Digest}, k.Path...) {
 		parts = append(parts, l.Bucket, l.Key, l.SHA256, l.PreviousSignature, l.Signature, l.Fingerprint, l.Start.String(), l.End.String())
@@ -135,18 +147,20 @@ func (c *custody) verify(k run.Kept) error {
 		if err == nil {
 			err = trail.VerifySeal(trail.Seal{LogKey: k.At.Key, LogSHA256: k.Seal.LogSHA256, Digest: *k.Digest, DigestBytes: plain, Path: k.Path}, c.keys)
 		}
-		if errors.Is(err, errNotHeld) {
-			return err
+		if errors.Is(err, errNotHeld) || errors.Is(err, errScratch) {
+			return id, err
 		}
 		if err != nil {
 			said = err.Error()
-		} else {
-			c.seals++
+		}
+		if len(c.checked) >= maxChecked {
+			clear(c.checked)
 		}
 		c.checked[id] = said
+		c.checks++
 	}
 	if said != "" {
-		return errors.New(said)
+		return id, errors.New(said)
 	}
-	return nil
+	return id, nil
 }

@@ -28,34 +28,34 @@ func TestDigestsThatAreTooManyAreNotCalledGood(t *testing.T) {
 		{"half of it", maxBlobs, blobs[:1], false, "are not in the packet"},
 		{"none of it", maxBlobs, nil, false, "are not in the packet"},
 	} {
-		c := newCustody()
+		c := newCustody(newRoom(nil))
 		c.limit = tc.limit
 		c.keys = append(c.keys, *keys[0].PublicKey)
 		for _, e := range tc.parts {
-			if err := c.addBlob(*e.Blob); err != nil {
-				t.Fatal(err)
+			if wrong, err := c.addBlob(*e.Blob); err != nil || wrong != nil {
+				t.Fatal(wrong, err)
 			}
 		}
 		k := kept[0]
 		k.At.Key, k.At.ObjectSHA256 = b.files("run", [][]byte{[]byte(`{}`)})[0].key, k.Seal.LogSHA256
-		err := c.keep("canary", k)
+		_, same, err := c.keep(k)
 		if errors.Is(err, errNotHeld) != tc.held || (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
 		}
-		if c.sealed[sealKey("canary", k.Step, k.At)] != (tc.want == "") {
+		if same != (tc.want == "") {
 			t.Errorf("%s: sealed is %t", tc.name, tc.want != "")
 		}
 	}
-	c := newCustody()
-	if err := c.addBlob(run.Blob{SHA256: "a", Part: 2, Parts: 2}); err == nil {
+	c := newCustody(newRoom(nil))
+	if wrong, err := c.addBlob(run.Blob{SHA256: "a", Part: 2, Parts: 2}); err != nil || wrong == nil {
 		t.Error("a second part without a first")
 	}
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
 	_, _ = z.Write(make([]byte, maxDigest+1))
 	_ = z.Close()
-	if err := c.addBlob(run.Blob{SHA256: "b", Part: 1, Parts: 1, Data: bomb.Bytes()}); err != nil {
-		t.Fatal(err)
+	if wrong, err := c.addBlob(run.Blob{SHA256: "b", Part: 1, Parts: 1, Data: bomb.Bytes()}); err != nil || wrong != nil {
+		t.Fatal(wrong, err)
 	}
 	if _, err := c.blobOf("b"); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a digest without an end: %v", err)

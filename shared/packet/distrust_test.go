@@ -247,8 +247,8 @@ func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
 	for i := range reflect.TypeFor[limits]().NumField() {
 		field := reflect.TypeFor[limits]().Field(i).Name
 		for _, least := range []bool{false, true} {
-			st := newState(Period{}, 0, func(string, int64, string, ...any) {})
-			st.custody = newCustody()
+			st := newState(Period{}, newAside(nil, 1), func(string, int64, string, ...any) {})
+			st.custody = newCustody(st.aside.room)
 			if least {
 				st.limits = without(st.limits, field)
 			}
@@ -265,6 +265,9 @@ func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
 					break
 				}
 			}
+			if err == nil {
+				err = st.verdicts(io.Discard)
+			}
 			var f *Fault
 			if least != (errors.As(err, &f) && f.Name == TooMuch && errors.Is(err, ledger.ErrBroken)) {
 				t.Errorf("%s, none allowed %t: %v", field, least, err)
@@ -277,7 +280,7 @@ func TestThereIsALimitToEverythingThatIsCounted(t *testing.T) {
 func without(l limits, field string) limits {
 	for name, n := range map[string]*int{
 		"runs": &l.runs, "scenarios": &l.scenarios, "places": &l.places, "canaries": &l.canaries, "chains": &l.chains, "blobs": &l.blobs, "keys": &l.keys,
-		"pairs": &l.pairs, "names": &l.names, "lines": &l.lines, "evidence": &l.evidence, "checked": &l.checked,
+		"pairs": &l.pairs, "names": &l.names, "lines": &l.lines, "evidence": &l.evidence, "aside": &l.aside, "checked": &l.checked,
 	} {
 		if name == field {
 			*n = 0

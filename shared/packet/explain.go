@@ -369,7 +369,7 @@ func (v *verifier) keptStep(e run.Entry, s *state, leaf string) (text string, ve
 		text += fmt.Sprintf("; %d later digests follow, each signed over the one before, the last ends %s", n, k.Path[n-1].End.UTC().Format(time.RFC3339))
 	}
 	text += "; " + held
-	if err := s.custody.verify(*k); err != nil {
+	if _, err := s.custody.verify(*k); err != nil {
 		return text, false, err.Error()
 	}
 	if k.Seal.LogSHA256 != k.At.ObjectSHA256 {

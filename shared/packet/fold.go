@@ -31,24 +31,24 @@ type entry struct {
 	Run    string    `json:"run"`
 	Canary string    `json:"canary"`
 
-	Begun   *run.Begun   `json:"begun"`
-	Planned *planned     `json:"planned"`
-	Blocked *run.Blocked `json:"blocked"`
+	Begun   *run.Begun   `json:"begun,omitempty"`
+	Planned *planned     `json:"planned,omitempty"`
+	Blocked *run.Blocked `json:"blocked,omitempty"`
 	Receipt *struct {
 		Step       string       `json:"step"`
 		Phase      canary.Phase `json:"phase"`
 		RequestIDs []string     `json:"request_ids"`
-	} `json:"receipt"`
-	Sighted   *run.Sighted     `json:"sighted"`
-	Forged    *struct{}        `json:"forged"`
-	Verdict   *canary.Verdict  `json:"verdict"`
-	Listed    *listed          `json:"listed"`
-	Kept      *run.Kept        `json:"kept"`
-	Validated *run.Validated   `json:"validated"`
-	Blob      *run.Blob        `json:"blob"`
-	PublicKey *trail.PublicKey `json:"public_key"`
+	} `json:"receipt,omitempty"`
+	Sighted   *run.Sighted     `json:"sighted,omitempty"`
+	Forged    *struct{}        `json:"forged,omitempty"`
+	Verdict   *canary.Verdict  `json:"verdict,omitempty"`
+	Listed    *listed          `json:"listed,omitempty"`
+	Kept      *run.Kept        `json:"kept,omitempty"`
+	Validated *run.Validated   `json:"validated,omitempty"`
+	Blob      *run.Blob        `json:"blob,omitempty"`
+	PublicKey *trail.PublicKey `json:"public_key,omitempty"`
 
-	Register *exception.Register `json:"register"`
+	Register *exception.Register `json:"register,omitempty"`
 	// Of an alert that rang, and of what was heard, as much as a verdict may rest on.
 	Rang *struct {
 		Alert      string    `json:"alert"`
@@ -57,11 +57,11 @@ type entry struct {
 		Suppressed string    `json:"suppressed"`
 		RequestIDs []string  `json:"request_ids"`
 		EventIDs   []string  `json:"event_ids"`
-	} `json:"rang"`
+	} `json:"rang,omitempty"`
 	Heard *struct {
 		Alert string         `json:"alert"`
 		Heard []canary.Heard `json:"heard"`
-	} `json:"heard"`
+	} `json:"heard,omitempty"`
 }
 
 type planned struct {
@@ -218,45 +218,48 @@ const (
 	otherReasons = "(other reasons)"
 )
 
-// state folds a slice, in the order of the ledger. A packet may have hundreds of
-// thousands of canaries, so only some are kept at a time, in the order in which they
-// were planned: the others are folded when the leaves are read once more (verdicts).
-// Of all of them there is a number, and of each leaf whose it is.
+// state folds a slice. A packet may have hundreds of thousands of canaries, so that what
+// the entries say of them is put aside in scratch as they go by (take), by whose it is, and
+// folded when all have: those of one part of the canaries, then those of the next (verdicts).
+// So memory does not depend on how many there are.
 type state struct {
 	period    Period
 	runs      map[string]*runFold
 	scenarios map[[2]string]*ScenarioLine // by id and hash
 	places    map[canary.Target]*place
-	// ids numbers the canaries of the period, by the hash of their id; window is which
-	// of them are kept now, atOnce at a time; leafOf says of each leaf that was read in
-	// which window its canary is, counted from 1, or 0 if it is of none.
-	ids      map[key]int
-	window   int
-	atOnce   int
-	leafOf   []uint8
-	canaries []*canaryFold          // of the window
-	byID     map[string]*canaryFold // of the window
+	numbered  []*place // by number
+	aside     *aside
+
+	// Of the part that is being folded: its canaries in the order in which they were
+	// planned, and those that were not in this period; what receipts, records, alerts and
+	// seals it has, by their hashes; what was found out about alerts that were heard.
+	canaries []*canaryFold
+	byID     map[string]*canaryFold
 	carried  map[string]bool
-	chains   map[trail.Chain]*ChainLine
-	gaps     map[string]int
-	entries  map[string]int
-	forged   int
-	shared   map[string]string
-	// names are strings that many share; pairs, lines and objects are counts.
-	names, reasons        map[string]string
-	pairs, lines, objects int
-	large                 int // records whose bytes are not in the ledger
-	limits                limits
-	// evidence knows, by their hashes, what receipts and records the slice has.
 	evidence map[key]bool
-	// rang has the first leaf of each alert that reached somebody, of whichever canary, by
-	// each request and event that it names (rangKey).
-	rang    map[key]int64
-	problem func(name string, leaf int64, format string, args ...any)
+	sealed   map[key]bool // whose object has the very hash that the digest says
+	unheld   map[key]bool // whose seal could not be verified for want of room
+	answers  map[answer]bool
+	about    string // the canary of the entry under way
+
+	// Of all of them.
+	planned, carriedBefore int
+	chains                 map[trail.Chain]*ChainLine
+	gaps                   map[string]int
+	entries                map[string]int
+	forged                 int
+	shared                 map[string]string
+	names                  map[string]string // that many share
+	pairs, lines           int
+	alerts, objects, seals int
+	large                  int // records whose bytes are not in the ledger
+	lacking                int // of unheld
+	limits                 limits
+	problem                func(name string, leaf int64, format string, args ...any)
 	// custody, when set, verifies how records are sealed.
 	custody *custody
 	// register of exceptions at the end of the period, how many there were in all, the
-	// verdicts of the window that it may cover, and how many canaries each exception does.
+	// verdicts of the part that it may cover, and how many canaries each exception does.
 	register     *exception.Register
 	registers    int
 	joining      exception.Joining
@@ -265,15 +268,7 @@ type state struct {
 	unprovenText int
 	exceptedBy   map[string]int
 	latest       time.Time // that an entry was written
-	// unheld are records of the window whose seals could not be verified for want of
-	// memory; lacking counts all of them.
-	unheld  map[key]bool
-	lacking int
 }
-
-// canariesAtOnce is how many canaries are kept at a time. With the most canaries that
-// a packet may have there are less than 255 windows.
-const canariesAtOnce = 16384
 
 type runFold struct {
 	RunLine
@@ -284,13 +279,15 @@ type runFold struct {
 
 type place struct {
 	PlaceLine
+	number     uint32
 	categories map[string]*CategoryLine
-	objects    map[key]bool
+	objects    map[key]bool // of the part
 }
 
 type canaryFold struct {
 	id       string
 	at       time.Time // planned
+	planned  int64     // the leaf
 	run      *runFold
 	scenario *ScenarioLine
 	place    *place
@@ -328,24 +325,25 @@ func recordKey(canaryID, step, eventUID, requestID string, at canary.Location) k
 
 // newState begins a fold of the canaries of a period; problem is told of what
 // contradicts itself.
-func newState(period Period, atOnce int, problem func(name string, leaf int64, format string, args ...any)) *state {
+func newState(period Period, aside *aside, problem func(name string, leaf int64, format string, args ...any)) *state {
 	return &state{
-		period: period, atOnce: cmp.Or(atOnce, canariesAtOnce), ids: map[key]int{},
+		period: period, aside: aside,
 		runs: map[string]*runFold{}, scenarios: map[[2]string]*ScenarioLine{}, places: map[canary.Target]*place{},
-		byID: map[string]*canaryFold{}, carried: map[string]bool{}, chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{},
-		shared: map[string]string{}, names: map[string]string{}, reasons: map[string]string{}, limits: maxLimits(), unheld: map[key]bool{}, evidence: map[key]bool{}, unproven: map[string]unproven{}, exceptedBy: map[string]int{}, rang: map[key]int64{}, problem: problem,
+		byID: map[string]*canaryFold{}, carried: map[string]bool{}, evidence: map[key]bool{}, sealed: map[key]bool{}, unheld: map[key]bool{}, answers: map[answer]bool{},
+		chains: map[trail.Chain]*ChainLine{}, gaps: map[string]int{}, entries: map[string]int{}, shared: map[string]string{}, names: map[string]string{},
+		limits: maxLimits(), unproven: map[string]unproven{}, exceptedBy: map[string]int{}, problem: problem,
 	}
 }
 
-// apply folds one entry in, and says in which window its canary is, counted from 1.
-func (s *state) apply(leaf int64, e entry) uint8 {
+// apply folds in what an entry says of other things than a canary, and puts the rest aside.
+func (s *state) apply(leaf int64, e entry) error {
+	s.about = e.Canary
 	s.entries[e.Type]++
 	if e.At.After(s.latest) {
 		s.latest = e.At
 	}
-	if s.foreign(e) {
-		return 0
-	}
+	// Runs, what verifies custody, and alerts may be of any time.
+	holds := s.period.holds(e.At)
 	switch {
 	case e.Type == "begun" && e.Begun != nil:
 		r := s.run(e.Run)
@@ -353,66 +351,72 @@ func (s *state) apply(leaf int64, e entry) uint8 {
 			s.problem(BadEntry, leaf, "run %q begins a second time", e.Run)
 		}
 		r.At, r.Version, r.ConfigHash, r.CatalogueHash, r.Announced = e.At, e.Begun.Version, e.Begun.ConfigHash, e.Begun.CatalogueHash, e.Begun.Canaries
-		return 0
-	case e.Type == "planned" && e.Planned != nil:
-		if !s.plan(leaf, e) {
-			return 0
-		}
-	case e.Type == "forged":
-		s.forged++
-		return 0
-	case e.Type == "validated" && e.Validated != nil:
-		s.validate(*e.Validated)
-		return 0
+		return nil
 	case e.Type == "register" && e.Register != nil:
 		s.noteRegister(e)
-		return 0
+		return nil
 	case e.Type == "rang" && e.Rang != nil:
-		s.ring(leaf, e)
-		return 0
-	case e.Type == "public_key" && e.PublicKey != nil && s.custody != nil:
-		s.custody.keys = append(s.custody.keys, *e.PublicKey)
-		return 0
-	case e.Type == "blob" && e.Blob != nil && s.custody != nil:
-		if err := s.custody.addBlob(*e.Blob); err != nil {
-			s.problem(BadCustody, leaf, "%v", err)
+		return s.ring(leaf, e)
+	case e.Type == "public_key" && e.PublicKey != nil:
+		if s.custody != nil {
+			s.custody.keys = append(s.custody.keys, *e.PublicKey)
 		}
-		return 0
+		return nil
+	case e.Type == "blob" && e.Blob != nil:
+		if s.custody == nil {
+			return nil
+		}
+		wrong, err := s.custody.addBlob(*e.Blob)
+		if wrong != nil {
+			s.problem(BadCustody, leaf, "%v", wrong)
+		}
+		return err
+	case e.Type == "planned" && e.Planned != nil:
+		if p := e.Planned; p.Canary.ID != e.Canary || p.Canary.Run != e.Run || p.Canary.Scenario != p.Scenario.ID || p.Canary.ScenarioHash != p.Scenario.Hash {
+			s.problem(BadEntry, leaf, "the plan of canary %q is of %q, run %q, scenario %q", e.Canary, p.Canary.ID, p.Canary.Run, p.Canary.Scenario)
+		}
+	case e.Type == "forged" && holds:
+		s.forged++
+		return nil
+	case e.Type == "validated" && e.Validated != nil:
+		if holds {
+			s.validate(*e.Validated)
+		}
+		return nil
 	case e.Canary == "":
-		return 0
+		return nil
 	}
-	n, known := s.ids[idKey(e.Canary)]
-	if !known {
-		// Planned before the period: the packet before has the beginning of it.
-		s.carried[e.Canary] = true
-		s.fold(leaf, e)
-		return 0
-	}
-	if n/s.atOnce == s.window {
-		s.fold(leaf, e)
-	}
-	return uint8(n/s.atOnce + 1)
+	return s.putAside(leaf, holds, e)
 }
 
 func idKey(id string) key { return keyOf("canary", id) }
 
 // fold takes in what an entry says of its canary.
-func (s *state) fold(leaf int64, e entry) {
+func (s *state) fold(n noted) error {
+	e, leaf := n.Entry, n.Leaf
+	s.about = e.Canary
 	c := s.byID[e.Canary]
-	if c == nil {
+	switch {
+	case e.Type == "planned" && e.Planned != nil:
+		if c != nil {
+			s.problem(BadEntry, leaf, "canary %q is planned a second time", e.Canary)
+		} else if c = s.plan(n); c != nil {
+			s.canaries = append(s.canaries, c)
+			s.byID[e.Canary] = c
+		}
+		return nil
+	case c == nil && !n.Holds:
+		return nil // of another period, and of none of the canaries of this one
+	case c == nil:
+		// Planned before the period: the packet before has the beginning of it.
+		s.carried[e.Canary] = true
 		c = &canaryFold{}
 	}
 	switch {
-	case e.Type == "planned" && e.Planned != nil:
-		p := e.Planned
-		c = &canaryFold{
-			id: e.Canary, at: e.At, run: s.run(e.Run), scenario: s.scenarios[[2]string{p.Scenario.ID, p.Scenario.Hash}], place: s.places[p.Canary.Target],
-			reason: s.reason(p.NotRun), notRun: p.NotRun != "",
-		}
-		s.canaries = append(s.canaries, c)
-		s.byID[e.Canary] = c
+	case e.Type == "forged":
+		s.forged++
 	case e.Type == "blocked" && e.Blocked != nil:
-		c.reason = s.reason("not begun: " + e.Blocked.Reason)
+		c.reason = cut("not begun: " + e.Blocked.Reason)
 	case e.Type == "receipt" && e.Receipt != nil:
 		c.done = c.done || e.Receipt.Phase == canary.PhaseDo && len(e.Receipt.RequestIDs) > 0
 		if e.Receipt.Phase == canary.PhaseDo {
@@ -421,57 +425,22 @@ func (s *state) fold(leaf int64, e entry) {
 			}
 		}
 	case e.Type == "sighted" && e.Sighted != nil:
-		s.sight(leaf, e)
+		si := e.Sighted
+		s.evidence[recordKey(e.Canary, si.Step, si.EventUID, si.RequestID, si.At)] = true
+		if n.Large {
+			s.large++ // too large for an entry: location and hashes are all there is
+		}
+		for _, wrong := range n.Wrong {
+			s.problem(BadRecord, leaf, "%s", wrong)
+		}
 	case e.Type == "heard" && e.Heard != nil:
 		s.hear(leaf, e)
 	case e.Type == "kept" && e.Kept != nil && c.place != nil && s.custody != nil:
-		s.evidence[keyOf("kept", e.Canary, e.Kept.Step, e.Kept.At.Key, e.Kept.At.VersionID)] = true
-		err := s.custody.keep(e.Canary, *e.Kept)
-		if seal := sealKey(e.Canary, e.Kept.Step, e.Kept.At); errors.Is(err, errNotHeld) && !s.unheld[seal] {
-			s.unheld[seal] = true
-			s.lacking++
-		} else if err != nil && !errors.Is(err, errNotHeld) {
-			s.problem(BadCustody, leaf, "%v", err)
-		}
+		s.keep(n)
 	case e.Type == "verdict" && e.Verdict != nil:
-		s.judge(leaf, e, c)
+		return s.judge(leaf, e, c)
 	}
-}
-
-// foreign reports whether an entry is of another period, and of none of the canaries
-// of this one. Runs, what verifies custody, and alerts may be of any time.
-func (s *state) foreign(e entry) bool {
-	if s.period.holds(e.At) || slices.Contains([]string{"begun", "planned", "public_key", "blob", "register", "rang"}, e.Type) {
-		return false
-	}
-	_, known := s.ids[idKey(e.Canary)]
-	return !known
-}
-
-// replay reads the leaves once more, in the order in which they were read before, and
-// hands over those that are wanted by their number in that order.
-type replay func(want func(i int) bool, each func(leaf int64, e entry) error) error
-
-// next lets go of the canaries that are kept and folds the next ones. It reports
-// whether there are any.
-func (s *state) next(again replay) (bool, error) {
-	if s.window++; s.window*s.atOnce >= len(s.ids) {
-		return false, nil
-	}
-	s.canaries = s.canaries[:0]
-	clear(s.byID)
-	clear(s.evidence)
-	clear(s.unheld)
-	clear(s.unproven)
-	s.unprovenText = 0
-	if s.custody != nil {
-		clear(s.custody.sealed)
-	}
-	err := again(func(i int) bool { return i < len(s.leafOf) && int(s.leafOf[i]) == s.window+1 }, func(leaf int64, e entry) error {
-		s.fold(leaf, e)
-		return s.tooMuch(leaf)
-	})
-	return true, err
+	return nil
 }
 
 func (s *state) run(id string) *runFold {
@@ -483,17 +452,10 @@ func (s *state) run(id string) *runFold {
 	return r
 }
 
-// plan counts a canary and gives it its number. It reports whether it is one of the
-// period, planned for the first time.
-func (s *state) plan(leaf int64, e entry) bool {
-	p := e.Planned
-	if p.Canary.ID != e.Canary || p.Canary.Run != e.Run || p.Canary.Scenario != p.Scenario.ID || p.Canary.ScenarioHash != p.Scenario.Hash {
-		s.problem(BadEntry, leaf, "the plan of canary %q is of %q, run %q, scenario %q", e.Canary, p.Canary.ID, p.Canary.Run, p.Canary.Scenario)
-	}
-	if _, known := s.ids[idKey(e.Canary)]; known {
-		s.problem(BadEntry, leaf, "canary %q is planned a second time", e.Canary)
-		return false
-	}
+// plan counts a canary that is planned for the first time; nil if that was in another
+// period.
+func (s *state) plan(n noted) *canaryFold {
+	e, p := n.Entry, n.Entry.Planned
 	r := s.run(e.Run)
 	if h, ok := r.hashes[p.Scenario.ID]; !ok {
 		s.pairs++
@@ -501,11 +463,12 @@ func (s *state) plan(leaf int64, e entry) bool {
 		r.several = true
 	}
 	r.hashes[s.name(p.Scenario.ID)] = s.name(p.Scenario.Hash)
-	if !s.period.holds(e.At) {
+	if !n.Holds {
 		r.others++
-		return false
+		return nil
 	}
 	r.Planned++
+	s.planned++
 	at := [2]string{p.Scenario.ID, p.Scenario.Hash}
 	sc := s.scenarios[at]
 	if sc == nil {
@@ -516,15 +479,14 @@ func (s *state) plan(leaf int64, e entry) bool {
 	pl := s.places[p.Canary.Target]
 	if pl == nil {
 		t := p.Canary.Target
-		pl = &place{PlaceLine: PlaceLine{Provider: t.Provider, Account: t.Account, Region: t.Region}, categories: map[string]*CategoryLine{}, objects: map[key]bool{}}
-		s.places[t] = pl
+		pl = &place{PlaceLine: PlaceLine{Provider: t.Provider, Account: t.Account, Region: t.Region}, number: uint32(len(s.numbered)), categories: map[string]*CategoryLine{}, objects: map[key]bool{}}
+		s.places[t], s.numbered = pl, append(s.numbered, pl)
 	}
 	if pl.categories[sc.Category] == nil {
 		pl.categories[sc.Category] = &CategoryLine{Category: sc.Category}
 		s.lines++
 	}
-	s.ids[idKey(e.Canary)] = len(s.ids)
-	return true
+	return &canaryFold{id: e.Canary, at: e.At, planned: n.Leaf, run: r, scenario: sc, place: pl, reason: cut(p.NotRun), notRun: p.NotRun != ""}
 }
 
 // validate takes in what a walk along a chain found.
@@ -558,25 +520,37 @@ func (c *ChainLine) find(status trail.Status, n int) {
 	c.Findings[status] += n
 }
 
-// sight takes a record in, and holds the raw bytes against what is said of them.
-func (s *state) sight(leaf int64, e entry) {
-	si := e.Sighted
-	s.evidence[recordKey(e.Canary, si.Step, si.EventUID, si.RequestID, si.At)] = true
-	if len(si.Raw) == 0 {
-		s.large++
-		return // too large for an entry: location and hashes are all there is
-	}
+// wrongRecord holds a record's raw bytes against what is said of them.
+func wrongRecord(si *run.Sighted) (wrong []string) {
 	if int64(len(si.Raw)) != si.At.Length {
-		s.problem(BadRecord, leaf, "the record has %d bytes, its place in %s has %d", len(si.Raw), si.At.Key, si.At.Length)
+		wrong = append(wrong, fmt.Sprintf("the record has %d bytes, its place in %s has %d", len(si.Raw), si.At.Key, si.At.Length))
 	}
 	var raw struct {
 		EventID   string `json:"eventID"`
 		RequestID string `json:"requestID"`
 	}
 	if err := json.Unmarshal(si.Raw, &raw); err != nil {
-		s.problem(BadRecord, leaf, "the raw record is not JSON: %v", err)
+		return append(wrong, fmt.Sprintf("the raw record is not JSON: %v", err))
 	} else if raw.EventID != si.EventUID || raw.RequestID != si.RequestID {
-		s.problem(BadRecord, leaf, "the raw record is of event %.60q, request %.60q, and is said to be of %.60q, %.60q", raw.EventID, raw.RequestID, si.EventUID, si.RequestID)
+		return append(wrong, fmt.Sprintf("the raw record is of event %.60q, request %.60q, and is said to be of %.60q, %.60q", raw.EventID, raw.RequestID, si.EventUID, si.RequestID))
+	}
+	return wrong
+}
+
+// keep takes in how a record is held, and what was found out about its seal.
+func (s *state) keep(n noted) {
+	e, k := n.Entry, n.Entry.Kept
+	s.evidence[keyOf("kept", e.Canary, k.Step, k.At.Key, k.At.VersionID)] = true
+	seal := sealKey(e.Canary, k.Step, k.At)
+	switch {
+	case n.Seal == nil:
+	case n.Seal.NotHeld && !s.unheld[seal]:
+		s.unheld[seal] = true
+		s.lacking++
+	case n.Seal.Wrong != "":
+		s.problem(BadCustody, n.Leaf, "%s", n.Seal.Wrong)
+	case n.Seal.Same:
+		s.sealed[seal] = true
 	}
 }
 
@@ -590,33 +564,16 @@ func heardKey(canaryID, alert, id string, at time.Time, by canary.Means, name st
 	return keyOf("heard", canaryID, alert, id, at.UTC().Format(time.RFC3339Nano), string(by), name)
 }
 
-// ring takes in what an alert names, unless nobody heard it.
-func (s *state) ring(leaf int64, e entry) {
-	r := e.Rang
-	if r.Suppressed != "" {
-		return
-	}
-	for by, ids := range map[canary.Means][]string{canary.ByRequest: r.RequestIDs, canary.ByEvent: r.EventIDs} {
-		for _, id := range ids {
-			k := rangKey(r.Alert, r.ID, r.At, by, id)
-			if _, before := s.rang[k]; !before {
-				s.rang[k] = leaf
-			}
-		}
-	}
-}
-
 // hear takes in what was heard for a canary, as far as what is in the packet before it
 // says the same: the alert names the request or event, and a receipt has the request.
 // Whether a record has the event, the verdict says. An alert that names neither is of
 // no canary: it may be older than the packet.
 func (s *state) hear(leaf int64, e entry) {
-	for _, x := range e.Heard.Heard {
+	for i, x := range e.Heard.Heard {
 		if x.Suppressed != "" {
 			continue
 		}
-		rang, there := s.rang[rangKey(e.Heard.Alert, x.ID, x.At, x.By, x.Name)]
-		there = there && rang < leaf
+		there := s.answers[answerOf(leaf, i)]
 		name := ""
 		switch x.By {
 		case canary.ByRequest:
@@ -633,7 +590,7 @@ func (s *state) hear(leaf int64, e entry) {
 }
 
 // judge takes a verdict in, and looks for the evidence that it names.
-func (s *state) judge(leaf int64, e entry, c *canaryFold) {
+func (s *state) judge(leaf int64, e entry, c *canaryFold) error {
 	v := e.Verdict
 	if v.Canary != e.Canary {
 		s.problem(BadEntry, leaf, "the verdict of canary %q is of %q", e.Canary, v.Canary)
@@ -642,7 +599,7 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 	c.verdicts++
 	c.statuses = s.statuses(leaf, v)
 	if c.place == nil {
-		return // what it rests on is in an earlier packet
+		return nil // what it rests on is in an earlier packet
 	}
 	s.keepUnproven(c, *v)
 	if found := v.Checks[canary.Surfaced].Status; (found == canary.Pass || found == canary.Late) && len(v.Records) == 0 {
@@ -675,7 +632,7 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 		if s.custody != nil && v.Checks[canary.Immutable].Status == canary.Pass && !s.evidence[keyOf("kept", e.Canary, rec.Step, rec.At.Key, rec.At.VersionID)] {
 			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is immutable, and nothing in the packet before it says how it is held", e.Canary, rec.Step)
 		}
-		if seal := sealKey(e.Canary, rec.Step, rec.At); s.custody != nil && v.Checks[canary.Sealed].Status == canary.Pass && !s.custody.sealed[seal] && !s.unheld[seal] {
+		if seal := sealKey(e.Canary, rec.Step, rec.At); s.custody != nil && v.Checks[canary.Sealed].Status == canary.Pass && !s.sealed[seal] && !s.unheld[seal] {
 			s.problem(MissingEvidence, leaf, "the verdict of %s says that its record at step %s is sealed, and no digest in the packet before it proves that", e.Canary, rec.Step)
 		}
 		if object := keyOf(rec.At.Bucket, rec.At.Key, rec.At.VersionID); !c.place.objects[object] {
@@ -683,13 +640,7 @@ func (s *state) judge(leaf int64, e entry, c *canaryFold) {
 			s.objects++
 		}
 	}
-	for _, check := range canary.Checks() {
-		for _, clue := range v.Checks[check].Evidence {
-			if clue.Source == canary.FromStore && clue.Object == "" && !slices.Contains(c.place.Looked, cut(clue.Found)) {
-				c.place.Looked = append([]string{strings.Clone(cut(clue.Found))}, c.place.Looked[:min(len(c.place.Looked), maxLooked-1)]...)
-			}
-		}
-	}
+	return s.looked(leaf, c.place, v)
 }
 
 // statuses of all checks as one string, which many canaries share.
@@ -713,7 +664,7 @@ func (s *state) statuses(leaf int64, v *canary.Verdict) string {
 
 // population is what the fold comes to; it may be asked once, after verdicts.
 func (s *state) population() Population {
-	p := Population{Forged: s.forged, Carried: len(s.carried), Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
+	p := Population{Forged: s.forged, Carried: s.carriedBefore, Entries: s.entries, Runs: []RunLine{}, Scenarios: []ScenarioLine{}, Places: []PlaceLine{}, Chains: []ChainLine{}, Gaps: []Gap{}}
 	s.exceptions(&p)
 	for _, r := range s.runs {
 		if r.Planned > 0 || s.period.holds(r.At) {
@@ -726,7 +677,6 @@ func (s *state) population() Population {
 	}
 	slices.SortFunc(p.Scenarios, func(a, b ScenarioLine) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Hash, b.Hash)) })
 	for _, pl := range s.places {
-		pl.Objects = len(pl.objects)
 		for _, name := range slices.Sorted(maps.Keys(pl.categories)) {
 			pl.Categories = append(pl.Categories, *pl.categories[name])
 		}
@@ -746,23 +696,6 @@ func (s *state) population() Population {
 		p.Gaps = append(p.Gaps, Gap{reason, s.gaps[reason]})
 	}
 	return p
-}
-
-// reason is one that many canaries have; what is beyond the known ones is told
-// together.
-func (s *state) reason(text string) string {
-	if text = cut(text); text == "" {
-		return ""
-	}
-	if _, known := s.reasons[text]; !known && len(s.reasons) >= maxGaps {
-		return otherReasons
-	}
-	if have, ok := s.reasons[text]; ok {
-		return have
-	}
-	text = strings.Clone(text)
-	s.reasons[text] = text
-	return text
 }
 
 func (s *state) gap(reason string) {
@@ -825,39 +758,36 @@ func encodeJSON(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// verdicts writes a line for each canary, in the order in which they were planned,
-// and counts what each came to; it may be asked once.
-func (s *state) verdicts(w io.Writer, again replay) error {
-	out := csv.NewWriter(w)
+// verdicts folds what was put aside, writes a line for each canary, in the order in which
+// they were planned, and counts what each came to; it may be asked once.
+func (s *state) verdicts(w io.Writer) error {
 	head := []string{"canary", "run", "scenario", "category", "account", "region", "status"}
 	for _, c := range canary.Checks() {
 		head = append(head, string(c))
 	}
+	out := csv.NewWriter(w)
 	if err := out.Write(append(head, "records", "verdicts", "leaf")); err != nil {
 		return err
 	}
-	for more := true; more; {
-		for _, c := range s.canaries {
-			line := c.place.categories[c.scenario.Category]
-			c.count(line)
-			if s.excepted(c) {
-				line.Excepted++
-			}
-			c.place.Records += c.records
-			if reason := c.gap(); reason != "" {
-				s.gap(reason)
-			}
-			if err := out.Write(c.line()); err != nil {
-				return err
-			}
+	if out.Flush(); out.Error() != nil {
+		return out.Error()
+	}
+	if err := s.foldParts(); err != nil {
+		return err
+	}
+	for record, err := range s.aside.lines.merged() {
+		if err != nil {
+			return err
 		}
-		var err error
-		if more, err = s.next(again); err != nil {
+		reason, line := splitLine(record)
+		if reason != "" {
+			s.gap(reason)
+		}
+		if _, err := w.Write(line); err != nil {
 			return err
 		}
 	}
-	out.Flush()
-	return out.Error()
+	return s.together()
 }
 
 func (c *canaryFold) line() []string {

@@ -3,6 +3,7 @@ package packet
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
@@ -34,6 +35,8 @@ const (
 // limits are how many of each kind a packet may have.
 type limits struct {
 	runs, scenarios, places, canaries, chains, blobs, keys int
+	// bytes that are put aside in scratch.
+	aside int
 	// pairs of runs and scenarios, names that are shared, lines of categories.
 	pairs, names, lines int
 	// evidence: receipts, records and objects; checked: digests that name a file.
@@ -42,7 +45,7 @@ type limits struct {
 
 func maxLimits() limits {
 	return limits{
-		runs: 200_000, scenarios: 20_000, places: 20_000, canaries: 1_000_000, chains: 20_000, blobs: 500_000, keys: 10_000,
+		runs: 200_000, scenarios: 20_000, places: 20_000, canaries: 1_000_000, chains: 20_000, blobs: 500_000, keys: 10_000, aside: math.MaxInt32,
 		pairs: 2_000_000, names: 200_000, lines: 200_000, evidence: 10_000_000, checked: 1_000_000,
 	}
 }
@@ -56,7 +59,9 @@ func (s *state) take(leaf int64, e entry) error {
 		}
 		return &Fault{Name: name, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: err}
 	}
-	s.leafOf = append(s.leafOf, s.apply(leaf, e))
+	if err := s.apply(leaf, e); err != nil {
+		return err
+	}
 	return s.tooMuch(leaf)
 }
 
@@ -75,12 +80,12 @@ func (s *state) over() error {
 	l := s.limits
 	counts := []count{
 		{"runs", len(s.runs), l.runs}, {"scenarios", len(s.scenarios), l.scenarios}, {"places", len(s.places), l.places},
-		{"canaries", len(s.ids), l.canaries}, {"canaries of earlier packets", len(s.carried), l.canaries}, {"chains of digests", len(s.chains), l.chains},
+		{"canaries", s.planned, l.canaries}, {"canaries of earlier packets", s.carriedBefore + len(s.carried), l.canaries}, {"chains of digests", len(s.chains), l.chains},
 		{"pairs of runs and scenarios", s.pairs, l.pairs}, {"names", len(s.names), l.names}, {"lines of categories", s.lines, l.lines},
-		{"receipts, records and objects", len(s.evidence) + len(s.rang) + len(s.unheld) + s.objects, l.evidence},
+		{"bytes of entries, packed", int(s.aside.room.at), l.aside}, {"receipts, records and objects", len(s.evidence) + s.alerts + len(s.unheld) + s.objects, l.evidence},
 	}
 	if c := s.custody; c != nil {
-		counts = append(counts, count{"digests", len(c.blobs), l.blobs}, count{"public keys", len(c.keys), l.keys}, count{"seals", len(c.checked), l.checked})
+		counts = append(counts, count{"digests", len(c.blobs), l.blobs}, count{"public keys", len(c.keys), l.keys}, count{"seals", c.checks, l.checked})
 	}
 	for _, c := range counts {
 		if c.n > c.most {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -32,26 +33,30 @@ type stretch struct {
 
 // stretches lists, for leaves given by their ranges, what a proof consists of;
 // nodes are still without hash.
-func stretches(ranges []span, size int64) []stretch {
-	var out []stretch
-	at := int64(0)
-	gap := func(to int64) {
-		for at < to {
-			level := bits.Len64(uint64(to-at)) - 1
-			if at > 0 {
-				level = min(level, bits.TrailingZeros64(uint64(at)))
+func stretches(ranges iter.Seq[span], size int64) iter.Seq[stretch] {
+	return func(yield func(stretch) bool) {
+		at := int64(0)
+		gap := func(to int64) bool {
+			for at < to {
+				level := bits.Len64(uint64(to-at)) - 1
+				if at > 0 {
+					level = min(level, bits.TrailingZeros64(uint64(at)))
+				}
+				if !yield(stretch{first: at, level: level}) {
+					return false
+				}
+				at += 1 << level
 			}
-			out = append(out, stretch{first: at, level: level})
-			at += 1 << level
+			return true
 		}
+		for r := range ranges {
+			if !gap(r.first) || !yield(stretch{first: r.first, count: r.end - r.first}) {
+				return
+			}
+			at = r.end
+		}
+		gap(size)
 	}
-	for _, r := range ranges {
-		gap(r.first)
-		out = append(out, stretch{first: r.first, count: r.end - r.first})
-		at = r.end
-	}
-	gap(size)
-	return out
 }
 
 // span is the leaves with first <= index < end.
@@ -59,13 +64,12 @@ type span struct{ first, end int64 }
 
 // writeProof writes the proof, with hashes from the tree: some at a time, so that
 // each tile is read once for many.
-func writeProof(w io.Writer, parts []stretch, tree tlog.HashReader) error {
+func writeProof(w io.Writer, all iter.Seq[stretch], tree tlog.HashReader) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintln(out, proofMagic)
 	const atOnce = 4096
-	for len(parts) > 0 {
-		some := parts[:min(atOnce, len(parts))]
-		parts = parts[len(some):]
+	var some []stretch
+	write := func() error {
 		var indexes []int64
 		for _, p := range some {
 			if p.count == 0 {
@@ -84,6 +88,18 @@ func writeProof(w io.Writer, parts []stretch, tree tlog.HashReader) error {
 			fmt.Fprintf(out, "node %d %d %s\n", p.level, p.first>>p.level, base64.StdEncoding.EncodeToString(hashes[0][:]))
 			hashes = hashes[1:]
 		}
+		some = some[:0]
+		return nil
+	}
+	for s := range all {
+		if some = append(some, s); len(some) == atOnce {
+			if err := write(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := write(); err != nil {
+		return err
 	}
 	return out.Flush()
 }

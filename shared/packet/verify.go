@@ -48,8 +48,11 @@ type VerifyOptions struct {
 	Compile func(expect []string) ([]canary.Rule, error)
 	// Progress is told how many leaves are done. Optional.
 	Progress func(done, total int64)
+	// Scratch is where to put aside what the entries say. Optional; without it that is
+	// kept in memory.
+	Scratch Scratch
 
-	atOnce int // canaries, see state
+	parts int // of the canaries, see partCount
 }
 
 // Status of a packet, the first of these that holds.
@@ -106,9 +109,9 @@ const (
 )
 
 // Verify checks a packet with nothing but what is in it and the trust given. It
-// reads each file once, from beginning to end, the entries once more for every 16,384
-// canaries after the first; memory is bounded by about a hundred bytes for each canary
-// and by the digests that their custody needs.
+// reads each file once, from beginning to end. With scratch, memory does not depend on how
+// many canaries there are, but for a few bytes of each; scratch takes about twice what the
+// packet has, and at most two gigabytes.
 //
 // What is wrong is in the report; an error means that the packet could not be read,
 // or the trust not be understood, and says nothing about it.
@@ -650,8 +653,8 @@ func (v *verifier) slice(ctx context.Context) error {
 	var later []*Fault // said only of leaves that are proven to be in the ledger
 	r = &sliceReader{
 		v: v, faults: map[int64]string{}, proof: &proofReader{in: bufio.NewReader(proof)}, lines: bufio.NewReaderSize(leaves, 128<<10),
-		state: newState(v.manifest.Period, v.o.atOnce, func(name string, leaf int64, format string, args ...any) {
-			if r.mine {
+		state: newState(v.manifest.Period, newAside(v.o.Scratch, v.o.parts), func(name string, leaf int64, format string, args ...any) {
+			if v.o.Explain != "" && r.state.about == v.o.Explain {
 				r.faults[leaf] = fmt.Sprintf(format, args...)
 			}
 			r.unproven = r.unproven || name == MissingEvidence || name == BadRecord
@@ -663,7 +666,7 @@ func (v *verifier) slice(ctx context.Context) error {
 		}),
 		explain: newExplainer(v.o, v.manifest),
 	}
-	r.state.custody = newCustody()
+	r.state.custody = newCustody(r.state.aside.room)
 	err := r.read(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -687,9 +690,11 @@ func (v *verifier) slice(ctx context.Context) error {
 		return err
 	}
 	verdicts := &counting{w: io.Discard, h: sha256.New()}
-	if err := r.state.verdicts(verdicts, func(want func(int) bool, each func(int64, entry) error) error { return r.again(ctx, want, each) }); err != nil {
+	if err := r.state.verdicts(verdicts); err != nil {
 		return err
 	}
+	// In the order of the ledger, in which they were not all found.
+	slices.SortStableFunc(later, func(a, b *Fault) int { return cmp.Compare(a.Leaf, b.Leaf) })
 	for _, f := range later {
 		v.fault(f)
 	}
@@ -763,7 +768,7 @@ func (v *verifier) derived(r *sliceReader, verdicts *counting) {
 	again := &counting{w: io.Discard, h: sha256.New()}
 	_, _ = again.Write(population) // neither a hash nor nothing fails
 	if same(populationFile, again) && same(verdictsFile, verdicts) {
-		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; of each canary the last verdict in this packet counts.", len(s.ids), len(p.Runs))
+		v.say("The population and the verdicts (%d canaries, runs: %d) are what the entries come to; of each canary the last verdict in this packet counts.", s.planned, len(p.Runs))
 	}
 	if r.unproven {
 		v.unsaid("That the records and receipts that each verdict rests on are in the packet: some are not, or are not what is said of them.")
@@ -778,8 +783,8 @@ func (v *verifier) derived(r *sliceReader, verdicts *counting) {
 
 // custodySaid says what of the custody was verified.
 func (v *verifier) custodySaid(s *state) {
-	if s.custody.seals > 0 {
-		v.say("%d log files that records stand in are named, with their hash, by digests that the provider signed; verified with %d public keys kept in the ledger.", s.custody.seals, len(s.custody.keys))
+	if s.seals > 0 {
+		v.say("%d log files that records stand in are named, with their hash, by digests that the provider signed; verified with %d public keys kept in the ledger.", s.seals, len(s.custody.keys))
 		var names []string
 		for _, k := range s.custody.keys {
 			if !slices.Contains(names, k.Fingerprint) && len(names) < 20 {
@@ -793,7 +798,7 @@ func (v *verifier) custodySaid(s *state) {
 	if n := s.lacking; n > 0 {
 		v.unsaid("The custody of %d records: the packet has more digests than this program holds at once.", n)
 	}
-	if n := len(s.carried); n > 0 {
+	if n := s.carriedBefore; n > 0 {
 		v.unsaid("What the packet says of %d canaries that were planned before it begins: the evidence of that is in an earlier packet, or in one of both periods.", n)
 	}
 	v.unsaid("How the objects are held (retention, versioning, keys): the provider's interface said so to us, and signs none of it.")
@@ -809,7 +814,6 @@ type sliceReader struct {
 	leaves   int64
 	within   int64            // of the period
 	before   bool             // the leaf before it is there, and is of another time
-	mine     bool             // the entry under way is of the canary to be explained
 	faults   map[int64]string // what is wrong with entries of it, by leaf
 	unproven bool             // a receipt or record is missing, or not what is said of it
 	latest   time.Time        // that an entry was written, so far
@@ -907,54 +911,10 @@ func (r *sliceReader) leaf(i int64, leaf []byte) error {
 	if m.Control == "" && m.Period.holds(e.At) && (i < m.Slice.First || i >= m.Slice.End) {
 		r.state.problem(BadDerived, i, "it is of the period, and lies outside of the leaves that the manifest says are")
 	}
-	r.mine = r.v.o.Explain != "" && e.Canary == r.v.o.Explain
 	if err := r.state.take(i, e); err != nil {
 		return err
 	}
 	return r.explain.take(i, leaf, e)
-}
-
-// again reads the leaves once more, which are known to be the ones that were signed;
-// see replay.
-func (r *sliceReader) again(ctx context.Context, want func(i int) bool, each func(leaf int64, e entry) error) error {
-	lm, _ := r.v.zip.find(leavesFile)
-	pm, _ := r.v.zip.find(proofFile)
-	leaves := newHashing(r.v.zip.open(lm))
-	proof := &proofReader{in: bufio.NewReader(r.v.zip.open(pm))}
-	anew := &sliceReader{lines: bufio.NewReaderSize(leaves, 128<<10)}
-	for n := 0; ; {
-		s, err := proof.read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read %s once more: %w", proofFile, err)
-		}
-		for i := s.first; i < s.first+s.count; i++ {
-			leaf, err := anew.line()
-			if err != nil {
-				return fmt.Errorf("read %s once more: %w", leavesFile, err)
-			}
-			if n++; n%1024 == 0 && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if !want(n - 1) {
-				continue
-			}
-			e, err := readEntry(leaf)
-			if err != nil {
-				return fmt.Errorf("read leaf %d once more: %w", i, err)
-			}
-			r.mine = r.v.o.Explain != "" && e.Canary == r.v.o.Explain
-			if err := each(i, e); err != nil {
-				return err
-			}
-		}
-	}
-	if leaves.sum() != r.v.sums[leavesFile].SHA256 {
-		return fmt.Errorf("%s changed while it was read", leavesFile)
-	}
-	return nil
 }
 
 // timestamp checks it if there must be one.

@@ -250,6 +250,13 @@ func StorePacket(ctx context.Context, c *Config, period packet.Period, version s
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
+	aside, err := os.CreateTemp("", "packet-*.scratch")
+	if err != nil {
+		return out, err
+	}
+	defer os.Remove(aside.Name())
+	defer aside.Close()
+	o.Scratch = aside
 	m, err := packet.Build(ctx, f, log, o)
 	if err != nil {
 		return out, err

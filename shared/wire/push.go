@@ -14,8 +14,8 @@ import (
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
-	"github.com/auditcanary/auditcanary/shared/vitals"
 	"github.com/auditcanary/auditcanary/shared/trail"
+	"github.com/auditcanary/auditcanary/shared/vitals"
 )
 
 // Message is one message of a queue, as Lambda hands it over.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
@@ -15,7 +16,8 @@ import (
 // functions as they are deployed: injected by Lambda, confirmed by a Google
 // Cloud function, swept at a terminal.
 func TestACanaryLivesUnderAllFaces(t *testing.T) {
-	cloud := startSandbox(t)
+	// Its clock stands still while the canaries are injected, however long that takes here.
+	cloud := startSandboxAt(t, "0")
 
 	api := newLambdaAPI(t)
 	start(t, lambdaFile(t, "inject"), nil, append(cloud.env, api.env())...)
@@ -27,7 +29,22 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 	}
 
 	url, _ := serve(t, binary(t, "confirm"), append(cloud.env, "FUNCTION_TARGET=confirm")...)
+	// The hours that it waits for go by while it does.
+	waiting, stop := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(waiting)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(500 * time.Millisecond):
+			}
+			cloud.advance(t, "1h")
+		}
+	}()
 	status, body := post(t, url, `{"run":"faces","wait":true,"integrity":true,"summary":true}`)
+	close(stop)
+	<-waiting
 	if status != http.StatusOK {
 		t.Fatalf("confirm: status %d: %s", status, body)
 	}
@@ -105,7 +122,13 @@ type sandbox struct {
 
 func startSandbox(t *testing.T) sandbox {
 	t.Helper()
-	p := start(t, binary(t, "sandbox"), []string{"-data", t.TempDir(), "-speed", "600"})
+	return startSandboxAt(t, "600")
+}
+
+// startSandboxAt starts one whose clock runs so many times as fast as the real one.
+func startSandboxAt(t *testing.T, speed string) sandbox {
+	t.Helper()
+	p := start(t, binary(t, "sandbox"), []string{"-data", t.TempDir(), "-speed", speed})
 	p.prints(t, "\n")
 	var first struct {
 		Config string
@@ -119,6 +142,20 @@ func startSandbox(t *testing.T) sandbox {
 		s.env = append(s.env, k+"="+v)
 	}
 	return s
+}
+
+// advance puts its clock forward.
+func (s sandbox) advance(t *testing.T, by string) {
+	t.Helper()
+	r, err := http.Post(s.url+"/_sandbox/time", "application/json", strings.NewReader(`{"advance": "`+by+`"}`))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		t.Errorf("advance by %s: %s", by, r.Status)
+	}
 }
 
 // changes returns what is not as it was when the sandbox began.
