@@ -40,7 +40,7 @@ read; --action and --principal choose what is shown and do not change it.`,
 			if !ok {
 				return fmt.Errorf("--format %s: table, csv or json", format)
 			}
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}

@@ -66,7 +66,7 @@ never), 2 something is awaited or could not be found out, or nothing was promise
 
 // alertRules says which of the promised alerts could ring.
 func (o *options) alertRules(ctx context.Context, cmd *cobra.Command) error {
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return err
 	}

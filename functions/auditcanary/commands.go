@@ -44,7 +44,7 @@ func (sel *selection) flags(cmd *cobra.Command) {
 
 // open is options.open for the part of the configuration that was selected.
 func (sel *selection) open(ctx context.Context, o *options) (*run.Run, *progress, error) {
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -183,7 +183,7 @@ func statusCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}
@@ -256,7 +256,7 @@ func planCommand(o *options) *cobra.Command {
 		Use:   "plan [SCENARIO...]",
 		Short: "Show exactly what a run would do: calls, undo, policies, expected records and alerts, cost",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}
@@ -378,7 +378,7 @@ func scenariosCommand(o *options) *cobra.Command {
 // catalogue is what the configuration selects, or the built-in one where there
 // is no configuration.
 func (o *options) catalogue() ([]canary.Scenario, error) {
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if errors.Is(err, os.ErrNotExist) {
 		return scenarios.Load(scenarios.Options{Check: wire.Checker()})
 	}
@@ -395,7 +395,7 @@ func configCommand(o *options) *cobra.Command {
 		Short: "Check the configuration and every selected scenario against it, without calling anybody",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}
@@ -443,7 +443,7 @@ func ledgerVerifyCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			src, err := wire.LedgerToVerify(ctx, o.config, wire.LedgerSource{Dir: dir, URL: url, Key: key, Origin: origin})
+			src, err := wire.LedgerToVerify(ctx, o.config, wire.LedgerSource{Dir: dir, URL: url, Key: key, Origin: origin, Cell: o.cell})
 			if err != nil {
 				return err
 			}
@@ -477,7 +477,7 @@ func ledgerShowCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}

@@ -81,7 +81,7 @@ error: the exit code is 0, unless --fail-under or --strict asks for more (then 1
 // measure reads the ledger as it is now.
 func (c *coverageOptions) measure(cmd *cobra.Command, o *options, now time.Time) (coverage.Report, error) {
 	ctx := cmd.Context()
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return coverage.Report{}, err
 	}
@@ -179,7 +179,7 @@ needs no ledger.`,
 			if !ok {
 				return fmt.Errorf("--format %s: md or html", format)
 			}
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}

@@ -123,7 +123,7 @@ func (o *options) standing(cmd *cobra.Command, days int) (exceptionList, error) 
 		return out, fmt.Errorf("--days %d: at least 1", days)
 	}
 	ctx, now := cmd.Context(), time.Now()
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return out, err
 	}
@@ -235,7 +235,7 @@ func exceptionsCheckCommand(o *options) *cobra.Command {
 		Long:  "Exit code 2 if the file cannot be read as a register, or holds an exception that would\nnot count: self-approved, without end or with one too distant, over-broad, approved against\nanother version of the controls. That one has expired or is not opened yet is said, and no error.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil && !(len(args) == 1 && errors.Is(err, os.ErrNotExist)) {
 				return err
 			}
@@ -283,7 +283,7 @@ func exceptionsApplyCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}

@@ -118,7 +118,7 @@ func (i *integrityOptions) validate(ctx context.Context, o *options, opt run.Int
 		did, err = a.Custodian.Validate(ctx, trail.Validation{Places: a.Places, From: opt.From, Until: opt.Until, Checked: opt.Checked}, each)
 		return did, "Nothing was written: no ledger remembers these heads.", err
 	}
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return did, "", fmt.Errorf("%w\n(to validate an archive without a configuration, give --trail-arn or --s3-bucket)", err)
 	}

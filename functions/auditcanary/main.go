@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/auditcanary/auditcanary/shared/wire"
 )
 
 func main() {
@@ -48,6 +50,7 @@ func execute(ctx context.Context, args []string) int {
 // options are the flags every command has.
 type options struct {
 	config string
+	cell   string
 	json   bool
 	brief  bool // no table
 }
@@ -67,6 +70,7 @@ func newRoot() *cobra.Command {
 		file = "auditcanary.yaml"
 	}
 	root.PersistentFlags().StringVarP(&o.config, "config", "c", file, "configuration file (or AUDITCANARY_CONFIG)")
+	root.PersistentFlags().StringVar(&o.cell, "cell", "", "only the accounts of this cell, with their ledger (where the configuration has cells)")
 	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON instead of text")
 	root.AddCommand(
 		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), alertsCommand(o), integrityCommand(o),
@@ -76,6 +80,15 @@ func newRoot() *cobra.Command {
 		packetCommand(o), verifyCommand(o), exceptionsCommand(o), triggerCommand(o),
 	)
 	return root
+}
+
+// load reads the configuration, narrowed down to the cell if one was chosen.
+func (o *options) load() (*wire.Config, error) {
+	cfg, err := wire.Load(o.config)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, cfg.Select(wire.Selection{Cell: o.cell})
 }
 
 // version of this build, from its build information.

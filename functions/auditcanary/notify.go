@@ -33,7 +33,7 @@ chat did not take does not count: it is tried again. That it could not even be o
 token is missing) does.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ report.html", "auditcanary deliverables -o deliverables", then --attach report.h
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}

@@ -53,7 +53,7 @@ func (p *period) report(cmd *cobra.Command, o *options, now time.Time) (report.R
 // fold is report, with the ledger's state.
 func (p *period) fold(cmd *cobra.Command, o *options, now time.Time) (report.Report, *wire.Config, *run.State, error) {
 	ctx := cmd.Context()
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return report.Report{}, nil, nil, err
 	}

@@ -91,7 +91,7 @@ func local(host string) bool {
 
 // ledgerHead names the state of the ledger: two that are equal hold the same entries.
 func ledgerHead(ctx context.Context, o *options) (string, error) {
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return "", err
 	}

@@ -77,7 +77,7 @@ func sourcesFormats() map[string]func(inventory.Report, io.Writer) error {
 // take reads the accounts and the ledger as they are now.
 func (s *sourcesOptions) take(cmd *cobra.Command, o *options, now time.Time) (inventory.Report, error) {
 	ctx := cmd.Context()
-	cfg, err := wire.Load(o.config)
+	cfg, err := o.load()
 	if err != nil {
 		return inventory.Report{}, err
 	}

@@ -31,7 +31,7 @@ asked for and not begun when this ended is begun when it starts again, within an
 Interrupted during a run, it undoes what it has done, and then ends.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := wire.Load(o.config)
+			cfg, err := o.load()
 			if err != nil {
 				return err
 			}

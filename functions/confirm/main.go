@@ -14,5 +14,5 @@ import (
 )
 
 func main() {
-	host.Main("confirm", wire.Handler("confirm"))
+	host.Main("confirm", wire.ConfirmFunction())
 }

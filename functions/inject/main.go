@@ -10,5 +10,5 @@ import (
 )
 
 func main() {
-	host.Main("inject", wire.Handler("inject"))
+	host.Main("inject", wire.InjectFunction())
 }

@@ -10,5 +10,5 @@ import (
 )
 
 func main() {
-	host.Main("packet", wire.Handler("packet"))
+	host.Main("packet", wire.PacketFunction())
 }

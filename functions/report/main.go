@@ -12,5 +12,5 @@ import (
 )
 
 func main() {
-	host.Main("report", wire.Handler("report"))
+	host.Main("report", wire.ReportFunction())
 }

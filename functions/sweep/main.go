@@ -1,7 +1,8 @@
 // Command sweep undoes what an interrupted run left.
 //
-// Input {"older_than": "1h"} spares younger runs, which may be under way.
-// AUDITCANARY_CONFIG names the configuration file.
+// Input {"older_than": "1h"} spares younger runs, which may be under way; {"cell": name}
+// chooses the cell, where the configuration has cells. AUDITCANARY_CONFIG names the
+// configuration file.
 package main
 
 import (
@@ -10,5 +11,5 @@ import (
 )
 
 func main() {
-	host.Main("sweep", wire.Handler("sweep"))
+	host.Main("sweep", wire.SweepFunction())
 }

@@ -15,6 +15,6 @@ import (
 
 func main() {
 	host.MainHTTP("trigger", func(ctx context.Context) (http.Handler, error) {
-		return wire.TriggerHandler(ctx, wire.TriggerOptions{Log: os.Stderr})
+		return wire.TriggerFunction(ctx, wire.TriggerOptions{Log: os.Stderr})
 	})
 }

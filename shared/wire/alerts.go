@@ -62,7 +62,9 @@ type Through struct {
 	ExternalIDEnv string `yaml:"external_id_env"`
 }
 
-// AlertQueue is an SQS queue of its own: what is read is deleted from it.
+// AlertQueue is an SQS queue of its own: what is read is deleted from it. Where the
+// configuration has cells each needs its own, or one would delete another's alerts: {cell}
+// in its name stands for the cell.
 type AlertQueue struct {
 	QueueURL string `yaml:"queue_url"`
 	Region   string `yaml:"region"`
@@ -161,6 +163,9 @@ func (c *Config) checkAlerts(bad complain) {
 				given = strings.Join(kinds, " and ") + " are given"
 			}
 			wrong("", "it arrives in exactly one place of %s: %s", alertKinds, given)
+		}
+		if len(c.Cells()) > 0 {
+			a = a.inCell("cell")
 		}
 		mine := a.check(wrong)
 		if j := slices.IndexFunc(places, func(o placed) bool {

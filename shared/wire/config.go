@@ -74,6 +74,7 @@ type Config struct {
 	file string
 	dir  string
 	hash string
+	cell string // the one it was narrowed down to
 }
 
 // AWS settings. Credentials come from the SDK's default chain (environment,
@@ -93,6 +94,9 @@ type Target struct {
 	Account string `yaml:"account"`
 	// Regions in which regional canaries run.
 	Regions []string `yaml:"regions"`
+	// Cell of the account: accounts of one cell share a ledger and are tested, reported
+	// and packed together, apart from other cells. Every account has one, or none has.
+	Cell string `yaml:"cell"`
 	// RoleARN is the injector role in that account.
 	RoleARN string `yaml:"role_arn"`
 	// ExternalIDEnv names the environment variable that holds the role's external id, if it wants one.
@@ -647,6 +651,7 @@ func (c *Config) check(root *yaml.Node) error {
 			}
 		}
 	}
+	c.checkCells(bad)
 	if len(c.LogStores) != 1 {
 		bad("log_stores", "exactly one log store is needed, found %d", len(c.LogStores))
 	}
@@ -742,6 +747,8 @@ type Selection struct {
 	Every string
 	// Targets as ACCOUNT or ACCOUNT/REGION. What is not configured cannot be selected.
 	Targets []string
+	// Cell takes its accounts only, with the ledger of the cell.
+	Cell string
 }
 
 // Select narrows the configuration down.
@@ -750,6 +757,11 @@ func (c *Config) Select(sel Selection) error {
 		c.Scenarios.Include = sel.Scenarios
 	}
 	c.Scenarios.every = sel.Every
+	if sel.Cell != "" {
+		if err := c.selectCell(sel.Cell); err != nil {
+			return err
+		}
+	}
 	targets := sel.Targets
 	if len(targets) == 0 {
 		return nil

@@ -368,8 +368,3 @@ func CheckDesk(ctx context.Context, c *Config) []error {
 	}
 	return desk.Check(ctx)
 }
-
-// reportStep is what functions/report does.
-func reportStep(ctx context.Context, c *Config, in Input) (any, error) {
-	return Notify(ctx, c, NotifyOptions{Options: ticket.Options{Run: in.Run}})
-}

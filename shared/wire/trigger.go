@@ -82,7 +82,7 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 	switch {
 	case o.Local != nil:
 		take := func(ctx context.Context) (bool, error) {
-			return takeAsked(ctx, c.file, Options{Version: o.Version, Clock: o.Clock})
+			return takeAsked(ctx, c, Options{Version: o.Version, Clock: o.Clock})
 		}
 		t.kick = local(ctx, o.Local, takeAgain, take, t.complain)
 	case c.Trigger.Function != "":
@@ -92,7 +92,7 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 		}
 		base.Region = c.Trigger.Region
 		k := aws.NewKick(base, c.Trigger.Function)
-		t.kick = func(ctx context.Context, id string) error { return k.Start(ctx, Input{Asked: id}) }
+		t.kick = func(ctx context.Context, id string) error { return k.Start(ctx, Input{Asked: id, Cell: c.cell}) }
 	}
 	mux := http.NewServeMux()
 	if c.Trigger.Slack != nil {
@@ -202,9 +202,12 @@ func local(ctx context.Context, work *sync.WaitGroup, again time.Duration, take 
 
 // takeAsked begins all that was asked for, and reports whether something still waits. The
 // configuration is read anew.
-func takeAsked(ctx context.Context, file string, o Options) (waiting bool, err error) {
-	cfg, err := Load(file)
+func takeAsked(ctx context.Context, c *Config, o Options) (waiting bool, err error) {
+	cfg, err := Load(c.file)
 	if err != nil {
+		return false, err
+	}
+	if err := cfg.Select(Selection{Cell: c.cell}); err != nil {
 		return false, err
 	}
 	r, err := Open(ctx, cfg, o)

@@ -362,6 +362,9 @@ func OpenLedger(ctx context.Context, c *Config, mode Mode) (*ledger.Log, error) 
 }
 
 func (c *Config) ledgerStore(ctx context.Context) (ledger.Store, error) {
+	if err := c.oneLedger(); err != nil {
+		return nil, err
+	}
 	if c.Ledger.S3 == nil {
 		return ledger.NewDir(c.path(c.Ledger.Dir))
 	}
@@ -380,6 +383,7 @@ func (c *Config) ledgerStore(ctx context.Context) (ledger.Store, error) {
 type LedgerSource struct {
 	Dir, URL    string
 	Key, Origin string
+	Cell        string // of the configuration, if it has cells
 }
 
 // Verifiable is a ledger with what it is trusted by.
@@ -401,6 +405,9 @@ func LedgerToVerify(ctx context.Context, configFile string, src LedgerSource) (V
 		var err error
 		if cfg, err = Load(configFile); err != nil {
 			return v, fmt.Errorf("%w\n(to verify a ledger without a configuration, give --key and --origin)", err)
+		}
+		if err := cfg.Select(Selection{Cell: src.Cell}); err != nil {
+			return v, err
 		}
 		v.Origin = cfg.Ledger.Origin
 	}
