@@ -62,7 +62,9 @@ func (c *Chat) Check(ctx context.Context) (Looked, []error) {
 		}
 		return nil
 	})
-	if err != nil && !slices.ContainsFunc(errs, func(e error) bool { return strings.Contains(e.Error(), "channel_not_found") || strings.Contains(e.Error(), "not_in_channel") }) {
+	if err != nil && !slices.ContainsFunc(errs, func(e error) bool {
+		return strings.Contains(e.Error(), "channel_not_found") || strings.Contains(e.Error(), "not_in_channel")
+	}) {
 		errs = append(errs, err)
 	}
 	return out, errs
