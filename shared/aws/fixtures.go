@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/backup"
@@ -57,8 +56,10 @@ type Fixture struct {
 	Region, Name, ID string
 	// Fault is what is wrong with it, and Fix what to do; both "" if nothing is.
 	Fault, Fix string
-	// Err says why it could not be looked at. Own: no kind of thing that is known here.
-	Err error
+	// Err says why it could not be looked at, Reads by which call.
+	Err   error
+	Reads string
+	// Own: no kind of thing that is known here.
 	Own bool
 }
 
@@ -173,6 +174,14 @@ var gone = []string{
 	"InvalidSnapshot.NotFound", "InvalidAccessException", "BadRequestException", "InvalidSnapshotID.Malformed", "InvalidVpcId.Malformed", "InvalidTrailNameException", "InvalidArnException",
 }
 
+// unread is a call that failed, where a kind takes more than one.
+type unread struct {
+	call string
+	error
+}
+
+func (u unread) Unwrap() error { return u.error }
+
 // look fills in what is wrong with a fixture, or why that is not known.
 func (r *fixtureReader) look(ctx context.Context, k kindOfFixture, f *Fixture) {
 	ctx, cancel := r.i.bound(ctx)
@@ -189,7 +198,12 @@ func (r *fixtureReader) look(ctx context.Context, k kindOfFixture, f *Fixture) {
 	case errors.As(err, &api) && api.ErrorCode() == "PermanentRedirect":
 		f.Fault, f.Fix = "it is in another region than "+r.region, "correct fixtures in the configuration: it stands under the wrong region"
 	default:
-		f.Err = r.i.explain(err, k.reads+" of "+f.ID, r.target.Account, r.region)
+		f.Reads = k.reads
+		var u unread
+		if errors.As(err, &u) {
+			f.Reads = u.call
+		}
+		f.Err = r.i.explain(err, f.Reads+" of "+f.ID, r.target.Account, r.region)
 	}
 }
 
@@ -245,28 +259,28 @@ func (r *fixtureReader) snapshot(ctx context.Context, id string) error {
 }
 
 // key reads a key's state, by its tags a fixture's.
-func (r *fixtureReader) key(ctx context.Context, id string) (state string, deletion time.Time, err error) {
+func (r *fixtureReader) key(ctx context.Context, id string) (state string, err error) {
 	client := kms.NewFromConfig(r.cfg)
 	out, err := client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
 	if err != nil {
-		return "", time.Time{}, err
+		return "", err
 	}
 	tags, err := client.ListResourceTags(ctx, &kms.ListResourceTagsInput{KeyId: &id})
 	if err != nil {
-		return "", time.Time{}, err
+		return "", unread{"kms:ListResourceTags", err}
 	}
 	have := map[string]string{}
 	for _, t := range tags.Tags {
 		have[aws.ToString(t.TagKey)] = aws.ToString(t.TagValue)
 	}
 	if out.KeyMetadata == nil || out.KeyMetadata.KeyState == "" {
-		return "", time.Time{}, errMute
+		return "", errMute
 	}
-	return string(out.KeyMetadata.KeyState), aws.ToTime(out.KeyMetadata.DeletionDate), tagged(have)
+	return string(out.KeyMetadata.KeyState), tagged(have)
 }
 
 func (r *fixtureReader) enabledKey(ctx context.Context, id string) error {
-	state, _, err := r.key(ctx, id)
+	state, err := r.key(ctx, id)
 	if err == nil && state != "Enabled" {
 		return fault{"the key is " + state, "auditcanary sweep (a canary that was cut off may have left it so); else enable it"}
 	}
@@ -274,7 +288,7 @@ func (r *fixtureReader) enabledKey(ctx context.Context, id string) error {
 }
 
 func (r *fixtureReader) pendingKey(ctx context.Context, id string) error {
-	state, _, err := r.key(ctx, id)
+	state, err := r.key(ctx, id)
 	if err == nil && state != "PendingDeletion" {
 		return fault{"the key is " + state + ", not about to be deleted", fmt.Sprintf("aws kms schedule-key-deletion --key-id %s --pending-window-in-days 30 --region %s", id, r.region)}
 	}

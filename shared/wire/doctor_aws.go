@@ -170,7 +170,7 @@ func (p *patient) fixtures(ctx context.Context, account string) (out []doctor.Fi
 		return []doctor.Finding{f}
 	}
 	t := p.target(account)
-	good := 0
+	good, unread := 0, map[string]int{} // where in out a call that failed is told
 	for _, f := range p.inspector.Fixtures(ctx, aws.Target{Account: account, Regions: t.Regions, RoleARN: t.RoleARN, Fixtures: t.Fixtures}, roles) {
 		region := f.Region
 		if region == "*" {
@@ -179,8 +179,13 @@ func (p *patient) fixtures(ctx context.Context, account string) (out []doctor.Fi
 		one := doctor.Finding{Region: region}
 		what := f.Name + " " + f.ID
 		switch {
+		case f.Err != nil && unread[f.Reads] > 0: // the same once more
+			first := &out[unread[f.Reads]-1]
+			first.Region, first.Seen = "", first.Seen+"; nor "+strings.TrimPrefix(region+" ", " ")+what
+			continue
 		case f.Err != nil:
-			one.Status, one.Seen, one.Fix = doctor.Unknown, what+": "+f.Err.Error(), letInspect
+			one.Status, one.Seen, one.Fix = doctor.Unknown, what+" could not be looked at: "+f.Err.Error(), strings.TrimSpace("let the inspector role do "+f.Reads)+" (the member template does)"
+			unread[f.Reads] = len(out) + 1
 		case f.Fault != "":
 			one.Status, one.Seen, one.Fix = doctor.Wrong, what+": "+f.Fault, f.Fix
 		case f.Own:

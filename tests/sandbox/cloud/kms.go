@@ -21,6 +21,7 @@ func kmsService() service {
 			"CancelKeyDeletion":   {needs: onKey("kms:CancelKeyDeletion"), do: cancelKeyDeletion},
 			"CreateGrant":         {needs: onKey("kms:CreateGrant"), do: createGrant},
 			"DescribeKey":         {readOnly: true, needs: onKey("kms:DescribeKey"), do: describeKey},
+			"GetPublicKey":        {readOnly: true, needs: onKey("kms:GetPublicKey"), do: getPublicKey},
 			"GetKeyPolicy":        {readOnly: true, needs: onKey("kms:GetKeyPolicy"), do: getKeyPolicy},
 			"ListKeys":            {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
 			"ListResourceTags":    {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
@@ -217,6 +218,7 @@ func describeKey(k *call) (reply, error) {
 		"Origin": "AWS_KMS", "KeyManager": "CUSTOMER", "KeySpec": "SYMMETRIC_DEFAULT",
 		"CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "EncryptionAlgorithms": []string{"SYMMETRIC_DEFAULT"}, "MultiRegion": false,
 	}
+	key.describe(metadata)
 	if d := k.deletion(key); d != nil {
 		metadata["KeyState"], metadata["DeletionDate"] = "PendingDeletion", d.Attr["deletion"]
 	}

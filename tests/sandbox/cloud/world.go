@@ -140,6 +140,8 @@ type KMSKey struct {
 	Enabled         bool
 	Created         time.Time
 	Tags            map[string]string
+	// Spec of a key that signs (ECC_NIST_P256, ECC_NIST_P384); "" is one that encrypts.
+	Spec string
 }
 
 // Trail is a CloudTrail trail.
@@ -204,6 +206,7 @@ func World(clock Clock) *Seed {
 	seedAlertPath(w)
 	seedSecurityAlerts(w)
 	seedArchiveKey(w, now)
+	seedSigningKeys(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
 	w.bucket(EvidenceBucket, ToolAccount, "us-east-1", "")
@@ -278,7 +281,8 @@ const runnerPolicy = `{"Version":"2012-10-17","Statement":[
 
 const evidencePolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::auditcanary-evidence"},
- {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:PutObjectRetention","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::auditcanary-evidence/*"}]}`
+ {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:PutObjectRetention","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::auditcanary-evidence/*"},
+ {"Effect":"Allow","Action":"kms:GetPublicKey","Resource":"*"}]}`
 
 const readerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["sqs:ReceiveMessage","sqs:DeleteMessage","sqs:ChangeMessageVisibility","sqs:GetQueueAttributes"],"Resource":"arn:aws:sqs:us-east-1:999999999999:auditcanary-alert-tap-*"},
