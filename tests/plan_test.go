@@ -32,6 +32,7 @@ var floors = [][]room{
 	},
 	{
 		{"shared/canary", "the nouns, with the judge; speaks of events"},
+		{"shared/doctor", "checks in bounded time, of which unknown is never ok; knows none of them"},
 	},
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},
