@@ -72,12 +72,15 @@ func (n need) granted(layer []Policy, boundary bool) (truth, string) {
 		}
 		for i := range p.Doc.Statements {
 			st := &p.Doc.Statements[i]
-			covers := min(st.actionCovers(n.action), n.covered(st))
+			if st.Effect == "Deny" || st.actionCovers(n.action) == no {
+				continue
+			}
+			covers := n.covered(st)
+			if covers == no {
+				continue
+			}
 			if len(st.Odd) > 0 {
 				covers = min(covers, maybe)
-			}
-			if st.Effect == "Deny" || covers == no {
-				continue
 			}
 			if other := n.unmet(st.Conditions); other != "" {
 				covers = min(covers, maybe)

@@ -166,6 +166,7 @@ func (in *installation) run(t *testing.T, args ...string) (code int, report doct
 // misconfiguration is one thing that is wrong, and how doctor tells it.
 type misconfiguration struct {
 	edit []string          // of the configuration: old, new, ...
+	cut  [2]string         // what is between these is taken out of it
 	env  map[string]string // instead
 	do   func(t *testing.T, in *installation)
 	undo func(t *testing.T, in *installation)
@@ -223,7 +224,7 @@ func misconfigurations() map[string]misconfiguration {
 			only: "external-id", at: first, status: doctor.Wrong, seen: "a wrong external id was accepted", fix: `"sts:ExternalId"`,
 		},
 		"an inspector that is missing": {edit: []string{"role: auditcanary/auditcanary-inspector", "role: auditcanary/inspector"}, only: "inspector", at: first, status: doctor.Wrong, seen: "role/auditcanary/inspector", fix: "inspection.role"},
-		"no inspection":                {edit: []string{"inspection:\n", "#inspection:\n", "  role: auditcanary/auditcanary-inspector\n", "", "  organization: {management", "#  organization: {management"}, only: "trails", status: doctor.Unknown, seen: "no inspection section", fix: "inspection: {role:"},
+		"no inspection":                {cut: [2]string{"alerts:\n", "exceptions:"}, edit: []string{"inspection:\n", "#inspection:\n", "  role: auditcanary/auditcanary-inspector\n", "", "  organization: {management", "#  organization: {management"}, only: "trails", status: doctor.Unknown, seen: "no inspection section", fix: "inspection: {role:"},
 		"a role that may do too little": {
 			edit: []string{"arn:aws:iam::" + first + ":role/auditcanary/auditcanary-injector", "arn:aws:iam::" + first + ":role/auditcanary/auditcanary-flow-logs"},
 			only: "permissions", at: first, status: doctor.Wrong, seen: "auditcanary-flow-logs lacks ", fix: "auditcanary plan --json",
@@ -396,7 +397,11 @@ func TestDoctor(t *testing.T) {
 
 // told makes it wrong, examines, and makes it right again.
 func (m misconfiguration) told(t *testing.T, in *installation) {
-	file := in.write(t, edited(t, in.config, m.edit...))
+	config := edited(t, in.config, m.edit...)
+	if from, to := strings.Index(config, m.cut[0]), strings.Index(config, m.cut[1]); from < to {
+		config = config[:from] + config[to:]
+	}
+	file := in.write(t, config)
 	if m.only == "configuration" && m.edit == nil {
 		file += ".none"
 	}
