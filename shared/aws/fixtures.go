@@ -69,15 +69,6 @@ func (i *Inspector) Enter(ctx context.Context, account string) error {
 	return err
 }
 
-// InspectorReads are the calls that Fixtures and Roles make, beside those of an inventory.
-func InspectorReads() []string {
-	return []string{
-		"backup:DescribeBackupVault", "backup:DescribeRecoveryPoint", "cloudtrail:DescribeTrails", "cloudtrail:GetTrail", "ec2:DescribeSecurityGroups", "ec2:DescribeSnapshots", "ec2:DescribeVpcs",
-		"eks:DescribeCluster", "events:DescribeRule", "guardduty:GetDetector", "iam:GetAccountAuthorizationDetails", "iam:GetPolicy", "iam:GetPolicyVersion", "kms:DescribeKey", "kms:ListResourceTags",
-		"logs:DescribeLogGroups", "s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration", "s3:ListBucket", "securityhub:DescribeHub",
-	}
-}
-
 // Fixtures looks at each fixture of a target, region by region: whether it is there, and
 // carries the name or tag without which no canary may touch it. What all regions have is looked
 // at in the first. roles are those of the account.

@@ -295,6 +295,7 @@ func misconfigurations() map[string]misconfiguration {
 			only: "chat", status: doctor.Wrong, seen: "lacks the scope chat:write", fix: "chat:write and channels:history",
 		},
 		"a provider that is busy": {
+			env: map[string]string{"AWS_MAX_ATTEMPTS": "1"},
 			do: func(t *testing.T, in *installation) {
 				in.admin(t, http.MethodPut, "faults", "faults: [{name: busy, at: call, match: 'it.operation == \"ListObjectsV2\"', do: {error: {code: SlowDown, message: Please reduce your request rate, status: 503}}}]")
 			},
@@ -392,6 +393,44 @@ func TestDoctor(t *testing.T) {
 	}
 	if !t.Failed() {
 		in.unforged(t, config)
+		in.begun(t)
+	}
+}
+
+// begun: what init reads from the organisation and from stacks is what there is.
+func (in *installation) begun(t *testing.T) {
+	t.Helper()
+	stacks := filepath.Join(in.dir, "outputs.json")
+	answer := fmt.Sprintf(`{"Stacks":[{"StackId":"arn:aws:cloudformation:us-east-1:%s:stack/member/1","Outputs":[{"OutputKey":"FixtureSecurityGroup","OutputValue":%q}]}]}`, first, cloud.Fixtures(first, "us-east-1")["security_group"])
+	if err := os.WriteFile(stacks, []byte(answer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(in.dir, "begun.yaml")
+	args := []string{"--config", file, "init", "--organization", "--region", "us-east-1", "--archive-bucket", cloud.ArchiveBucket, "--archive-region", "us-east-1",
+		"--reader-role", cloud.ReaderRole(), "--origin", "begun.example/log", "--key-file", "begun.key", "--keygen", "--cells-of", "2", "--stack-outputs", stacks}
+	// The runner may not ask for the organisation; its management account may.
+	if code, _, stderr := in.run(t, args...); code != 2 || !strings.Contains(stderr, "organizations:DescribeOrganization") {
+		t.Errorf("as the runner: %d %s", code, stderr)
+	}
+	key := cloud.WorldRootKey(cloud.ManagementAccount)
+	in.Env["AWS_ACCESS_KEY_ID"], in.Env["AWS_SECRET_ACCESS_KEY"] = key.ID, key.Secret
+	if code, _, stderr := in.run(t, args...); code != 0 {
+		t.Fatalf("init: %d %s", code, stderr)
+	}
+	c, err := wire.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, target := range c.Targets {
+		got = append(got, target.Account+" "+target.Cell+" "+target.Fixtures["*"]["security_group"])
+	}
+	want := []string{first + " c001 " + cloud.Fixtures(first, "us-east-1")["security_group"], cloud.ToolAccount + " c001 ", second + " c002 "}
+	if !slices.Equal(got, want) || c.LogStores[0].OrganizationID != cloud.Organization || c.Inspection.Organization.ManagementAccount != cloud.ManagementAccount {
+		t.Errorf("%v, want %v; %+v", got, want, c.LogStores[0])
+	}
+	if code, _, stderr := in.run(t, args...); code != 2 || !strings.Contains(stderr, "is there already") {
+		t.Errorf("once more: %d %s", code, stderr)
 	}
 }
 
