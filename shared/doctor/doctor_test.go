@@ -8,7 +8,9 @@ import (
 	"time"
 )
 
-func ok(context.Context) []Finding { return []Finding{{Status: OK, Seen: "fine"}} }
+func sound() []Finding { return []Finding{{Status: OK, Seen: "fine"}} }
+
+func ok(context.Context) []Finding { return sound() }
 
 func statuses(r Report) (out []string) {
 	for _, f := range r.Findings {
@@ -54,14 +56,14 @@ func TestWhoHeedsTheTimeLimitSaysWhatHung(t *testing.T) {
 
 func TestFindingsStandInTheOrderOfChecksAndAccounts(t *testing.T) {
 	checks := []Check{
-		{Name: "first", Do: func(context.Context) []Finding { time.Sleep(20 * time.Millisecond); return ok(nil) }},
+		{Name: "first", Do: func(context.Context) []Finding { time.Sleep(20 * time.Millisecond); return sound() }},
 		{Name: "role", Each: func(_ context.Context, account string) []Finding {
 			if account == "b" {
 				return []Finding{{Status: Wrong, Seen: "no role", Fix: "deploy it"}}
 			}
-			return ok(nil)
+			return sound()
 		}},
-		{Name: "things", Needs: []string{"role"}, Each: func(context.Context, string) []Finding { return ok(nil) }},
+		{Name: "things", Needs: []string{"role"}, Each: func(context.Context, string) []Finding { return sound() }},
 		{Name: "all", Needs: []string{"role"}, Do: ok},
 		{Name: "last", Needs: []string{"first"}, Do: ok},
 	}
