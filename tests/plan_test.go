@@ -33,6 +33,7 @@ var floors = [][]room{
 	{
 		{"shared/canary", "the nouns, with the judge; speaks of events"},
 		{"shared/host", "one main, three faces; it knows the platforms, not the work"},
+		{"shared/doctor", "checks in bounded time, of which unknown is never ok; knows none of them"},
 	},
 	{
 		{"shared/trail", "CloudTrail files; finds events for canaries"},

@@ -153,7 +153,7 @@ func NewPacketSigner(ctx context.Context, client *kms.Client, key string) (*Pack
 	}
 	public, ok := parsed.(*ecdsa.PublicKey)
 	if !ok || public.Curve != elliptic.P256() || out.KeyUsage != kmstypes.KeyUsageTypeSignVerify {
-		return nil, fmt.Errorf("signing key %s: it is %s for %s, packets need ECC_NIST_P256 for SIGN_VERIFY", key, out.KeySpec, out.KeyUsage)
+		return nil, fmt.Errorf("signing key %s: it is %s for %s, packets need ECC_NIST_P256 for SIGN_VERIFY: %w", key, out.KeySpec, out.KeyUsage, ErrKeyKind)
 	}
 	return &PacketSigner{client, key, public}, nil
 }

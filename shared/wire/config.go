@@ -75,6 +75,8 @@ type Config struct {
 	dir  string
 	hash string
 	cell string // the one it was narrowed down to
+	// appID of what merely looks and must leave no mark of canaries; "": the program's own.
+	appID string
 }
 
 // AWS settings. Credentials come from the SDK's default chain (environment,

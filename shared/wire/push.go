@@ -216,7 +216,7 @@ type arrived struct{ bucket, key string }
 // Bounds of what a message may hold.
 const (
 	maxEnvelopes = 3 // one within the other
-	maxNamed     = 1000
+	maxObjects   = 1000
 )
 
 // objectsOf reads the names of objects in a message: S3's own event, EventBridge's, or
@@ -264,8 +264,8 @@ func objectsOf(body []byte) ([]arrived, error) {
 			continue
 		case m.Event == "s3:TestEvent":
 			return nil, nil
-		case len(m.Records) > maxNamed || len(m.S3ObjectKey) > maxNamed:
-			return nil, fmt.Errorf("it names more than %d objects", maxNamed)
+		case len(m.Records) > maxObjects || len(m.S3ObjectKey) > maxObjects:
+			return nil, fmt.Errorf("it names more than %d objects", maxObjects)
 		case len(m.Records) > 0:
 			for _, r := range m.Records {
 				key, err := url.QueryUnescape(r.S3.Object.Key)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -221,7 +222,7 @@ func (c *Config) baseAWS(ctx context.Context) (awssdk.Config, *aws.Own, error) {
 	own := &aws.Own{}
 	opts := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithRegion(c.LogStores[0].Region),
-		awsconfig.WithAppID(canary.Marker),
+		awsconfig.WithAppID(cmp.Or(c.appID, canary.Marker)),
 		// A server that hangs must not hang us; canary calls have their own, shorter bound.
 		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(2 * time.Minute)),
 	}

@@ -49,11 +49,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 //	GET /_sandbox/tickets what is at the Jira site: [{key, summary, status, open, priority, labels, description, comments, attachments, body, bodies}]
 //	GET /_sandbox/messages what is in the Slack workspace: [{channel, ts, thread, text, blocks, metadata, args}]
 //	POST /_sandbox/people does what somebody might: {"delete": "SEC-1"} {"move": "SEC-1", "to": "Done"} {"token": "another"}
-//	                      {"project": "SEC", "rename": "OPS"} {"field": "Control", "rename": "Control id"} {"channel": "C0SECURITY", "archived": true};
+//	                      {"project": "SEC", "rename": "OPS"} {"field": "Control", "rename": "Control id"} {"channel": "C0SECURITY", "archived": true} {"scopes": ["chat:write"]};
 //	                      without rename a field is taken away; a project or channel that is not there is made
 //	GET /_sandbox/faults  how often each fault struck: [{name, at, fired, error}]
 //	POST /_sandbox/lift   takes a statement out of the organisation's policies: {"sid": "ProtectTrails"}
-//	POST /_sandbox/plant  puts something there past the API: {"role": {account, name, trust, policy}} {"bucket": {name, policy}} or {"archive_key": true}
+//	POST /_sandbox/plant  puts something there past the API: {"role": {account, name, trust, policy}} {"bucket": {name, policy}} {"archive_key": true}, {"untagged": {account, region, id}} or {"careless": BUCKET}
 //	PUT /_sandbox/faults  replaces the faults by those of the body (YAML), starts n and their windows anew
 func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery, now *clock, desk *jira.Server, chat *slack.Workspace) http.Handler {
 	mux := http.NewServeMux()

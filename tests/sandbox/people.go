@@ -124,6 +124,8 @@ type deed struct {
 	// Channel is made, or Archived, or opened again.
 	Channel  string
 	Archived bool
+	// Scopes that the bot has from now on.
+	Scopes []string
 }
 
 // change answers POST /_sandbox/people.
@@ -170,6 +172,8 @@ func (d deed) do(site *jira.Server, workspace *slack.Workspace) error {
 		site.Change(func(o *jira.Options) { o.Users[0].Token = d.Token })
 	case d.Channel != "":
 		workspace.Set(slack.Channel{ID: d.Channel, Name: d.Channel, Member: true, Archived: d.Archived})
+	case d.Scopes != nil:
+		workspace.Grant(d.Scopes)
 	default:
 		return fmt.Errorf("nothing to do: %+v", d)
 	}

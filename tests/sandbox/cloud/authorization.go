@@ -296,6 +296,10 @@ type Planted struct {
 	Bucket *PlantedBucket `json:"bucket,omitempty"`
 	// ArchiveKey has the organisation's trail encrypt with the archive's key.
 	ArchiveKey bool `json:"archive_key,omitempty"`
+	// Careless is a bucket that from now on ignores the conditions of writes.
+	Careless string `json:"careless,omitempty"`
+	// Untagged takes the tags from a security group or key.
+	Untagged *Untagged `json:"untagged,omitempty"`
 }
 
 // PlantedRole is added to an account, or replaces its namesake.
@@ -320,6 +324,10 @@ func (c *Cloud) Plant(p Planted) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case p.Careless != "":
+		return c.beCareless(p.Careless)
+	case p.Untagged != nil:
+		return c.untag(*p.Untagged)
 	case p.Role != nil && p.Bucket == nil:
 		return c.plantRole(*p.Role)
 	case p.Bucket != nil && p.Role == nil:

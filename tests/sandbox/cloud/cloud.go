@@ -84,6 +84,7 @@ type Cloud struct {
 	messages map[string][]*message    // by the ARN of their queue
 	patterns map[string]*eventPattern // as compiled
 	watched  watched
+	careless map[string]bool // buckets whose conditions of writes are ignored
 }
 
 // services is every API the sandbox answers, by signing name.

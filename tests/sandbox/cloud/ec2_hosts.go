@@ -21,6 +21,8 @@ func hostOps() map[string]operation {
 		"DescribeKeyPairs":        {readOnly: true, needs: anyOf("ec2:DescribeKeyPairs"), do: dryRunnable(describeKeyPairs), params: olderParams},
 		"ModifySnapshotAttribute": {needs: shareNeeds, do: dryRunnable(shareSnapshot), params: shareParams},
 		"DeleteSnapshot":          {needs: snapshotNeeds, do: dryRunnable(deleteSnapshot), params: olderParams},
+		"DescribeSnapshots":       {readOnly: true, needs: anyOf("ec2:DescribeSnapshots"), do: describeSnapshots, params: olderParams},
+		"DescribeVpcs":            {readOnly: true, needs: anyOf("ec2:DescribeVpcs"), do: describeVPCs, params: olderParams},
 	}
 }
 

@@ -21,6 +21,7 @@ func eksService() service {
 			"CreateAccessEntry":   {needs: createAccessEntryNeeds, do: createAccessEntry, params: accessEntryParams},
 			"DeleteAccessEntry":   {needs: onAccessEntry("eks:DeleteAccessEntry"), do: deleteAccessEntry, params: accessEntryParams},
 			"DescribeAccessEntry": {readOnly: true, needs: onAccessEntry("eks:DescribeAccessEntry"), do: describeAccessEntry, params: accessEntryParams},
+			"DescribeCluster":     {readOnly: true, needs: onCluster("eks:DescribeCluster"), do: describeCluster},
 			"ListAccessEntries":   {readOnly: true, needs: onCluster("eks:ListAccessEntries"), do: listAccessEntries},
 		},
 	}
@@ -29,6 +30,7 @@ func eksService() service {
 var eksWire = restJSON{routes: []jsonRoute{
 	{"POST", "/clusters/{name}/access-entries", "CreateAccessEntry"},
 	{"GET", "/clusters/{name}/access-entries", "ListAccessEntries"},
+	{"GET", "/clusters/{name}", "DescribeCluster"},
 	{"GET", "/clusters/{name}/access-entries/{principalArn}", "DescribeAccessEntry"},
 	{"DELETE", "/clusters/{name}/access-entries/{principalArn}", "DeleteAccessEntry"},
 }}

@@ -21,6 +21,7 @@ const inspectorPolicy = `{"Version":"2012-10-17","Statement":[
  {"Sid":"Archive","Effect":"Allow","Action":["s3:GetBucketVersioning","s3:GetBucketObjectLockConfiguration","s3:GetLifecycleConfiguration","s3:GetReplicationConfiguration",
   "s3:GetEncryptionConfiguration","s3:GetBucketPolicyStatus"],"Resource":"*"},
  {"Sid":"Keys","Effect":"Allow","Action":"kms:DescribeKey","Resource":"*"},
+ ` + inspectFixtures + `
  {"Sid":"AlertPath","Effect":"Allow","Action":["events:DescribeRule","events:ListTargetsByRule","sns:ListSubscriptionsByTopic","sns:GetSubscriptionAttributes",
   "cloudwatch:DescribeAlarms","cloudwatch:DescribeAlarmHistory","cloudwatch:GetMetricData","cloudwatch:ListAlarmMuteRules","logs:DescribeLogGroups","logs:DescribeMetricFilters",
   "guardduty:ListDetectors","guardduty:GetDetector","guardduty:ListFilters","guardduty:GetFilter","guardduty:ListFindings","guardduty:GetFindings","securityhub:GetFindings"],"Resource":"*"}]}`

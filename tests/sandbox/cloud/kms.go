@@ -21,10 +21,10 @@ func kmsService() service {
 			"CancelKeyDeletion":   {needs: onKey("kms:CancelKeyDeletion"), do: cancelKeyDeletion},
 			"CreateGrant":         {needs: onKey("kms:CreateGrant"), do: createGrant},
 			"DescribeKey":         {readOnly: true, needs: onKey("kms:DescribeKey"), do: describeKey},
+			"GetPublicKey":        {readOnly: true, needs: onKey("kms:GetPublicKey"), do: getPublicKey},
 			"GetKeyPolicy":        {readOnly: true, needs: onKey("kms:GetKeyPolicy"), do: getKeyPolicy},
 			"ListKeys":            {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
 			"ListResourceTags":    {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
-			"GetPublicKey":        {readOnly: true, needs: onKey("kms:GetPublicKey"), do: getPublicKey},
 			"Sign":                {readOnly: true, needs: onKey("kms:Sign"), do: signMessage, params: signParams},
 		},
 		seed: func(w *Seed, account, region string) {

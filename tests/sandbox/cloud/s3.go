@@ -402,6 +402,7 @@ func (c *Cloud) forward(w http.ResponseWriter, k *call, rep reply) (reply, error
 	if k.body != nil {
 		r.Body = io.NopCloser(bytes.NewReader(k.body))
 	}
+	c.carelessly(k, r)
 	watched := &watch{ResponseWriter: w, k: k}
 	c.opts.S3.ServeHTTP(watched, r)
 	if !watched.wrote {

@@ -12,6 +12,7 @@ func securityhubService() service {
 		source: "securityhub.amazonaws.com",
 		wire: restJSON{routes: []jsonRoute{
 			{"POST", "/findings", "GetFindings"},
+			{"GET", "/accounts", "DescribeHub"},
 			{"POST", "/findings/import", "BatchImportFindings"},
 			{"PATCH", "/findings/batchupdate", "BatchUpdateFindings"},
 			{"POST", "/insights", "CreateInsight"},
@@ -21,6 +22,7 @@ func securityhubService() service {
 		// The hub is the one resource that these operations have in policies: neither
 		// ARNs nor tags of insights can be asked for (service authorization reference).
 		ops: map[string]operation{
+			"DescribeHub":         {readOnly: true, params: asSent, needs: onHub("securityhub:DescribeHub"), do: describeHub},
 			"GetFindings":         {readOnly: true, params: asSent, needs: onHub("securityhub:GetFindings"), do: getHubFindings},
 			"BatchImportFindings": {params: asSent, needs: onProduct, do: batchImportFindings},
 			"BatchUpdateFindings": {params: asSent, needs: onHub("securityhub:BatchUpdateFindings"), do: batchUpdateFindings},

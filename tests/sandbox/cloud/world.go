@@ -305,7 +305,8 @@ const runnerPolicy = `{"Version":"2012-10-17","Statement":[
 const evidencePolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["kms:Sign","kms:GetPublicKey"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/auditcanary":"packets"}}},
  {"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::auditcanary-evidence"},
- {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:PutObjectRetention","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::auditcanary-evidence/*"}]}`
+ {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject","s3:PutObjectRetention","s3:GetObjectRetention"],"Resource":"arn:aws:s3:::auditcanary-evidence/*"},
+ {"Effect":"Allow","Action":"kms:GetPublicKey","Resource":"*"}]}`
 
 const readerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["sqs:ReceiveMessage","sqs:DeleteMessage","sqs:ChangeMessageVisibility","sqs:GetQueueAttributes"],"Resource":"arn:aws:sqs:us-east-1:999999999999:auditcanary-alert-tap-*"},

@@ -158,6 +158,13 @@ func (w *Workspace) Channels() []Channel {
 	return out
 }
 
+// Grant changes the scopes of the app.
+func (w *Workspace) Grant(scopes []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.o.Scopes = scopes
+}
+
 // Set changes a channel (its id says which), or makes one.
 func (w *Workspace) Set(c Channel) {
 	w.mu.Lock()
@@ -286,8 +293,12 @@ func (w *Workspace) api(rw http.ResponseWriter, r *http.Request) {
 		strike(rw, r, do)
 		return
 	}
-	rw.Header().Set("X-OAuth-Scopes", strings.Join(w.o.Scopes, ","))
-	answer(rw, w.do(c, m.do, m.scope))
+	said := w.do(c, m.do, m.scope)
+	w.mu.Lock()
+	scopes := strings.Join(w.o.Scopes, ",")
+	w.mu.Unlock()
+	rw.Header().Set("X-OAuth-Scopes", scopes)
+	answer(rw, said)
 }
 
 func (w *Workspace) do(c call, f func(*Workspace, call) any, scope string) any {
