@@ -307,12 +307,17 @@ type PlantedRole struct {
 	// Policy is its inline policy. What the sandbox cannot evaluate grants nothing
 	// here, and is shown as it is.
 	Policy json.RawMessage `json:"policy"`
+	// Policies are managed ones of its own, Boundary is another: those must be such as the
+	// sandbox can evaluate.
+	Policies []json.RawMessage `json:"policies,omitempty"`
+	Boundary json.RawMessage   `json:"boundary,omitempty"`
 }
 
-// PlantedBucket sets a bucket's policy.
+// PlantedBucket sets a bucket's policy, and the ARN of the key it is encrypted with.
 type PlantedBucket struct {
 	Name   string          `json:"name"`
 	Policy json.RawMessage `json:"policy"`
+	Key    string          `json:"key,omitempty"`
 }
 
 // Plant puts it into the world.
@@ -331,7 +336,7 @@ func (c *Cloud) Plant(p Planted) error {
 		if err != nil {
 			return fmt.Errorf("bucket %s: %w", b.Name, err)
 		}
-		b.Policy, b.policy = string(p.Bucket.Policy), doc
+		b.Policy, b.policy, b.Key = string(p.Bucket.Policy), doc, p.Bucket.Key
 		return nil
 	}
 	if p.ArchiveKey && p.Role == nil && p.Bucket == nil {
@@ -357,9 +362,34 @@ func (c *Cloud) plantRole(p PlantedRole) error {
 	if err != nil {
 		doc = policy.Document{Text: string(p.Policy)}
 	}
-	a.Roles[p.Name] = &Role{
+	r := &Role{
 		Name: p.Name, Path: cmp.Or(p.Path, "/"), ID: uniqueID("AROA", p.Account, p.Name, "planted"), Trust: string(p.Trust), trust: trust,
 		Created: c.opts.Clock.Now().UTC(), MaxSession: time.Hour, Policies: []policy.Named{{Doc: doc}},
 	}
+	if len(p.Policies) > 0 {
+		r.Policies = nil
+	}
+	own := func(name string, text json.RawMessage) (string, error) {
+		arn := "arn:aws:iam::" + p.Account + ":policy" + r.Path + p.Name + "-" + name
+		doc, err := policy.Parse(text, policy.ForIdentity)
+		if err != nil {
+			return "", fmt.Errorf("policy %s: %w", arn, err)
+		}
+		c.world.Managed[arn] = doc
+		return arn, nil
+	}
+	for i, text := range p.Policies {
+		arn, err := own(fmt.Sprint(i+1), text)
+		if err != nil {
+			return err
+		}
+		r.Attached = append(r.Attached, arn)
+	}
+	if p.Boundary != nil {
+		if r.Boundary, err = own("boundary", p.Boundary); err != nil {
+			return err
+		}
+	}
+	a.Roles[p.Name] = r
 	return nil
 }

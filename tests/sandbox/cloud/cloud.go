@@ -83,6 +83,7 @@ type Cloud struct {
 	messages map[string][]*message    // by the ARN of their queue
 	patterns map[string]*eventPattern // as compiled
 	watched  watched
+	decided  decided
 }
 
 // services is every API the sandbox answers, by signing name.
@@ -109,6 +110,7 @@ func services() map[string]service {
 		"secretsmanager": secretsmanagerService(),
 		"ssm":            ssmService(),
 		"sqs":            sqsService(),
+		"lambda":         lambdaService(),
 	}
 }
 

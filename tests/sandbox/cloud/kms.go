@@ -22,6 +22,8 @@ func kmsService() service {
 			"CreateGrant":         {needs: onKey("kms:CreateGrant"), do: createGrant},
 			"DescribeKey":         {readOnly: true, needs: onKey("kms:DescribeKey"), do: describeKey},
 			"GetKeyPolicy":        {readOnly: true, needs: onKey("kms:GetKeyPolicy"), do: getKeyPolicy},
+			"GetPublicKey":        {readOnly: true, needs: onKey("kms:GetPublicKey"), do: getPublicKey},
+			"Sign":                {readOnly: true, needs: onKey("kms:Sign"), do: sign},
 			"ListKeys":            {readOnly: true, needs: anyOf("kms:ListKeys"), do: listKeys},
 			"ListResourceTags":    {readOnly: true, needs: onKey("kms:ListResourceTags"), do: listResourceTags},
 		},
@@ -91,6 +93,7 @@ func onKey(action string) func(*call) []need {
 		for param, condition := range map[string]string{
 			"GranteePrincipal": "kms:granteeprincipal", "Operations": "kms:grantoperations",
 			"PendingWindowInDays": "kms:schedulekeydeletionpendingwindowindays",
+			"SigningAlgorithm":    "kms:signingalgorithm", "MessageType": "kms:messagetype",
 		} {
 			switch v := k.Params[param].(type) {
 			case string:

@@ -160,6 +160,8 @@ type Bucket struct {
 	Name, Account, Region string
 	Policy                string // "" = none
 	policy                policy.Document
+	// Key is the ARN of the key that its objects are encrypted with, "" = S3's own.
+	Key string
 }
 
 const (
@@ -204,6 +206,7 @@ func World(clock Clock) *Seed {
 	seedAlertPath(w)
 	seedSecurityAlerts(w)
 	seedArchiveKey(w, now)
+	seedToolKeys(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
 	w.bucket(EvidenceBucket, ToolAccount, "us-east-1", "")
