@@ -111,7 +111,7 @@ var parts = map[Part]grants{
 	Inspect: {
 		// Sources: trails, the archive, keys.
 		allow("*", nil, "cloudtrail:DescribeTrails"),
-		allow("arn:{partition}:cloudtrail:*:*:trail/*", nil, "cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"), // an organisation's is the management account's
+		allow("arn:{partition}:cloudtrail:*:*:trail/*", nil, "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"), // an organisation's is the management account's
 		allow(someBucket, nil, "s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration", "s3:GetLifecycleConfiguration", "s3:GetBucketPolicyStatus",
 			"s3:GetReplicationConfiguration", "s3:GetEncryptionConfiguration", "s3:GetBucketPolicy"),
 		allow("arn:{partition}:kms:*:{account}:key/*", nil, "kms:DescribeKey", "kms:GetKeyPolicy"),

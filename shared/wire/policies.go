@@ -253,7 +253,7 @@ func TemplatePolicies(c *Config) ([]Policy, error) {
 		return nil, err
 	}
 	out, err := std.policies(PolicyOptions{account: "${AWS::AccountId}", BucketKeys: map[string]string{
-		std.Ledger.S3.Bucket: "${DataKeyArn}", std.Evidence.Bucket: "${DataKeyArn}",
+		std.Ledger.S3.Bucket: "${DataKeyArn}", std.Evidence.Bucket: "${DataKey.Arn}", // both are in one template
 	}})
 	if err != nil {
 		return nil, err
@@ -292,7 +292,7 @@ func standard() *Config {
 		Targets:    []Target{{Account: "*", RoleARN: role("*", "injector")}},
 		LogStores:  []LogStore{{Name: "archive", Bucket: "${ArchiveBucket}", Prefix: "${ArchivePrefix}", Region: "*", RoleARN: role("${ArchiveAccount}", "reader")}},
 		Ledger:     Ledger{S3: &LedgerS3{Bucket: "${LedgerBucket}", Prefix: "${LedgerPrefix}", Region: "${AWS::Region}"}},
-		Evidence:   Evidence{Bucket: "${EvidenceBucket}", Prefix: "${EvidencePrefix}", Region: "${AWS::Region}", RoleARN: role("${AWS::AccountId}", "evidence"), KMSKey: "${SigningKeyArn}"},
+		Evidence:   Evidence{Bucket: "${EvidenceBucket}", Prefix: "${EvidencePrefix}", Region: "${AWS::Region}", RoleARN: role("${AWS::AccountId}", "evidence"), KMSKey: "${SigningKey.Arn}"},
 		Inspection: Inspection{Role: inspectorRole, Organization: &Organization{ManagementAccount: "${AWS::AccountId}"}},
 		Alerts:     []Alert{{Name: "tap", SQS: &AlertQueue{QueueURL: "${AlertTapArn}"}, Rules: []string{"any"}}},
 		Trigger:    &Trigger{Function: "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:auditcanary-${Stage}-inject"},

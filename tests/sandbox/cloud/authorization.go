@@ -296,6 +296,10 @@ type Planted struct {
 	Bucket *PlantedBucket `json:"bucket,omitempty"`
 	// ArchiveKey has the organisation's trail encrypt with the archive's key.
 	ArchiveKey bool `json:"archive_key,omitempty"`
+	// SCPs replace the organisation's service control policies, beside the one that allows all.
+	SCPs []json.RawMessage `json:"scps,omitempty"`
+	// TapReader is the ARN of a role that reads the alert taps in place of the archive's reader.
+	TapReader string `json:"tap_reader,omitempty"`
 }
 
 // PlantedRole is added to an account, or replaces its namesake.
@@ -313,10 +317,11 @@ type PlantedRole struct {
 	Boundary json.RawMessage   `json:"boundary,omitempty"`
 }
 
-// PlantedBucket sets a bucket's policy, and the ARN of the key it is encrypted with.
+// PlantedBucket sets a bucket's policy, if one is given, and the ARN of the key that it is
+// encrypted with, "" = none.
 type PlantedBucket struct {
 	Name   string          `json:"name"`
-	Policy json.RawMessage `json:"policy"`
+	Policy json.RawMessage `json:"policy,omitempty"`
 	Key    string          `json:"key,omitempty"`
 }
 
@@ -325,6 +330,13 @@ func (c *Cloud) Plant(p Planted) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case len(p.SCPs) > 0:
+		return c.plantSCPs(p.SCPs)
+	case p.TapReader != "":
+		for _, q := range c.world.Accounts[ArchiveAccount].Regions[alertRegion].Things[queues] {
+			q.Attr["Policy"] = strings.ReplaceAll(q.text("Policy"), ReaderRole(), p.TapReader)
+		}
+		return nil
 	case p.Role != nil && p.Bucket == nil:
 		return c.plantRole(*p.Role)
 	case p.Bucket != nil && p.Role == nil:
@@ -332,11 +344,14 @@ func (c *Cloud) Plant(p Planted) error {
 		if b == nil {
 			return fmt.Errorf("there is no bucket %q", p.Bucket.Name)
 		}
+		if b.Key = p.Bucket.Key; p.Bucket.Policy == nil {
+			return nil
+		}
 		doc, err := policy.Parse(p.Bucket.Policy, policy.ForResource)
 		if err != nil {
 			return fmt.Errorf("bucket %s: %w", b.Name, err)
 		}
-		b.Policy, b.policy, b.Key = string(p.Bucket.Policy), doc, p.Bucket.Key
+		b.Policy, b.policy = string(p.Bucket.Policy), doc
 		return nil
 	}
 	if p.ArchiveKey && p.Role == nil && p.Bucket == nil {
@@ -344,6 +359,19 @@ func (c *Cloud) Plant(p Planted) error {
 		return nil
 	}
 	return errors.New("want either a role, a bucket or the archive's key")
+}
+
+func (c *Cloud) plantSCPs(texts []json.RawMessage) error {
+	level := c.world.SCPs[0][:1] // which allows all
+	for i, text := range texts {
+		doc, err := policy.Parse(text, policy.ForIdentity)
+		if err != nil {
+			return fmt.Errorf("service control policy %d: %w", i+1, err)
+		}
+		level = append(level, policy.Named{ARN: fmt.Sprintf("arn:aws:organizations::%s:policy/%s/service_control_policy/p-planted%d", ManagementAccount, Organization, i+1), Doc: doc})
+	}
+	c.world.SCPs = [][]policy.Named{level}
+	return nil
 }
 
 func (c *Cloud) plantRole(p PlantedRole) error {

@@ -40,7 +40,13 @@ func (c *Cloud) asSeenBy(k *call, w http.ResponseWriter) http.ResponseWriter {
 	if k.Operation != "GetObject" && k.Operation != "HeadObject" {
 		return w
 	}
-	return &discreet{ResponseWriter: w, may: func(action, resource string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := ""
+	if b := c.world.Buckets[k.str("Bucket")]; b != nil {
+		key = b.Key
+	}
+	return &discreet{ResponseWriter: w, key: key, may: func(action, resource string) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		n := onS3(action, func(*call) string { return resource })(k)[0]
@@ -53,11 +59,16 @@ type discreet struct {
 	http.ResponseWriter
 	may    func(action, resource string) bool
 	k      *call
+	key    string // that the object is encrypted with
 	hidden bool
 }
 
 func (d *discreet) WriteHeader(status int) {
 	h := d.Header()
+	if status < 300 && d.key != "" {
+		h.Set("X-Amz-Server-Side-Encryption", "aws:kms")
+		h.Set("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", d.key)
+	}
 	switch {
 	case status == http.StatusNotFound && !d.may("s3:ListBucket", bucketARN(d.k)):
 		d.hidden = true
