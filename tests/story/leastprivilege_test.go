@@ -268,7 +268,13 @@ func (d *deployed) standard() {
 	whole := string(data)
 	from, to := strings.Index(whole, "  - account: \""+cloud.TargetAccounts()[1]), strings.Index(whole, "log_stores:")
 	more := "trigger: {function: auditcanary-" + deployedStage + "-inject, region: us-east-1, callers: [{id: ci, key_env: AUDITCANARY_CALLER_KEY}]}\n"
-	if err := os.WriteFile(d.sb.Config, []byte(whole[:from]+whole[to:]+more), 0o600); err != nil {
+	whole = whole[:from] + whole[to:] + more
+	// Regional canaries in one region; those of the account are recorded in us-east-1.
+	whole = strings.Replace(whole, "    regions: [us-east-1, eu-west-1]\n", "    regions: [eu-west-1]\n", 1)
+	whole = regexp.MustCompile(`(?m)^      "us-east-1":\n(        .*\n)*`).ReplaceAllString(whole, "")
+	// A look at a queue takes a second: two alerts of eleven are listened for.
+	whole = regexp.MustCompile(`(?m)^  - \{name: (permissions|network|keys|logging|backup|storage|security-tooling|host-access|configuration)-.*, sqs: .*\n`).ReplaceAllString(whole, "")
+	if err := os.WriteFile(d.sb.Config, []byte(whole), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -302,6 +308,7 @@ func (d *deployed) step(name string, in wire.Input) (any, error) {
 
 func (d *deployed) must(name string, in wire.Input) any {
 	d.t.Helper()
+	defer func(began time.Time) { d.t.Logf("%s: %s", name, time.Since(began).Round(time.Millisecond)) }(time.Now())
 	out, err := d.step(name, in)
 	if err != nil {
 		d.t.Fatalf("%s: %v", name, err)
@@ -382,9 +389,9 @@ func TestThePoliciesAreEnoughAndNoneIsTooMuch(t *testing.T) {
 	d.advance("20m")
 	d.must("confirm", wire.Input{})
 	d.advance("3h")
-	last := d.must("confirm", wire.Input{Integrity: true})
+	last := d.must("confirm", wire.Input{Run: summary.Run, Integrity: true})
 	d.must("sweep", wire.Input{OlderThan: "1ns"})
-	d.must("report", wire.Input{})
+	d.must("report", wire.Input{Run: summary.Run})
 	period := wire.Input{From: began, To: time.Now().UTC().Add(24 * time.Hour).Truncate(time.Second)}
 	d.must("packet", period)
 	d.must("packet", period) // it is there already
@@ -403,13 +410,13 @@ func TestThePoliciesAreEnoughAndNoneIsTooMuch(t *testing.T) {
 	if _, err := wire.Access(t.Context(), cfg); err != nil {
 		t.Error(err)
 	}
-	if s := last.(run.Summary); s.Tally.Canaries == 0 || s.Tally.Proven < s.Tally.Canaries*9/10 {
+	if s := last.(run.Summary); s.Tally.Canaries < 50 || s.Tally.Proven < s.Tally.Canaries-1 {
 		t.Errorf("%+v: the policies make canaries fail", s.Tally)
 	}
 	for _, l := range last.(run.Summary).Canaries {
 		for check, a := range l.Checks {
-			if a.Status != canary.Pass && a.Status != canary.NotRun {
-				t.Logf("%s %s: %s %s %s", l.Scenario, l.Region, check, a.Status, a.Hop)
+			if a.Status != canary.Pass && a.Status != canary.NotRun && l.Scenario != "aws/ec2-key-pair" { // of which the record was lost
+				t.Errorf("%s %s: %s %s %s", l.Scenario, l.Region, check, a.Status, a.Hop)
 			}
 		}
 	}
@@ -432,6 +439,35 @@ func (d *deployed) leave() {
 	r.Sleep = func(context.Context, time.Duration) error { return nil } // between attempts to undo
 	if err := r.Inject(d.t.Context(), run.NewRunID(r.Clock())); err != nil {
 		d.t.Fatal(err)
+	}
+}
+
+// TestAStepFailsWithoutAnActionOfItsPolicy: what is taken away is missed, and named.
+func TestAStepFailsWithoutAnActionOfItsPolicy(t *testing.T) {
+	for _, tc := range []struct{ step, role, action, want string }{
+		{"packet", "auditcanary-prod-packet", "s3:ListBucket", "AccessDenied"}, // there is no ledger yet: it must not look like one that is refused
+		{"inject", "auditcanary-prod-inject", "s3:PutObject", "s3:PutObject"},
+		{"sweep", "auditcanary-prod-sweep", "sts:SetSourceIdentity", "sts:SetSourceIdentity"},
+		{"sweep", "auditcanary-injector", "iam:ListRoles", "iam:ListRoles"},
+		{"packet", "auditcanary-evidence", "kms:Sign", "kms:Sign"},
+		{"packet", "auditcanary-evidence", "s3:PutObjectRetention", "s3:PutObjectRetention"},
+		{"packet", "auditcanary-prod-packet", "kms:Decrypt", "kms:Decrypt"},
+	} {
+		t.Run(tc.step+" without "+tc.action+" of "+tc.role, func(t *testing.T) {
+			d := deploy(t, func(role, action string) bool { return strings.HasSuffix(role, "/"+tc.role) && action == tc.action })
+			d.standard()
+			d.configure(`include: ["aws/*"]`, `include: ["aws/kms-disable-key"]`)
+			in := wire.Input{}
+			if tc.step == "packet" && tc.action != "s3:ListBucket" {
+				d.must("inject", in)
+				in = wire.Input{From: time.Now().UTC().Add(-time.Hour).Truncate(time.Second), To: time.Now().UTC().Add(time.Hour).Truncate(time.Second)}
+			}
+			out, err := d.step(tc.step, in)
+			said, _ := json.Marshal(out)
+			if text := fmt.Sprint(err) + string(said); !strings.Contains(text, tc.want) {
+				t.Errorf("got %s, which does not name %s", text, tc.want)
+			}
+		})
 	}
 }
 
