@@ -380,36 +380,37 @@ func TestThePoliciesAreEnoughAndNoneIsTooMuch(t *testing.T) {
 	d.standard()
 	t.Setenv("AUDITCANARY_CALLER_KEY", strings.Repeat("k", 32))
 
+	began := time.Now()
 	d.faults(nothingIsUndone)
 	d.leave()
+	t.Logf("inject, of which nothing is undone: %s", time.Since(began).Round(time.Millisecond))
 	d.faults(oneIsLost)
 	d.must("sweep", wire.Input{OlderThan: "1ns"})
-	began := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
+	from := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
 	summary := d.must("inject", wire.Input{}).(run.Summary)
-	d.advance("20m")
-	d.must("confirm", wire.Input{})
 	d.advance("3h")
 	last := d.must("confirm", wire.Input{Run: summary.Run, Integrity: true})
-	d.must("sweep", wire.Input{OlderThan: "1ns"})
 	d.must("report", wire.Input{Run: summary.Run})
-	period := wire.Input{From: began, To: time.Now().UTC().Add(24 * time.Hour).Truncate(time.Second)}
+	period := wire.Input{From: from, To: time.Now().UTC().Add(24 * time.Hour).Truncate(time.Second)}
 	d.must("packet", period)
 	d.must("packet", period) // it is there already
 	period.To = period.To.Add(time.Hour)
 	d.must("packet", period) // and goes on from the one before
 	d.trigger()
 
-	d.as("confirm")
+	d.as("confirm") // whom the inspectors trust, beside an operator
 	cfg, err := wire.Load(d.sb.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	began = time.Now()
 	if _, err := wire.Sources(t.Context(), cfg, &run.State{}, wire.SourcesOptions{Now: time.Now()}); err != nil {
 		t.Error(err)
 	}
 	if _, err := wire.Access(t.Context(), cfg); err != nil {
 		t.Error(err)
 	}
+	t.Logf("sources and access: %s", time.Since(began).Round(time.Millisecond))
 	if s := last.(run.Summary); s.Tally.Canaries < 50 || s.Tally.Proven < s.Tally.Canaries-1 {
 		t.Errorf("%+v: the policies make canaries fail", s.Tally)
 	}
@@ -448,9 +449,7 @@ func TestAStepFailsWithoutAnActionOfItsPolicy(t *testing.T) {
 		{"packet", "auditcanary-prod-packet", "s3:ListBucket", "AccessDenied"}, // there is no ledger yet: it must not look like one that is refused
 		{"inject", "auditcanary-prod-inject", "s3:PutObject", "s3:PutObject"},
 		{"sweep", "auditcanary-prod-sweep", "sts:SetSourceIdentity", "sts:SetSourceIdentity"},
-		{"sweep", "auditcanary-injector", "iam:ListRoles", "iam:ListRoles"},
 		{"packet", "auditcanary-evidence", "kms:Sign", "kms:Sign"},
-		{"packet", "auditcanary-evidence", "s3:PutObjectRetention", "s3:PutObjectRetention"},
 		{"packet", "auditcanary-prod-packet", "kms:Decrypt", "kms:Decrypt"},
 	} {
 		t.Run(tc.step+" without "+tc.action+" of "+tc.role, func(t *testing.T) {
