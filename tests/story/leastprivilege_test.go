@@ -388,6 +388,8 @@ func TestThePoliciesAreEnoughAndNoneIsTooMuch(t *testing.T) {
 	d.must("sweep", wire.Input{OlderThan: "1ns"})
 	from := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
 	summary := d.must("inject", wire.Input{}).(run.Summary)
+	d.advance("20m")
+	d.must("confirm", wire.Input{Run: summary.Run})
 	d.advance("3h")
 	last := d.must("confirm", wire.Input{Run: summary.Run, Integrity: true})
 	d.must("report", wire.Input{Run: summary.Run})
@@ -516,10 +518,9 @@ func (d *deployed) judge() {
 	// Roles of the same name have the same policies: what one of them used counts for all.
 	byName := map[string]map[granted]bool{}
 	all := map[string]map[granted]bool{}
-	generic := strings.NewReplacer()
 	for arn, grants := range d.roles {
 		name, account := arn[strings.LastIndexByte(arn, '/')+1:], strings.Split(arn, ":")[4]
-		generic = strings.NewReplacer(account, "ACCOUNT")
+		generic := strings.NewReplacer(account, "ACCOUNT")
 		for _, g := range grants {
 			key := granted{g.action, generic.Replace(g.resource)}
 			if all[name] == nil {
