@@ -94,7 +94,8 @@ var parts = map[Part]grants{
 	// An alarm may be kept back by another one, and by rules; both are found by its name.
 	ListenAlarm: {
 		allow("arn:{partition}:cloudwatch:{region}:{account}:alarm:*", nil, "cloudwatch:DescribeAlarms", "cloudwatch:DescribeAlarmHistory"),
-		allow("*", nil, "cloudwatch:GetMetricData", "cloudwatch:ListAlarmMuteRules"),
+		allow("arn:{partition}:cloudwatch:{region}:{account}:alarm-mute-rule:*", nil, "cloudwatch:ListAlarmMuteRules"),
+		allow("*", nil, "cloudwatch:GetMetricData"),
 	},
 	ListenGuardDuty: {
 		allow("*", nil, "guardduty:ListDetectors", "guardduty:ListFilters", "guardduty:ListFindings", "guardduty:GetFindings"),
@@ -121,7 +122,8 @@ var parts = map[Part]grants{
 		allow("arn:{partition}:cloudwatch:*:{account}:alarm:*", nil, "cloudwatch:DescribeAlarms"),
 		allow("arn:{partition}:logs:*:{account}:log-group:*", nil, "logs:DescribeMetricFilters"),
 		allow("arn:{partition}:guardduty:*:{account}:detector/*", nil, "guardduty:GetDetector", "guardduty:GetFilter"),
-		allow("*", nil, "cloudwatch:ListAlarmMuteRules", "logs:DescribeLogGroups", "guardduty:ListDetectors", "guardduty:ListFilters"),
+		allow("arn:{partition}:cloudwatch:*:{account}:alarm-mute-rule:*", nil, "cloudwatch:ListAlarmMuteRules"),
+		allow("*", nil, "logs:DescribeLogGroups", "guardduty:ListDetectors", "guardduty:ListFilters"),
 		// Authorization: who may do what.
 		allow("*", nil, "iam:GetAccountAuthorizationDetails"),
 		allow("arn:{partition}:iam::*:policy/*", nil, "iam:GetPolicy", "iam:GetPolicyVersion"), // AWS's own are in the account "aws"
