@@ -57,6 +57,10 @@ golden: ## write generated files anew: scenario schema, data dictionary, golden 
 		(set -x; $(GO) -C "$${file%/*}" test . -update </dev/null) || exit 1; \
 	done
 
+.PHONY: policies
+policies: ## the least-privilege policies of infra/aws anew, from the scenarios and the drivers
+	$(GO) run ./functions/auditcanary policies --config /nonexistent --template -o infra/aws/policies
+
 .PHONY: slackschema
 slackschema: ## the schema of Slack's blocks anew, from Slack's own types (needs node and npm)
 	tests/sandbox/slack/testdata/generate.sh

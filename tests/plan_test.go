@@ -152,7 +152,7 @@ var topLevel = map[string]bool{
 	".ci": true, ".editorconfig": true, ".gitignore": true,
 	"LICENSE": true, "Makefile": true, "README.md": true, "go.mod": true, "go.sum": true,
 	"functions": true, "scenarios": true, "shared": true, "tests": true,
-	"infra": false, "serverless.yml": false,
+	"infra": true, "serverless.yml": false,
 }
 
 // drawers are names under which anything would find a place.

@@ -76,7 +76,7 @@ func newRoot() *cobra.Command {
 		scenariosCommand(o), planCommand(o), runCommand(o), injectCommand(o), confirmCommand(o), sealCommand(o), alertsCommand(o), integrityCommand(o),
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o), notifyCommand(o),
 		coverageCommand(o), scopeCommand(o), sourcesCommand(o), accessCommand(o),
-		reportCommand(o), serveCommand(o), deliverablesCommand(o),
+		reportCommand(o), serveCommand(o), deliverablesCommand(o), policiesCommand(o),
 		packetCommand(o), verifyCommand(o), exceptionsCommand(o), triggerCommand(o), initCommand(o), doctorCommand(o),
 	)
 	return root

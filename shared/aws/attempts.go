@@ -66,7 +66,7 @@ func attempts() map[string]operation {
 
 		"logs:DeleteLogGroup": {call: call(cloudwatchlogs.NewFromConfig, (*cloudwatchlogs.Client).DeleteLogGroup), guards: guards{markedName("LogGroupName"), isFixture("LogGroupName", fixtureProtectedLogGroup)}, grants: grants{allow(logGroup, nil, "logs:DeleteLogGroup")}},
 
-		"backup:DeleteRecoveryPoint": {call: call(backup.NewFromConfig, (*backup.Client).DeleteRecoveryPoint), guards: guards{markedName("BackupVaultName"), isFixture("BackupVaultName", fixtureLockedVault), isFixture("RecoveryPointArn", fixtureLockedRecoveryPoint)}, grants: grants{allow("{RecoveryPointArn}", nil, "backup:DeleteRecoveryPoint")}},
+		"backup:DeleteRecoveryPoint": {call: call(backup.NewFromConfig, (*backup.Client).DeleteRecoveryPoint), guards: guards{markedName("BackupVaultName"), isFixture("BackupVaultName", fixtureLockedVault), isFixture("RecoveryPointArn", fixtureLockedRecoveryPoint)}, grants: grants{allow(recoveryPoint, when{fixtureTag: "fixture"}, "backup:DeleteRecoveryPoint")}},
 
 		// Objects: a version is always named. Without one, S3 would add a delete marker,
 		// which no lock keeps it from. No governance retention is ever bypassed.

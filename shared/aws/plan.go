@@ -256,6 +256,15 @@ const maxManagedPolicy = 6144
 // event history of their accounts need, as identity policies for the injector's
 // role, each small enough for a managed policy. It is deterministic.
 func Permissions(plans []run.Plan) ([]json.RawMessage, error) {
+	all, err := permitted(plans)
+	if err != nil {
+		return nil, err
+	}
+	return divide(merge(all), maxManagedPolicy)
+}
+
+// permitted are the statements of Permissions, as the plans have them.
+func permitted(plans []run.Plan) ([]statement, error) {
 	var all []statement
 	for _, p := range plans {
 		if p.NotRun != "" {
@@ -277,20 +286,20 @@ func Permissions(plans []run.Plan) ([]json.RawMessage, error) {
 			}
 		}
 	}
-	return divide(merge(all))
+	return all, nil
 }
 
-// divide packs statements into as few policies as fit, in order.
-func divide(sts []statement) ([]json.RawMessage, error) {
+// divide packs statements into as few policies of at most some characters as fit, in order.
+func divide(sts []statement, most int) ([]json.RawMessage, error) {
 	var docs []json.RawMessage
 	for len(sts) > 0 {
 		n := 1
-		for n < len(sts) && len(compact(sts[:n+1])) <= maxManagedPolicy {
+		for n < len(sts) && len(compact(sts[:n+1])) <= most {
 			n++
 		}
 		doc := compact(sts[:n])
-		if len(doc) > maxManagedPolicy {
-			return nil, fmt.Errorf("one statement of the permissions has %d characters, and a managed policy takes %d, beginning %.200s", len(doc), maxManagedPolicy, doc)
+		if len(doc) > most {
+			return nil, fmt.Errorf("one statement of the permissions has %d characters, and a managed policy takes %d, beginning %.200s", len(doc), most, doc)
 		}
 		docs, sts = append(docs, doc), sts[n:]
 	}

@@ -413,7 +413,7 @@ func TestPermissionsAreDividedWithoutLoss(t *testing.T) {
 	for i := range 300 {
 		sts = append(sts, statement{Effect: "Allow", Action: words{fmt.Sprintf("svc:Action%03d", i)}, Resource: words{strings.Repeat("x", i%70)}})
 	}
-	docs, err := divide(sts)
+	docs, err := divide(sts, maxManagedPolicy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,11 +431,11 @@ func TestPermissionsAreDividedWithoutLoss(t *testing.T) {
 	huge := statement{Effect: "Allow", Action: words{"svc:A"}, Resource: words{strings.Repeat("x", maxManagedPolicy)}}
 	for at := range []int{0, 1, 2} {
 		three := slices.Insert(slices.Clone(sts[:2]), at, huge)
-		if _, err := divide(three); err == nil {
+		if _, err := divide(three, maxManagedPolicy); err == nil {
 			t.Errorf("a statement that no policy can hold is no error as number %d of 3", at+1)
 		}
 	}
-	if docs, err := divide(nil); err != nil || len(docs) != 0 {
+	if docs, err := divide(nil, maxManagedPolicy); err != nil || len(docs) != 0 {
 		t.Errorf("nothing needed: %s, %v", docs, err)
 	}
 }

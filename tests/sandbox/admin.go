@@ -42,6 +42,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // newAdmin answers what a test wants to know of the sandbox, unsigned, as JSON:
 //
 //	GET /_sandbox/calls   the calls so far: [{n, service, operation, account, region, mutating, error, ...}]
+//	GET /_sandbox/decided what policies decided so far: [{role, action, resource, allowed, why, count}]
 //	GET /_sandbox/state   what is not as at the start: {"changes": [{account, region, kind, id, is}]}
 //	GET /_sandbox/time    the sandbox's clock: {"now": "2026-01-02T15:04:05.678Z"}
 //	POST /_sandbox/time   puts it forward: {"advance": "10m"}. Answered when everything due until then is delivered
@@ -73,6 +74,7 @@ func newAdmin(plane *cloud.Cloud, faults *fault.Set, delivery *archive.Delivery,
 		}
 		return map[string]any{"changes": changes}
 	})
+	get("decided", func() any { return plane.Decided() })
 	tell := func() any { return map[string]any{"now": now.Now().Format(time.RFC3339Nano)} }
 	get("time", tell)
 	mux.HandleFunc("POST "+adminPrefix+"time", func(w http.ResponseWriter, r *http.Request) {

@@ -11,7 +11,7 @@ import (
 func plant(plane *cloud.Cloud) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var p cloud.Planted
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 256<<10))
 		dec.DisallowUnknownFields()
 		err := dec.Decode(&p)
 		if err == nil {

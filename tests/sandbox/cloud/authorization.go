@@ -300,6 +300,10 @@ type Planted struct {
 	Careless string `json:"careless,omitempty"`
 	// Untagged takes the tags from a security group or key.
 	Untagged *Untagged `json:"untagged,omitempty"`
+	// SCPs replace the organisation's service control policies, beside the one that allows all.
+	SCPs []json.RawMessage `json:"scps,omitempty"`
+	// TapReader is the ARN of a role that reads the alert taps in place of the archive's reader.
+	TapReader string `json:"tap_reader,omitempty"`
 }
 
 // PlantedRole is added to an account, or replaces its namesake.
@@ -311,12 +315,18 @@ type PlantedRole struct {
 	// Policy is its inline policy. What the sandbox cannot evaluate grants nothing
 	// here, and is shown as it is.
 	Policy json.RawMessage `json:"policy"`
+	// Policies are managed ones of its own, Boundary is another: those must be such as the
+	// sandbox can evaluate.
+	Policies []json.RawMessage `json:"policies,omitempty"`
+	Boundary json.RawMessage   `json:"boundary,omitempty"`
 }
 
-// PlantedBucket sets a bucket's policy.
+// PlantedBucket sets a bucket's policy, if one is given, and the ARN of the key that it is
+// encrypted with, "" = none.
 type PlantedBucket struct {
 	Name   string          `json:"name"`
-	Policy json.RawMessage `json:"policy"`
+	Policy json.RawMessage `json:"policy,omitempty"`
+	Key    string          `json:"key,omitempty"`
 }
 
 // Plant puts it into the world.
@@ -328,12 +338,22 @@ func (c *Cloud) Plant(p Planted) error {
 		return c.beCareless(p.Careless)
 	case p.Untagged != nil:
 		return c.untag(*p.Untagged)
+	case len(p.SCPs) > 0:
+		return c.plantSCPs(p.SCPs)
+	case p.TapReader != "":
+		for _, q := range c.world.Accounts[ArchiveAccount].Regions[alertRegion].Things[queues] {
+			q.Attr["Policy"] = strings.ReplaceAll(q.text("Policy"), ReaderRole(), p.TapReader)
+		}
+		return nil
 	case p.Role != nil && p.Bucket == nil:
 		return c.plantRole(*p.Role)
 	case p.Bucket != nil && p.Role == nil:
 		b := c.world.Buckets[p.Bucket.Name]
 		if b == nil {
 			return fmt.Errorf("there is no bucket %q", p.Bucket.Name)
+		}
+		if b.Key = p.Bucket.Key; p.Bucket.Policy == nil {
+			return nil
 		}
 		doc, err := policy.Parse(p.Bucket.Policy, policy.ForResource)
 		if err != nil {
@@ -347,6 +367,19 @@ func (c *Cloud) Plant(p Planted) error {
 		return nil
 	}
 	return errors.New("want either a role, a bucket or the archive's key")
+}
+
+func (c *Cloud) plantSCPs(texts []json.RawMessage) error {
+	level := c.world.SCPs[0][:1] // which allows all
+	for i, text := range texts {
+		doc, err := policy.Parse(text, policy.ForIdentity)
+		if err != nil {
+			return fmt.Errorf("service control policy %d: %w", i+1, err)
+		}
+		level = append(level, policy.Named{ARN: fmt.Sprintf("arn:aws:organizations::%s:policy/%s/service_control_policy/p-planted%d", ManagementAccount, Organization, i+1), Doc: doc})
+	}
+	c.world.SCPs = [][]policy.Named{level}
+	return nil
 }
 
 func (c *Cloud) plantRole(p PlantedRole) error {
@@ -365,9 +398,34 @@ func (c *Cloud) plantRole(p PlantedRole) error {
 	if err != nil {
 		doc = policy.Document{Text: string(p.Policy)}
 	}
-	a.Roles[p.Name] = &Role{
+	r := &Role{
 		Name: p.Name, Path: cmp.Or(p.Path, "/"), ID: uniqueID("AROA", p.Account, p.Name, "planted"), Trust: string(p.Trust), trust: trust,
 		Created: c.opts.Clock.Now().UTC(), MaxSession: time.Hour, Policies: []policy.Named{{Doc: doc}},
 	}
+	if len(p.Policies) > 0 {
+		r.Policies = nil
+	}
+	own := func(name string, text json.RawMessage) (string, error) {
+		arn := "arn:aws:iam::" + p.Account + ":policy" + r.Path + p.Name + "-" + name
+		doc, err := policy.Parse(text, policy.ForIdentity)
+		if err != nil {
+			return "", fmt.Errorf("policy %s: %w", arn, err)
+		}
+		c.world.Managed[arn] = doc
+		return arn, nil
+	}
+	for i, text := range p.Policies {
+		arn, err := own(fmt.Sprint(i+1), text)
+		if err != nil {
+			return err
+		}
+		r.Attached = append(r.Attached, arn)
+	}
+	if p.Boundary != nil {
+		if r.Boundary, err = own("boundary", p.Boundary); err != nil {
+			return err
+		}
+	}
+	a.Roles[p.Name] = r
 	return nil
 }

@@ -90,6 +90,7 @@ func (c *Cloud) authorize(k *call, n need) error {
 		Action: n.action, Resource: n.resource, PrincipalARN: p.ARN, RoleARN: p.RoleARN,
 		Account: p.Account, ResourceAccount: owner, Context: c.context(k, n, owner),
 	}, c.layers(k, n))
+	c.decided.note(p, n, d)
 	if d.Allowed {
 		return nil
 	}

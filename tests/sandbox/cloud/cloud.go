@@ -85,6 +85,7 @@ type Cloud struct {
 	patterns map[string]*eventPattern // as compiled
 	watched  watched
 	careless map[string]bool // buckets whose conditions of writes are ignored
+	decided  decided
 }
 
 // services is every API the sandbox answers, by signing name.
@@ -111,6 +112,7 @@ func services() map[string]service {
 		"secretsmanager": secretsmanagerService(),
 		"ssm":            ssmService(),
 		"sqs":            sqsService(),
+		"lambda":         lambdaService(),
 	}
 }
 

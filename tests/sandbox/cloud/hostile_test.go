@@ -197,7 +197,8 @@ func TestNeedsAreAWSs(t *testing.T) {
 				if !o.readOnly && !borrowed && (ref.Level == "Read" || ref.Level == "List") {
 					t.Errorf("%s:%s writes, %s is %s", name, op, n.action, ref.Level)
 				}
-				if o.readOnly && name != "sts" && strings.Contains(ref.Level, "Write") {
+				signs := n.action == "kms:Sign" // which CloudTrail records as a read (KMS developer guide, log entries: Sign)
+				if o.readOnly && name != "sts" && !signs && strings.Contains(ref.Level, "Write") {
 					t.Errorf("%s:%s reads, %s is %s", name, op, n.action, ref.Level)
 				}
 				if len(ref.Resources) > 0 != (n.resource != "*") && n.action != "iam:ListRoles" {

@@ -93,6 +93,7 @@ func onKey(action string) func(*call) []need {
 		for param, condition := range map[string]string{
 			"GranteePrincipal": "kms:granteeprincipal", "Operations": "kms:grantoperations",
 			"PendingWindowInDays": "kms:schedulekeydeletionpendingwindowindays",
+			"SigningAlgorithm":    "kms:signingalgorithm", "MessageType": "kms:messagetype",
 		} {
 			switch v := k.Params[param].(type) {
 			case string:

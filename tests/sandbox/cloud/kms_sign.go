@@ -26,20 +26,23 @@ var signingAlgorithm = map[string]string{specEd25519: "ED25519_SHA_512", specP25
 
 // LedgerKey is the ARN of the key that may sign the product's ledger, PacketKey of the
 // one that may sign its packets. Both are in the tool account, us-east-1.
-func LedgerKey() string { return signingKeyARN("ledger") }
+func LedgerKey() string { return toolKeyARN("ledger") }
 
 // PacketKey: see LedgerKey.
-func PacketKey() string { return signingKeyARN("packets") }
+func PacketKey() string { return toolKeyARN("packets") }
 
-func signingKeyARN(what string) string {
+// DataKey is the ARN of a key that encrypts buckets, there too.
+func DataKey() string { return toolKeyARN("data") }
+
+func toolKeyARN(what string) string {
 	return "arn:aws:kms:us-east-1:" + ToolAccount + ":key/" + keyID(ToolAccount, "us-east-1/"+what)
 }
 
-func seedSigningKeys(w *Seed, created time.Time) {
-	for what, spec := range map[string]string{"ledger": specEd25519, "packets": specP256} {
+func seedToolKeys(w *Seed, created time.Time) {
+	for what, spec := range map[string]string{"ledger": specEd25519, "packets": specP256, "data": ""} {
 		id := keyID(ToolAccount, "us-east-1/"+what)
 		w.Accounts[ToolAccount].Regions["us-east-1"].Keys[id] = &KMSKey{
-			ID: id, Description: "signs " + what, Enabled: true, Created: created, Spec: spec, Tags: map[string]string{"auditcanary": what},
+			ID: id, Description: "for " + what, Enabled: true, Created: created, Spec: spec, Tags: map[string]string{"auditcanary": what},
 		}
 	}
 }

@@ -258,6 +258,11 @@ func onS3(action string, on func(*call) string) func(*call) []need {
 			}
 		}
 		out, h := []need{n}, k.HTTP.Header
+		for header, key := range s3HeaderKeys {
+			if v := h.Get(header); v != "" {
+				n.context[key] = []string{v}
+			}
+		}
 		also := func(action string) { m := n; m.action = action; out = append(out, m) }
 		if h.Get("X-Amz-Object-Lock-Mode") != "" {
 			also("s3:PutObjectRetention")
@@ -268,7 +273,7 @@ func onS3(action string, on func(*call) string) func(*call) []need {
 		if strings.EqualFold(h.Get("X-Amz-Bypass-Governance-Retention"), "true") {
 			also("s3:BypassGovernanceRetention")
 		}
-		return out
+		return append(out, k.keyNeeds(action)...)
 	}
 }
 
@@ -403,7 +408,7 @@ func (c *Cloud) forward(w http.ResponseWriter, k *call, rep reply) (reply, error
 		r.Body = io.NopCloser(bytes.NewReader(k.body))
 	}
 	c.carelessly(k, r)
-	watched := &watch{ResponseWriter: w, k: k}
+	watched := &watch{ResponseWriter: c.asSeenBy(k, w), k: k}
 	c.opts.S3.ServeHTTP(watched, r)
 	if !watched.wrote {
 		watched.WriteHeader(200)

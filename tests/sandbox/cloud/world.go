@@ -181,6 +181,8 @@ type Bucket struct {
 	Name, Account, Region string
 	Policy                string // "" = none
 	policy                policy.Document
+	// Key is the ARN of the key that its objects are encrypted with, "" = S3's own.
+	Key string
 }
 
 const (
@@ -228,7 +230,7 @@ func WorldOf(clock Clock, e Extent) *Seed {
 	seedAlertPath(w)
 	seedSecurityAlerts(w)
 	seedArchiveKey(w, now)
-	seedSigningKeys(w, now)
+	seedToolKeys(w, now)
 	w.bucket(ArchiveBucket, ArchiveAccount, "us-east-1", archivePolicy)
 	w.bucket(LedgerBucket, ToolAccount, "us-east-1", "")
 	w.bucket(EvidenceBucket, ToolAccount, "us-east-1", "")

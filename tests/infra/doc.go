@@ -1,0 +1,2 @@
+// Package infra tests what an operator deploys beside the functions: infra/.
+package infra
