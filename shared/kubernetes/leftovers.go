@@ -41,7 +41,7 @@ func (k kind) group() string {
 	return k.service
 }
 
-func (k kind) remove() string { return k.service + ":" + k.resource + ".delete" }
+func (k kind) remove() string { return k.service + ":delete " + k.resource }
 
 const decoyKind = "validating admission policy"
 
@@ -78,7 +78,7 @@ func (c *Cloud) Leftovers(ctx context.Context, t canary.Target) ([]run.Leftover,
 		note(k.name, k.remove(), found, err)
 	}
 	found, err := s.decoy(ctx)
-	note(decoyKind, admission+":validatingadmissionpolicies.patch", found, err)
+	note(decoyKind, admission+":patch validatingadmissionpolicies", found, err)
 	return left, errors.Join(errs...)
 }
 
@@ -108,7 +108,7 @@ func (s *session) list(ctx context.Context, k kind) ([]run.Leftover, error) {
 		if k.namespaced {
 			r.Namespace = s.scene.namespace
 		}
-		at, err := locate(k.service+":"+k.resource+".list", operation{namespaced: k.namespaced}, r)
+		at, err := locate(k.service+":list "+k.resource, operation{namespaced: k.namespaced}, r)
 		if err != nil {
 			return left, err
 		}
@@ -151,7 +151,7 @@ func (s *session) list(ctx context.Context, k kind) ([]run.Leftover, error) {
 
 // decoy looks whether the decoy policy is as it was set up.
 func (s *session) decoy(ctx context.Context) ([]run.Leftover, error) {
-	at, err := locate(admission+":validatingadmissionpolicies.get", operation{}, request{Name: decoyPolicy})
+	at, err := locate(admission+":get validatingadmissionpolicies", operation{}, request{Name: decoyPolicy})
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (s *session) decoy(ctx context.Context) ([]run.Leftover, error) {
 		return nil, fmt.Errorf("%s was changed by somebody else (failurePolicy %.100q, no run): put it back with what `auditcanary plan` prints", decoyPolicy, o.Spec.FailurePolicy)
 	}
 	return []run.Leftover{{Kind: decoyKind, ID: decoyPolicy, Run: labels[labelRun], Canary: labels[labelCanary],
-		Undo: []canary.Call{{Operation: admission + ":validatingadmissionpolicies.patch", Region: Region, Params: map[string]any{
+		Undo: []canary.Call{{Operation: admission + ":patch validatingadmissionpolicies", Region: Region, Params: map[string]any{
 			"name": decoyPolicy,
 			"body": map[string]any{
 				"apiVersion": admission + "/v1", "kind": "ValidatingAdmissionPolicy",

@@ -37,48 +37,48 @@ const (
 )
 
 // operations is everything this program may ever do in a cluster: what is not on it can
-// be neither planned nor sent. A line's key is group:resource[.subresource].verb. (What
-// it reads in order to sweep is in kinds, leftovers.go.)
+// be neither planned nor sent. A line's key is "group:verb resource[/subresource]", as `kubectl auth can-i` has it. (What
+// is read in order to sweep is in kinds, leftovers.go.)
 var operations = map[string]operation{
 	// Who may do what. A role allows to read a ConfigMap that there is not; a binding
 	// binds the canary's own role to a group, or an account, that nobody is in.
-	rbac + ":clusterroles.create":        {body: of[rbacv1.ClusterRole](rbac, "ClusterRole"), makes: true, undo: rbac + ":clusterroles.delete", guards: guards{allowsNothing}},
-	rbac + ":clusterroles.delete":        {body: deleteOptions, removes: true},
-	rbac + ":clusterrolebindings.create": {body: of[rbacv1.ClusterRoleBinding](rbac, "ClusterRoleBinding"), makes: true, undo: rbac + ":clusterrolebindings.delete", guards: guards{bindsNobody}},
-	rbac + ":clusterrolebindings.delete": {body: deleteOptions, removes: true},
-	rbac + ":roles.create":               {namespaced: true, body: of[rbacv1.Role](rbac, "Role"), makes: true, undo: rbac + ":roles.delete", guards: guards{allowsNothing}},
-	rbac + ":roles.delete":               {namespaced: true, body: deleteOptions, removes: true},
-	rbac + ":rolebindings.create":        {namespaced: true, body: of[rbacv1.RoleBinding](rbac, "RoleBinding"), makes: true, undo: rbac + ":rolebindings.delete", guards: guards{bindsNobody}},
-	rbac + ":rolebindings.delete":        {namespaced: true, body: deleteOptions, removes: true},
+	rbac + ":create clusterroles":        {body: of[rbacv1.ClusterRole](rbac, "ClusterRole"), makes: true, undo: rbac + ":delete clusterroles", guards: guards{allowsNothing}},
+	rbac + ":delete clusterroles":        {body: deleteOptions, removes: true},
+	rbac + ":create clusterrolebindings": {body: of[rbacv1.ClusterRoleBinding](rbac, "ClusterRoleBinding"), makes: true, undo: rbac + ":delete clusterrolebindings", guards: guards{bindsNobody}},
+	rbac + ":delete clusterrolebindings": {body: deleteOptions, removes: true},
+	rbac + ":create roles":               {namespaced: true, body: of[rbacv1.Role](rbac, "Role"), makes: true, undo: rbac + ":delete roles", guards: guards{allowsNothing}},
+	rbac + ":delete roles":               {namespaced: true, body: deleteOptions, removes: true},
+	rbac + ":create rolebindings":        {namespaced: true, body: of[rbacv1.RoleBinding](rbac, "RoleBinding"), makes: true, undo: rbac + ":delete rolebindings", guards: guards{bindsNobody}},
+	rbac + ":delete rolebindings":        {namespaced: true, body: deleteOptions, removes: true},
 
 	// Accounts of workloads. A token is good for ten minutes, and for no API server.
-	core + ":serviceaccounts.create":       {namespaced: true, body: of[corev1.ServiceAccount]("", "ServiceAccount"), makes: true, undo: core + ":serviceaccounts.delete", guards: guards{mountsNoToken}},
-	core + ":serviceaccounts.delete":       {namespaced: true, body: deleteOptions, removes: true},
-	core + ":serviceaccounts.token.create": {namespaced: true, body: of[authenticationv1.TokenRequest](auth, "TokenRequest"), guards: guards{ownName, worthlessToken}},
+	core + ":create serviceaccounts":       {namespaced: true, body: of[corev1.ServiceAccount]("", "ServiceAccount"), makes: true, undo: core + ":delete serviceaccounts", guards: guards{mountsNoToken}},
+	core + ":delete serviceaccounts":       {namespaced: true, body: deleteOptions, removes: true},
+	core + ":create serviceaccounts/token": {namespaced: true, body: of[authenticationv1.TokenRequest](auth, "TokenRequest"), guards: guards{ownName, worthlessToken}},
 
 	// Secrets are only read, by one identity that may read one worthless one.
-	core + ":secrets.get": {namespaced: true, readOnly: true, byName: true, guards: guards{isFixture("name", "break_glass_secret"), impersonates("break_glass_user")}},
+	core + ":get secrets": {namespaced: true, readOnly: true, byName: true, guards: guards{isFixture("name", "break_glass_secret"), impersonates("break_glass_user")}},
 
 	// A request of a certificate that nobody signs: its signer does not exist.
-	certificates + ":certificatesigningrequests.create": {body: of[certificatesv1.CertificateSigningRequest](certificates, "CertificateSigningRequest"), makes: true, undo: certificates + ":certificatesigningrequests.delete", guards: guards{nobodySigns}},
-	certificates + ":certificatesigningrequests.delete": {body: deleteOptions, removes: true},
+	certificates + ":create certificatesigningrequests": {body: of[certificatesv1.CertificateSigningRequest](certificates, "CertificateSigningRequest"), makes: true, undo: certificates + ":delete certificatesigningrequests", guards: guards{nobodySigns}},
+	certificates + ":delete certificatesigningrequests": {body: deleteOptions, removes: true},
 
 	// Network policies that select the pods of the canary, of which there are none.
-	networking + ":networkpolicies.create": {namespaced: true, body: of[networkingv1.NetworkPolicy](networking, "NetworkPolicy"), makes: true, undo: networking + ":networkpolicies.delete", guards: guards{selectsNothing}},
-	networking + ":networkpolicies.delete": {namespaced: true, body: deleteOptions, removes: true},
+	networking + ":create networkpolicies": {namespaced: true, body: of[networkingv1.NetworkPolicy](networking, "NetworkPolicy"), makes: true, undo: networking + ":delete networkpolicies", guards: guards{selectsNothing}},
+	networking + ":delete networkpolicies": {namespaced: true, body: deleteOptions, removes: true},
 
 	// No admission policy can fence in admission policies (they are exempt): one policy,
 	// by name, that nothing binds, may be changed, and none made or deleted.
-	admission + ":validatingadmissionpolicies.patch": {body: of[admissionregistrationv1.ValidatingAdmissionPolicy](admission, "ValidatingAdmissionPolicy"), byName: true, undo: admission + ":validatingadmissionpolicies.patch", restores: true, guards: guards{isFixture("name", "decoy_policy"), togglesDecoy}},
+	admission + ":patch validatingadmissionpolicies": {body: of[admissionregistrationv1.ValidatingAdmissionPolicy](admission, "ValidatingAdmissionPolicy"), byName: true, undo: admission + ":patch validatingadmissionpolicies", restores: true, guards: guards{isFixture("name", "decoy_policy"), togglesDecoy}},
 
 	// To be told who one is, as somebody else.
-	auth + ":selfsubjectreviews.create": {body: of[authenticationv1.SelfSubjectReview](auth, "SelfSubjectReview"), guards: guards{impersonatesSomebody}},
+	auth + ":create selfsubjectreviews": {body: of[authenticationv1.SelfSubjectReview](auth, "SelfSubjectReview"), guards: guards{impersonatesSomebody}},
 
 	// What is only ever attempted, must be denied, and would come to nothing if it were
 	// not: a pod that does not exist, a dry run of deleting what has another UID.
-	core + ":pods.exec.create":                              {namespaced: true, deniedOnly: true, guards: guards{ownName, runsTrue}},
-	apps + ":daemonsets.delete":                             {namespaced: true, elsewhere: true, deniedOnly: true, byName: true, body: deleteOptions, guards: guards{isFixture("namespace", "log_shipper_namespace"), isFixture("name", "log_shipper"), deletesNothing}},
-	admission + ":validatingadmissionpolicybindings.delete": {deniedOnly: true, byName: true, body: deleteOptions, guards: guards{isFixture("name", "fence_binding"), deletesNothing}},
+	core + ":create pods/exec":                              {namespaced: true, deniedOnly: true, guards: guards{ownName, runsTrue}},
+	apps + ":delete daemonsets":                             {namespaced: true, elsewhere: true, deniedOnly: true, byName: true, body: deleteOptions, guards: guards{isFixture("namespace", "log_shipper_namespace"), isFixture("name", "log_shipper"), deletesNothing}},
+	admission + ":delete validatingadmissionpolicybindings": {deniedOnly: true, byName: true, body: deleteOptions, guards: guards{isFixture("name", "fence_binding"), deletesNothing}},
 }
 
 // operation is one line of the list.
@@ -270,12 +270,10 @@ var verbs = map[string]struct{ method, contentType string }{
 
 // locate finds where a call goes. The names in it have been checked: none has a slash.
 func locate(name string, op operation, r request) (endpoint, error) {
-	group, rest, _ := strings.Cut(name, ":")
-	parts := strings.Split(rest, ".")
-	e := endpoint{group: group, version: "v1", resource: parts[0], verb: parts[len(parts)-1], query: url.Values{}}
-	if len(parts) == 3 {
-		e.subresource = parts[1]
-	}
+	group, asked, _ := strings.Cut(name, ":")
+	verb, resource, _ := strings.Cut(asked, " ")
+	resource, sub, _ := strings.Cut(resource, "/")
+	e := endpoint{group: group, version: "v1", resource: resource, subresource: sub, verb: verb, query: url.Values{}}
 	v, ok := verbs[e.verb]
 	if !ok {
 		return e, fmt.Errorf("%s: %q is no verb", name, e.verb)

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -68,7 +69,7 @@ func planStep(s scene, kind canary.Kind, st canary.Step, needs *rights) (run.Pla
 		return run.PlannedStep{}, fmt.Errorf("%s is only ever attempted: the scenario must be of kind %s, not %s", st.Call, canary.MustBeDenied, kind)
 	}
 	out := run.PlannedStep{Step: st.ID, Call: do, NoUndo: st.NoUndo, Record: run.ExpectedRecord{
-		Service: cmpOr(at.group, core), Operation: at.operation(), Region: Region, ReadOnly: op.readOnly,
+		Service: cmp.Or(at.group, core), Operation: at.operation(), Region: Region, ReadOnly: op.readOnly,
 	}}
 	switch {
 	case st.Undo != nil && st.NoUndo != "":
@@ -176,11 +177,7 @@ func (n *rights) add(op operation, at endpoint, r request) {
 		}
 		return // what is done is the impersonated user's to be allowed
 	}
-	resource := at.resource
-	if at.subresource != "" {
-		resource += "/" + at.subresource
-	}
-	need := rule(at.verb, at.group, resource)
+	need := rule(at.verb, at.group, at.kind())
 	if op.byName {
 		need.ResourceNames = []string{r.Name}
 	}

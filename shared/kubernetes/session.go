@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -193,10 +194,10 @@ func (s *session) Do(ctx context.Context, call canary.Call, refs []string) (r ca
 		r.Ended = s.cloud.clock().UTC()
 		r.Outcome.Message = s.clean(r.Outcome.Message)
 	}()
-	op, req, at, err := s.admit(call)
+	req, at, err := s.admit(call)
 	if err != nil {
 		r.Outcome = canary.Outcome{Result: canary.Failed, Code: codeNotSent, Message: err.Error()}
-		r.Want = s.want(op, req, at, x, r.Outcome)
+		r.Want = s.want(req, at, x, r.Outcome)
 		return r
 	}
 	m := message{endpoint: at, contentType: verbs[at.verb].contentType, token: s.id.token, impersonate: req.Impersonate}
@@ -216,15 +217,15 @@ func (s *session) Do(ctx context.Context, call canary.Call, refs []string) (r ca
 	if r.Outcome.Result == canary.Succeeded {
 		r.Output = pick(x.body, refs)
 	}
-	r.Want = s.want(op, req, at, x, r.Outcome)
+	r.Want = s.want(req, at, x, r.Outcome)
 	return r
 }
 
 // admit checks a call once more as it is about to be sent.
-func (s *session) admit(call canary.Call) (operation, request, endpoint, error) {
+func (s *session) admit(call canary.Call) (request, endpoint, error) {
 	op, req, err := lookUp(call.Operation, call.Params)
 	if err != nil {
-		return op, req, endpoint{}, err
+		return req, endpoint{}, err
 	}
 	at, err := locate(call.Operation, op, req)
 	switch {
@@ -240,7 +241,7 @@ func (s *session) admit(call canary.Call) (operation, request, endpoint, error) 
 			err = fmt.Errorf("%s: %w", call.Operation, err)
 		}
 	}
-	return op, req, at, err
+	return req, at, err
 }
 
 // Look implements run.Prober: there is none.
@@ -256,16 +257,13 @@ func (s *session) Attempt(_ context.Context, call canary.Call, _ []canary.Readin
 }
 
 // want is the record the call must have left: all of it in the audit log's own terms.
-func (s *session) want(op operation, r request, at endpoint, x exchange, o canary.Outcome) event.Event {
-	readOnly := op.readOnly
+func (s *session) want(r request, at endpoint, x exchange, o canary.Outcome) event.Event {
 	e := event.Event{
-		Time:     x.date,
-		Metadata: event.Metadata{EventCode: "ResponseComplete"},
-		Cloud:    event.Cloud{Provider: "Kubernetes", Account: s.scene.cluster.Name, Region: Region},
-		Actor:    event.Actor{UID: s.id.user, UIDAlt: s.id.uid, CredentialUID: s.id.credential},
-		API: event.API{
-			Service: cmpOr(at.group, core), Operation: at.operation(), RequestUID: x.auditID, ReadOnly: &readOnly,
-		},
+		Time:        x.date,
+		Metadata:    event.Metadata{EventCode: event.StageResponseComplete},
+		Cloud:       event.Cloud{Provider: "Kubernetes", Account: s.scene.cluster.Name, Region: Region},
+		Actor:       event.Actor{Type: "ServiceAccount", UID: s.id.user, UIDAlt: s.id.uid, CredentialUID: s.id.credential},
+		API:         event.API{Service: cmp.Or(at.group, core), Operation: at.operation(), RequestUID: x.auditID},
 		SrcEndpoint: event.Endpoint{IP: strings.Join(s.scene.cluster.Egress, ",")},
 		HTTPRequest: event.HTTPRequest{UserAgent: userAgent},
 	}
@@ -278,35 +276,35 @@ func (s *session) want(op operation, r request, at endpoint, x exchange, o canar
 	if at.resource == "" {
 		return e
 	}
-	ref := map[string]any{"resource": at.resource, "apiVersion": at.version}
-	for name, v := range map[string]string{"apiGroup": at.group, "subresource": at.subresource, "namespace": r.Namespace, "name": r.objectName()} {
+	e.API.Request = map[string]any{"requestURI": at.uri()}
+	for name, v := range map[string]string{
+		"apiGroup": at.group, "apiVersion": at.version, "resource": at.resource, "subresource": at.subresource,
+		"namespace": r.Namespace, "name": r.objectName(),
+	} {
 		if v != "" {
-			ref[name] = v
+			e.API.Request[name] = v
 		}
 	}
-	e.API.Request = map[string]any{"requestURI": at.uri(), "objectRef": ref}
 	if r.plain != nil {
-		e.API.Request["requestObject"] = r.plain
+		e.API.Request["body"] = r.plain
 	}
 	return e
 }
 
-func cmpOr(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
-}
-
-// operation is event.API.Operation: resource[.subresource].verb.
+// operation is event.API.Operation: "verb resource[/subresource]".
 func (e endpoint) operation() string {
 	if e.resource == "" {
 		return ""
 	}
+	return e.verb + " " + e.kind()
+}
+
+// kind is the resource with its subresource, as RBAC names them.
+func (e endpoint) kind() string {
 	if e.subresource != "" {
-		return e.resource + "." + e.subresource + "." + e.verb
+		return e.resource + "/" + e.subresource
 	}
-	return e.resource + "." + e.verb
+	return e.resource
 }
 
 // clean cuts a message to 1 KB and takes the token out, should a server echo it.
