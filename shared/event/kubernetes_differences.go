@@ -16,6 +16,16 @@ var kubernetesDifferences = [...]NamedDifference{
 		},
 	},
 	{
+		Name: "no-body-at-level-metadata",
+		Why: "At level Metadata no body of a request is recorded; that of one that is refused is recorded at no level, " +
+			"since it is refused before it is read. A scenario that wants the body says so in expect.",
+		Source: "k8s.io/apiserver v0.37.2: pkg/audit/request.go LogRequestObject and LogRequestPatch, endpoints/filters/authorization.go",
+		explains: func(want, got *Event, m mismatch) bool {
+			return m.field == "api.request.body" && m.absent && got.API.Request["body"] == nil &&
+				(got.Metadata.Category == "Metadata" || want.API.Error == "Forbidden" && got.API.Error == "Forbidden")
+		},
+	},
+	{
 		Name:   "user-agent-cut",
 		Why:    "The API server cuts a user agent at 1,024 bytes and says so.",
 		Source: "k8s.io/apiserver v0.37.2, pkg/audit/request.go: maybeTruncateUserAgent",

@@ -33,6 +33,8 @@ type Config struct {
 	AWS AWS `yaml:"aws"`
 	// Targets are the accounts in which canaries act. Each account once.
 	Targets []Target `yaml:"targets"`
+	// Clusters are the Kubernetes clusters in which canaries act. Each once.
+	Clusters []Cluster `yaml:"clusters"`
 	// LogStores are the central log stores in which records must surface: exactly one for now.
 	LogStores []LogStore `yaml:"log_stores"`
 	// Ledger is the signed log that is both the state and the evidence.
@@ -601,7 +603,7 @@ func (c *Config) check(root *yaml.Node) error {
 	if c.Version != 1 {
 		bad("version", "version must be 1")
 	}
-	if len(c.Targets) == 0 {
+	if len(c.Targets)+len(c.Clusters) == 0 {
 		bad("targets", "no targets: nothing could be tested")
 	}
 	firstLine := map[string]int{}
@@ -690,6 +692,7 @@ func (c *Config) check(root *yaml.Node) error {
 	if c.SLO.Late.Duration > c.SLO.Amend.Duration {
 		bad("slo", "slo.late (%s) must not be longer than slo.amend (%s)", c.SLO.Late, c.SLO.Amend)
 	}
+	c.checkClusters(bad)
 	c.SecurityHub.check(bad)
 	c.Exceptions.check(bad)
 	c.Evidence.check(func(field, format string, args ...any) { bad("evidence."+field, format, args...) })
@@ -740,7 +743,8 @@ type Selection struct {
 	Scenarios []string
 	// Every is a cadence (hourly, daily, weekly): only scenarios that ask for it.
 	Every string
-	// Targets as ACCOUNT or ACCOUNT/REGION. What is not configured cannot be selected.
+	// Targets as ACCOUNT or ACCOUNT/REGION, or the name of a cluster. What is not
+	// configured cannot be selected.
 	Targets []string
 }
 
@@ -755,7 +759,12 @@ func (c *Config) Select(sel Selection) error {
 		return nil
 	}
 	var out []Target
+	var clusters []Cluster
 	for _, sel := range targets {
+		if i := slices.IndexFunc(c.Clusters, func(cl Cluster) bool { return cl.Name == sel }); i >= 0 {
+			clusters = append(clusters, c.Clusters[i])
+			continue
+		}
 		account, region, one := strings.Cut(sel, "/")
 		i := slices.IndexFunc(c.Targets, func(t Target) bool { return t.Account == account })
 		if i < 0 || one && !slices.Contains(c.Targets[i].Regions, region) {
@@ -767,7 +776,7 @@ func (c *Config) Select(sel Selection) error {
 		}
 		out = append(out, t)
 	}
-	c.Targets = out
+	c.Targets, c.Clusters = out, clusters
 	return nil
 }
 

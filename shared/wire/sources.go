@@ -136,7 +136,7 @@ func Sources(ctx context.Context, c *Config, state *run.State, o SourcesOptions)
 		Archive: inventory.Archive{Name: store.Name, Bucket: store.Bucket, Prefix: store.Prefix, Mode: keeping.Mode, Days: keeping.Days},
 		Alerts:  c.alertPath(o), Home: global()["aws"],
 		SilentAfter: c.Inspection.SilentAfter.Duration, DigestAfter: c.Inspection.DigestAfter.Duration,
-		Categories: categories(), Scenarios: catalogue, Targets: c.targets(), Tests: tests(state, CoverageOptions{}),
+		Categories: categories(), Scenarios: catalogue, Targets: c.accounts(), Tests: tests(state, CoverageOptions{}),
 		MaxAge: coverage.DefaultMaxAge, Now: o.Now,
 	}
 	for _, s := range c.Sources {
