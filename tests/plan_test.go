@@ -49,6 +49,7 @@ var floors = [][]room{
 		{"shared/report", "a period as plain data, with a renderer per format"},
 		{"shared/packet", "evidence that verifies alone; understands a run's entries, and no driver"},
 		{"shared/alertrule", "which alerts could fire; holds rules against the records that plans will leave"},
+		{"shared/logstore", "central log stores that are asked by query; declares the index that a driver asks"},
 		{"shared/ticket", "a ticket for each thing that fails until it is fixed; declares the desk and the chat"},
 	},
 	{

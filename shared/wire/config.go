@@ -143,7 +143,8 @@ type Target struct {
 type LogStore struct {
 	// Name by which verdicts call it.
 	Name string `yaml:"name"`
-	// Type: cloudtrail-s3, an S3 archive to which a CloudTrail trail delivers.
+	// Type: cloudtrail-s3, an S3 archive to which a CloudTrail trail delivers, or one that
+	// is asked by query: victorialogs, loki or cloudwatch-logs.
 	Type string `yaml:"type"`
 	// Bucket of the archive.
 	Bucket string `yaml:"bucket"`
@@ -161,6 +162,8 @@ type LogStore struct {
 	HomeRegion string `yaml:"home_region"`
 	// Protection is what must keep each record from being taken away.
 	Protection Protection `yaml:"protection"`
+	// QueryStore is what those need that are asked by query.
+	QueryStore `yaml:",inline"`
 }
 
 // Protection is what is demanded of the object that holds a record.
@@ -654,25 +657,7 @@ func (c *Config) check(root *yaml.Node) error {
 	}
 	for i, s := range c.LogStores {
 		at := fmt.Sprintf("log_stores.%d", i)
-		if s.Name == "" {
-			bad(at, "log store without a name")
-		}
-		if s.Type != "cloudtrail-s3" {
-			bad(at+".type", "log store type %q is not known; known: cloudtrail-s3", s.Type)
-		}
-		if s.Bucket == "" {
-			bad(at, "log store %q has no bucket", s.Name)
-		}
-		if !regionID.MatchString(s.Region) {
-			bad(at+".region", "log store %q: %q is not a region", s.Name, s.Region)
-		}
-		if s.RoleARN != "" && !roleARN.MatchString(s.RoleARN) {
-			bad(at+".role_arn", "role_arn %q is not the ARN of a role", s.RoleARN)
-		}
-		if s.HomeRegion != "" && !regionID.MatchString(s.HomeRegion) {
-			bad(at+".home_region", "log store %q: %q is not a region", s.Name, s.HomeRegion)
-		}
-		s.Protection.check(func(field, format string, args ...any) { bad(at+".protection."+field, format, args...) })
+		checkStore(s, func(field, format string, args ...any) { bad(strings.TrimSuffix(at+"."+field, "."), format, args...) })
 	}
 	if c.Ledger.Origin == "" || strings.ContainsAny(c.Ledger.Origin, " \n+") {
 		bad("ledger.origin", "the ledger needs an origin without spaces or '+', such as auditcanary.example.com/prod")

@@ -77,15 +77,18 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept := newCustodian(base, c.LogStores[0])
+	store, kept, err := c.openLogStore(base)
+	if err != nil {
+		return nil, err
+	}
 	return &run.Run{
 		Log:          log,
 		Clouds:       map[string]run.Cloud{"aws": cloud, kubernetes.Provider: clusters},
 		Sweepers:     map[string]run.Sweeper{"aws": cloud, kubernetes.Provider: clusters},
 		Histories:    map[string]run.History{"aws": cloud, kubernetes.Provider: clusters},
-		Store:        archive{kept.archive},
+		Store:        store,
 		Custodian:    kept,
-		Keeping:      c.LogStores[0].Protection.Keeping(),
+		Keeping:      c.LogStores[0].keeping(),
 		AlertSources: alerts,
 		Scenarios:    catalogue,
 		Targets:      c.targets(),
