@@ -28,6 +28,7 @@ var floors = [][]room{
 		{"shared/event", "one normalised privileged event, a reader per log format"},
 		{"shared/ledger", "the append-only signed log; it knows leaves, not what is in them"},
 		{"shared/inert", "anybody's text, harmless to show"},
+		{"shared/auditpolicy", "what an API server's audit policy leaves unrecorded; arithmetic over rules"},
 		{"shared/host", "one main, three faces; it knows the platforms, not the work"},
 	},
 	{
@@ -119,6 +120,7 @@ var bans = []ban{
 	{in: is("shared/pattern", "shared/alertrule"), imports: "os", why: "whether a rule fires follows from the rule and the record; who reads the rule is another's affair"},
 	{in: is("shared/pattern", "shared/alertrule"), imports: "context", why: "what needs a context waits for something, and matching does not"},
 
+	{in: is("shared/auditpolicy"), imports: "os", why: "what is recorded follows from the policy alone; who reads it is another's affair"},
 	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
 	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},
 
