@@ -267,7 +267,8 @@ func (s *session) want(r request, at endpoint, x exchange, o canary.Outcome) eve
 		SrcEndpoint: event.Endpoint{IP: strings.Join(s.scene.cluster.Egress, ",")},
 		HTTPRequest: event.HTTPRequest{UserAgent: userAgent},
 	}
-	if r.Impersonate != nil {
+	// Whose impersonation is refused acts as nobody else, and is recorded so.
+	if r.Impersonate != nil && !(o.Result == canary.Refused && strings.Contains(o.Message, "cannot impersonate resource")) {
 		e.Actor.Session.Name = r.Impersonate.User
 	}
 	if o.Result == canary.Refused || o.Result == canary.Failed {

@@ -158,8 +158,19 @@ func TestImpersonationIsSentAndExpected(t *testing.T) {
 	if call.impersonated != breakGlass || !slices.Equal(call.groups, []string{"system:masters"}) {
 		t.Errorf("impersonated %q of %q", call.impersonated, call.groups)
 	}
-	if r.Outcome.Result != canary.Refused || r.Want.API.Error != "Forbidden" || r.Want.Actor.Session.Name != breakGlass {
+	if r.Outcome.Result != canary.Refused || r.Want.API.Error != "Forbidden" || r.Want.Actor.Session.Name != "" {
 		t.Errorf("%+v, wants error %q, session %q", r.Outcome, r.Want.API.Error, r.Want.Actor.Session.Name)
+	}
+	for name, reply := range map[string]http.HandlerFunc{
+		"done": func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, `{"kind":"Secret","apiVersion":"v1"}`) },
+		"refused to whom is impersonated": func(w http.ResponseWriter, _ *http.Request) {
+			status(w, 403, "Forbidden", `secrets "x" is forbidden: User "auditcanary-break-glass" cannot get resource "secrets"`)
+		},
+	} {
+		a.rest = reply
+		if r := did(t, a, "kubernetes/break-glass-secret"); r.Want.Actor.Session.Name != breakGlass || r.Want.Actor.UID != "system:serviceaccount:auditcanary:auditcanary-canary" {
+			t.Errorf("%s: wants %q as %q", name, r.Want.Actor.UID, r.Want.Actor.Session.Name)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/auditcanary/auditcanary/scenarios"
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/tests/real/cluster"
 	"github.com/auditcanary/auditcanary/tests/real/stores"
 )
@@ -63,11 +66,38 @@ log_stores:
     selector: '{job="kube-audit"}'
     cluster_field: cluster
     settle: 3s
-    protection: {mode: none}
 ledger: {origin: auditcanary.example/real, dir: ledger}
 signing: {key_file: signing.key}
 slo: {pass: 10s, late: {{.Late}}, amend: 1h, clock: 5s, poll: 500ms}
 scenarios: {include: ["kubernetes/*"]}
+exceptions: {file: exceptions.yaml}
+`
+
+// register accepts, and shows as accepted, what no such store can do.
+const register = `version: 1
+exceptions:
+  - id: EX-REAL-1
+    scope: {scenario: "kubernetes/*", check: sealed}
+    problem: {hop: stored, status: [inconclusive], details: ["signs for nothing"]}
+    control: {id: "iso27017:2015/12.4.2", version: {{.Controls}}}
+    compensating_controls: ["The ledger holds the record of each canary with its hash, signed, and the API server its own file."]
+    risk: {requester: Nadia Moreau, approver: Tomás Ruiz (CISO), statement: "VictoriaLogs neither signs nor locks; a copy is made every night."}
+    opened: {{.Opened}}
+    expires: {{.Expires}}
+    remediation: {plan: Copy the log to an archive under a lock., by: {{.Expires}}}
+    owner: Platform team
+    contact: platform@example.com
+  - id: EX-REAL-2
+    scope: {scenario: "kubernetes/*", check: immutable}
+    problem: {hop: stored, status: [fail]}
+    control: {id: "iso27017:2015/12.4.2", version: {{.Controls}}}
+    compensating_controls: ["The ledger holds the record of each canary with its hash, signed, and the API server its own file."]
+    risk: {requester: Nadia Moreau, approver: Tomás Ruiz (CISO), statement: "VictoriaLogs neither signs nor locks; a copy is made every night."}
+    opened: {{.Opened}}
+    expires: {{.Expires}}
+    remediation: {plan: Copy the log to an archive under a lock., by: {{.Expires}}}
+    owner: Platform team
+    contact: platform@example.com
 `
 
 // shipperDaemonSet is what would ship logs, were there nodes.
@@ -142,11 +172,23 @@ func (w *world) configure(store string, late time.Duration) error {
 	if err != nil {
 		return err
 	}
-	var text bytes.Buffer
-	err = template.Must(template.New("").Parse(configuration)).Execute(&text, map[string]any{
+	controls, err := scenarios.ReadControls()
+	if err != nil {
+		return err
+	}
+	day := func(days int) string { return time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly) }
+	values := map[string]any{
 		"Kubeconfig": kubeconfig, "AuditLog": w.cluster.AuditLog, "Store": store, "Late": late,
-	})
-	return errors.Join(err, os.WriteFile(w.config(), text.Bytes(), 0o600))
+		"Controls": controls.Version, "Opened": day(-1), "Expires": day(60),
+	}
+	for file, text := range map[string]string{"auditcanary.yaml": configuration, "exceptions.yaml": register} {
+		var filled bytes.Buffer
+		err := template.Must(template.New(file).Parse(text)).Execute(&filled, values)
+		if err = errors.Join(err, os.WriteFile(filepath.Join(w.dir, file), filled.Bytes(), 0o600)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) config() string { return filepath.Join(w.dir, "auditcanary.yaml") }
@@ -163,6 +205,47 @@ func (w *world) run(ctx context.Context, out io.Writer, args ...string) (int, er
 		return ended.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// line is one canary as `auditcanary ... --json` tells of it.
+type line struct {
+	Scenario string
+	Category string
+	Status   canary.Status
+	Checks   map[canary.Check]canary.Answer
+}
+
+// proven reports whether every canary is, but for what no such store can do.
+func (w *world) proven(ctx context.Context) error {
+	var out bytes.Buffer
+	if _, err := w.run(ctx, &out, "status", "--json"); err != nil {
+		return err
+	}
+	var s struct{ Canaries []line }
+	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	var errs []error
+	for _, c := range s.Canaries {
+		errs = append(errs, c.proven())
+	}
+	if len(s.Canaries) < 8 {
+		errs = append(errs, fmt.Errorf("only %d canaries", len(s.Canaries)))
+	}
+	return errors.Join(errs...)
+}
+
+func (c line) proven() error {
+	want := map[canary.Check]canary.Status{canary.Sealed: canary.Excepted, canary.Immutable: canary.Excepted, canary.Alerted: canary.NotRun}
+	for _, check := range canary.Checks() {
+		if got := c.Checks[check]; got.Status != cmp.Or(want[check], canary.Pass) {
+			return fmt.Errorf("%s (%s): %s is %s: %s", c.Scenario, c.Category, check, got.Status, got.Detail)
+		}
+	}
+	if c.Status != canary.Excepted {
+		return fmt.Errorf("%s is %s", c.Scenario, c.Status)
+	}
+	return nil
 }
 
 // stop ends what was started.

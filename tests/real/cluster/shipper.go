@@ -21,17 +21,21 @@ type Shipper struct {
 	Shipped, Refused atomic.Int64
 
 	server  *httptest.Server
-	store   string
+	store   atomic.Value // string
 	cluster string
 }
 
 // Ship begins to ship the events of a cluster to the VictoriaLogs at that URL.
 func Ship(store, cluster string) *Shipper {
-	s := &Shipper{store: store, cluster: cluster}
+	s := &Shipper{cluster: cluster}
+	s.Redirect(store)
 	s.server = httptest.NewServer(s)
 	s.URL = s.server.URL
 	return s
 }
+
+// Redirect ships to another VictoriaLogs from now on.
+func (s *Shipper) Redirect(store string) { s.store.Store(store) }
 
 // Stop ends it.
 func (s *Shipper) Stop() { s.server.Close() }
@@ -73,7 +77,7 @@ func (s *Shipper) ship(ctx context.Context, list io.Reader) (int, error) {
 		}
 		lines.Write(append(line, '\n'))
 	}
-	return len(l.Items), post(ctx, s.store+"/insert/jsonline?_stream_fields=job,cluster", "application/stream+json", &lines)
+	return len(l.Items), post(ctx, s.store.Load().(string)+"/insert/jsonline?_stream_fields=job,cluster", "application/stream+json", &lines)
 }
 
 func post(ctx context.Context, to, contentType string, body io.Reader) error {
