@@ -268,7 +268,7 @@ func (s *session) want(r request, at endpoint, x exchange, o canary.Outcome) eve
 		HTTPRequest: event.HTTPRequest{UserAgent: userAgent},
 	}
 	// Whose impersonation is refused acts as nobody else, and is recorded so.
-	if r.Impersonate != nil && !(o.Result == canary.Refused && strings.Contains(o.Message, "cannot impersonate resource")) {
+	if r.Impersonate != nil && !(o.Result == canary.Refused && strings.Contains(o.Message, "cannot impersonate")) {
 		e.Actor.Session.Name = r.Impersonate.User
 	}
 	if o.Result == canary.Refused || o.Result == canary.Failed {

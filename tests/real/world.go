@@ -77,7 +77,7 @@ exceptions: {file: exceptions.yaml}
 const register = `version: 1
 exceptions:
   - id: EX-REAL-1
-    scope: {scenario: "kubernetes/*", check: sealed}
+    scope: {scenario: "kubernetes/*", target: loopback/cluster, check: sealed}
     problem: {hop: stored, status: [inconclusive], details: ["signs for nothing"]}
     control: {id: "iso27017:2015/12.4.2", version: {{.Controls}}}
     compensating_controls: ["The ledger holds the record of each canary with its hash, signed, and the API server its own file."]
@@ -88,8 +88,8 @@ exceptions:
     owner: Platform team
     contact: platform@example.com
   - id: EX-REAL-2
-    scope: {scenario: "kubernetes/*", check: immutable}
-    problem: {hop: stored, status: [fail]}
+    scope: {scenario: "kubernetes/*", target: loopback/cluster, check: immutable}
+    problem: {hop: stored, status: [fail], details: ["has no lock that keeps an entry", "after how long it drops entries"]}
     control: {id: "iso27017:2015/12.4.2", version: {{.Controls}}}
     compensating_controls: ["The ledger holds the record of each canary with its hash, signed, and the API server its own file."]
     risk: {requester: Nadia Moreau, approver: Tomás Ruiz (CISO), statement: "VictoriaLogs neither signs nor locks; a copy is made every night."}
