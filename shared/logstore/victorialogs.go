@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -31,17 +27,7 @@ import (
 type VictoriaLogs struct {
 	call *caller
 	sel  Selection
-	seq  atomic.Uint64
-}
-
-// Selection is which entries of a store are audit records.
-type Selection struct {
-	// Selector of streams, {job="kube-audit"}.
-	Selector string
-	// ClusterField names the cluster that an entry is of; "" if none does.
-	ClusterField string
-	// RecordField holds the record as text, whole. VictoriaLogs only; _msg if empty.
-	RecordField string
+	look *looks
 }
 
 // NewVictoriaLogs returns the index at an endpoint.
@@ -54,33 +40,13 @@ func NewVictoriaLogs(at Endpoint, sel Selection) (*VictoriaLogs, error) {
 	if err := CheckSelector(sel.Selector); err != nil {
 		return nil, fmt.Errorf("victorialogs: %w", err)
 	}
-	v := &VictoriaLogs{call: c, sel: sel}
-	var begin [8]byte
-	_, _ = rand.Read(begin[:]) // it never fails
-	v.seq.Store(binary.BigEndian.Uint64(begin[:]))
-	return v, nil
-}
-
-// selector is one of streams, without braces within.
-var selector = regexp.MustCompile(`^\{[^{}]*[^{}, ][^{}]*\}$`)
-
-// CheckSelector says what is wrong with a selector of streams.
-func CheckSelector(text string) error {
-	if !selector.MatchString(text) {
-		return fmt.Errorf("selector %.80q is not of the form {label=\"value\", ...}: without one all that is stored would count as audit records", text)
-	}
-	return nil
-}
-
-// and is a selector with one matcher more.
-func and(selector, matcher string) string {
-	return strings.TrimRight(strings.TrimSuffix(selector, "}"), ", ") + "," + matcher + "}"
+	return &VictoriaLogs{call: c, sel: sel, look: newLooks()}, nil
 }
 
 // query is what a Query is in LogsQL. A quoted text of that language is one of Go's.
 func (v *VictoriaLogs) query(q Query) string {
 	var b strings.Builder
-	b.WriteString(and(v.sel.Selector, fmt.Sprintf(`auditcanary_look!="%x"`, v.seq.Add(1))))
+	b.WriteString(and(v.sel.Selector, `auditcanary_look!="`+v.look.next()+`"`))
 	if q.Cluster != "" {
 		b.WriteString(" " + strconv.Quote(v.sel.ClusterField) + ":=" + strconv.Quote(q.Cluster))
 	}
@@ -92,14 +58,6 @@ func (v *VictoriaLogs) query(q Query) string {
 		b.WriteString(" " + field + ":contains_any(" + strings.Join(quoted(q.Any), ",") + ")")
 	}
 	return b.String()
-}
-
-func quoted(words []string) []string {
-	out := make([]string, len(words))
-	for i, w := range words {
-		out[i] = strconv.Quote(w)
-	}
-	return out
 }
 
 func (v *VictoriaLogs) form(q Query, query string) url.Values {

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
+	"github.com/auditcanary/auditcanary/shared/aws"
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/logstore"
 	"github.com/auditcanary/auditcanary/shared/run"
@@ -60,8 +62,10 @@ type storeType struct {
 
 // storeTypes are all that is known.
 var storeTypes = map[string]storeType{
-	archiveType:    {checkArchive, openArchiveStore},
-	"victorialogs": {checkVictoriaLogs, openVictoriaLogs},
+	archiveType:       {checkArchive, openArchiveStore},
+	"cloudwatch-logs": {checkLogGroup, openLogGroup},
+	"loki":            {checkLoki, openLoki},
+	"victorialogs":    {checkVictoriaLogs, openVictoriaLogs},
 }
 
 const archiveType = "cloudtrail-s3"
@@ -164,6 +168,62 @@ func openVictoriaLogs(c *Config, _ awssdk.Config, s LogStore) (run.LogStore, run
 	return c.asked(s, index, 100)
 }
 
+func checkLoki(s LogStore, bad func(field, format string, args ...any)) {
+	checkHTTP(s, bad)
+	if s.RecordField != "" {
+		bad("record_field", "log store %q: in loki a record is the line of an entry: there is no record_field", s.Name)
+	}
+	if strings.Contains(s.ClusterField, ".") {
+		bad("cluster_field", "log store %q: %q is not the name of a label", s.Name, s.ClusterField)
+	}
+}
+
+func openLoki(c *Config, _ awssdk.Config, s LogStore) (run.LogStore, run.Custodian, error) {
+	at, err := c.endpoint(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.Tenant != "" {
+		at.Header = map[string]string{"X-Scope-OrgID": s.Tenant}
+	}
+	index, err := logstore.NewLoki(at, logstore.Selection{Selector: s.Selector, ClusterField: s.ClusterField}, time.Now)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log store %s: %w", s.Name, err)
+	}
+	return c.asked(s, index, 100)
+}
+
+func checkLogGroup(s LogStore, bad func(field, format string, args ...any)) {
+	checkQuery(s, bad)
+	if s.LogGroup == "" {
+		bad("", "log store %q has no log_group", s.Name)
+	}
+	if !regionID.MatchString(s.Region) {
+		bad("region", "log store %q: %q is not a region", s.Name, s.Region)
+	}
+	if s.ClusterField != "" {
+		bad("cluster_field", "log store %q: a log group holds the records of one cluster (EKS): there is no cluster_field", s.Name)
+	}
+	if s.URL != "" || s.Selector != "" || s.RecordField != "" || s.Tenant != "" || s.BearerEnv != "" || s.User != "" || s.PasswordEnv != "" || s.CAFile != "" {
+		bad("", "log store %q: url, selector, record_field, tenant, ca_file and what it is asked as are of types victorialogs and loki only", s.Name)
+	}
+}
+
+// eksStreams are those to which EKS writes audit events, among those of other logs.
+const eksStreams = "kube-apiserver-audit-"
+
+func openLogGroup(c *Config, base awssdk.Config, s LogStore) (run.LogStore, run.Custodian, error) {
+	prefix := s.StreamPrefix
+	if prefix == "" && cmp.Or(s.Format, defaultFormat) == defaultFormat {
+		prefix = eksStreams
+	}
+	client := cloudwatchlogs.NewFromConfig(readerConfig(base, s.Region, s.RoleARN))
+	return c.asked(s, aws.NewLogGroup(client, s.LogGroup, prefix), 500)
+}
+
+// defaultFormat of the records.
+const defaultFormat = "kubernetes"
+
 // endpoint is where a store is asked over HTTP, with its secrets.
 func (c *Config) endpoint(s LogStore) (logstore.Endpoint, error) {
 	at := logstore.Endpoint{URL: s.URL, User: s.User}
@@ -188,7 +248,7 @@ func (c *Config) endpoint(s LogStore) (logstore.Endpoint, error) {
 // asked is a store that an index asks.
 func (c *Config) asked(s LogStore, index logstore.Index, maxWords int) (run.LogStore, run.Custodian, error) {
 	store, err := logstore.New(logstore.Config{
-		Name: s.Name, Type: s.Type, Format: cmp.Or(s.Format, "kubernetes"), ByCluster: s.ClusterField != "",
+		Name: s.Name, Type: s.Type, Format: cmp.Or(s.Format, defaultFormat), ByCluster: s.ClusterField != "",
 		Settle: s.Settle.Duration, Vouch: c.SLO.Pass.Duration, MaxWords: maxWords,
 	}, index)
 	if err != nil {

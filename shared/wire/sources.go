@@ -99,6 +99,9 @@ type SourcesOptions struct {
 // inspection role, and holds them against the configuration and the verdicts of
 // the ledger. What cannot be read is in the report, as inconclusive.
 func Sources(ctx context.Context, c *Config, state *run.State, o SourcesOptions) (inventory.Report, error) {
+	if err := c.needArchive("sources"); err != nil {
+		return inventory.Report{}, err
+	}
 	catalogue, err := Catalogue(c)
 	if err != nil {
 		return inventory.Report{}, err

@@ -49,6 +49,8 @@ type made struct {
 
 var subjects = []subject{
 	{"VictoriaLogs", openVictoriaLogs},
+	{"Loki", openLoki},
+	{"CloudWatch", openCloudWatch},
 }
 
 // each runs a test on every store; all of them run at the same time.

@@ -83,6 +83,7 @@ type Cloud struct {
 	messages map[string][]*message    // by the ARN of their queue
 	patterns map[string]*eventPattern // as compiled
 	watched  watched
+	logged   logged
 }
 
 // services is every API the sandbox answers, by signing name.
