@@ -169,10 +169,14 @@ func (x *explainer) judge(leaf int64, e entry) (same []canary.Check) {
 			x.skipped++ // too large for an entry
 			return nil
 		}
-		ev, err := event.ReadCloudTrail(si.Raw)
+		ev, err := event.Read(si.Raw)
 		if err != nil {
 			x.wrong = append(x.wrong, &Fault{Name: BadVerdict, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf("the record of event %s cannot be read: %w", si.EventUID, err)})
 			return nil
+		}
+		if ev.Cloud.Account == "" && ev.Cloud.Region == "" && ev.Metadata.LogName == event.Kubernetes {
+			// No audit event says which cluster it is of; where it stood, the store said.
+			ev.Cloud.Account, ev.Cloud.Region = cs.Plan.Canary.Target.Account, cs.Plan.Canary.Target.Region
 		}
 		seen.Sightings = append(seen.Sightings, canary.Sighting{Event: ev, Raw: si.Raw, At: si.At, Stored: si.Stored})
 	}
