@@ -25,6 +25,11 @@ test: ## all tests of both modules (RACE=-race for the race detector)
 	# -count=1: these build and run the programs, which the test cache does not see.
 	$(GO) -C tests test $(RACE) -count=1 -timeout 20m ./...
 
+.PHONY: real
+real: ## canaries in a real Kubernetes cluster with a real log store, and what must be noticed there
+	$(GO) -C tests run ./real
+	AUDITCANARY_REAL=1 $(GO) -C tests test -count=1 -timeout 20m ./real
+
 .PHONY: bench
 bench: ## scan, ledger, coverage, a report of 10,000 canaries, what a canary costs, with ratios
 	$(GO) test -run '^$$' -bench . -timeout 30m ./shared/...

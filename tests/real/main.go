@@ -28,15 +28,24 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	out := flag.String("out", "../out/real", "where to leave the ledger and the packet")
-	built := flag.Bool("build", false, "build what is missing, and run nothing")
+	warm := flag.Bool("warm", false, "only say, by the exit code, whether the programs are built")
 	flag.Parse()
-	if err := show(ctx, *out, *built); err != nil {
+	if *warm {
+		_, err := cluster.Built()
+		_, err2 := stores.VictoriaLogs.Binary()
+		if err := errors.Join(err, err2); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := show(ctx, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "real:", err)
 		os.Exit(1)
 	}
 }
 
-func show(ctx context.Context, out string, onlyBuild bool) error {
+func show(ctx context.Context, out string) error {
 	out, err := filepath.Abs(out)
 	if err != nil {
 		return err
@@ -56,9 +65,6 @@ func show(ctx context.Context, out string, onlyBuild bool) error {
 		return err
 	}
 	fmt.Printf("built in %s\n", time.Since(began).Round(time.Second))
-	if onlyBuild {
-		return nil
-	}
 
 	began = time.Now()
 	if err := clear(out); err != nil {
@@ -79,7 +85,7 @@ func show(ctx context.Context, out string, onlyBuild bool) error {
 		return err
 	}
 	packet, key := filepath.Join(out, "packet.zip"), filepath.Join(out, "signing.key.pub")
-	for _, args := range [][]string{{"sweep"}, {"ledger", "verify"}, {"report", "--format", "html", "-o", filepath.Join(out, "report.html")}, {"packet", "-o", packet}, {"verify", packet, "--key", key}} {
+	for _, args := range [][]string{{"sweep"}, {"ledger", "verify"}, {"report", "--format", "html", "-o", filepath.Join(out, "report.html")}, {"packet", "-o", packet}, {"verify", packet, "--key", key, "--rejudge"}} {
 		fmt.Printf("\n$ auditcanary %s\n", strings.ReplaceAll(strings.Join(args, " "), out+string(filepath.Separator), ""))
 		if code, err := w.run(ctx, os.Stdout, args...); err != nil || code != 0 {
 			return fmt.Errorf("%s (exit %d): %w", args[0], code, err)
