@@ -38,6 +38,9 @@ type place interface {
 	now() time.Time
 	// record is a record of a request, in the format of the store.
 	record(r made) string
+	// base is the URL at which the store is asked, and at the same store asked elsewhere.
+	base() string
+	at(url string) place
 }
 
 // made is what a record is to say.
@@ -48,6 +51,7 @@ type made struct {
 }
 
 var subjects = []subject{
+	{"S3 archive", openArchive},
 	{"VictoriaLogs", openVictoriaLogs},
 	{"Loki", openLoki},
 	{"CloudWatch", openCloudWatch},
