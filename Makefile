@@ -63,6 +63,10 @@ golden: ## write generated files anew: scenario schema, data dictionary, golden 
 slackschema: ## the schema of Slack's blocks anew, from Slack's own types (needs node and npm)
 	tests/sandbox/slack/testdata/generate.sh
 
+.PHONY: stores
+stores: ## VictoriaLogs and Loki into the cache, for tests against the real ones (Loki: an hour of CPU)
+	$(GO) -C tests run ./real/stores/build
+
 .PHONY: package
 package: ## the functions as zip files for Lambda (arm64) in out/package, the same bytes every time
 	$(GO) -C tests run ./bundle -out ../out/package

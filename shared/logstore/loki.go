@@ -92,6 +92,9 @@ func (l *Loki) Find(ctx context.Context, q Query) (Answer, error) {
 		if out.AsOf.IsZero() {
 			out.AsOf = r.date
 		}
+		if q.Until.IsZero() && r.date.After(until) {
+			return out, fmt.Errorf("loki: its clock (%s) is more than %s ahead of ours: the end of the query lies before it", r.date.UTC().Format(time.RFC3339), lokiAhead)
+		}
 		fresh := 0
 		for _, e := range page {
 			key := e.Stream + "\x00" + e.Time.String() + "\x00" + string(e.Text)
@@ -109,8 +112,6 @@ func (l *Loki) Find(ctx context.Context, q Query) (Answer, error) {
 		switch {
 		case err != nil:
 			return out, fmt.Errorf("loki: %w", err)
-		case out.AsOf.After(until) && q.Until.IsZero():
-			return out, fmt.Errorf("loki: its clock (%s) is more than %s ahead of ours: the end of the query lies before it", out.AsOf.UTC().Format(time.RFC3339), lokiAhead)
 		case len(page) < lokiPage:
 			return out, nil
 		case fresh == 0:
@@ -121,7 +122,7 @@ func (l *Loki) Find(ctx context.Context, q Query) (Answer, error) {
 	}
 }
 
-// page asks once. The entries are in the order of their time.
+// page asks once.
 func (l *Loki) page(ctx context.Context, query string, from, until time.Time, most int, direction string) ([]Entry, reply, error) {
 	const path = "/loki/api/v1/query_range"
 	r, err := l.call.post(ctx, path, url.Values{
@@ -131,6 +132,15 @@ func (l *Loki) page(ctx context.Context, query string, from, until time.Time, mo
 	if err != nil {
 		return nil, r, err // a part of a JSON document cannot be read
 	}
+	out, err := lokiEntries(r.body)
+	if err != nil {
+		err = fmt.Errorf("POST %s: %w", path, err)
+	}
+	return out, r, err
+}
+
+// lokiEntries reads the reply to a query, in the order of time.
+func lokiEntries(body []byte) ([]Entry, error) {
 	var answer struct {
 		Status   string          `json:"status"`
 		Warnings json.RawMessage `json:"warnings"`
@@ -142,11 +152,11 @@ func (l *Loki) page(ctx context.Context, query string, from, until time.Time, mo
 			} `json:"result"`
 		} `json:"data"`
 	}
-	if err := json.Unmarshal(r.body, &answer); err != nil {
-		return nil, r, fmt.Errorf("POST %s: the reply is no JSON%s: %w", path, said(r.body), err)
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, fmt.Errorf("the reply is no JSON%s: %w", said(body), err)
 	}
 	if answer.Status != "success" || answer.Data.ResultType != "streams" {
-		return nil, r, fmt.Errorf("POST %s: the reply is of status %.40q and type %.40q", path, answer.Status, answer.Data.ResultType)
+		return nil, fmt.Errorf("the reply is of status %.40q and type %.40q", answer.Status, answer.Data.ResultType)
 	}
 	var out []Entry
 	for _, s := range answer.Data.Result {
@@ -154,7 +164,7 @@ func (l *Loki) page(ctx context.Context, query string, from, until time.Time, mo
 		for _, v := range s.Values {
 			e, err := lokiEntry(v)
 			if err != nil {
-				return out, r, fmt.Errorf("POST %s: stream %.200s: %w", path, name, err)
+				return out, fmt.Errorf("stream %.200s: %w", name, err)
 			}
 			e.Stream = name
 			out = append(out, e)
@@ -162,9 +172,9 @@ func (l *Loki) page(ctx context.Context, query string, from, until time.Time, mo
 	}
 	slices.SortStableFunc(out, func(a, b Entry) int { return a.Time.Compare(b.Time) })
 	if w := string(answer.Warnings); w != "" && w != "null" && w != "[]" {
-		return out, r, fmt.Errorf("POST %s: the reply is not whole, the server warns%s", path, said([]byte(w)))
+		return out, fmt.Errorf("the reply is not whole, the server warns%s", said([]byte(w)))
 	}
-	return out, r, nil
+	return out, nil
 }
 
 // lokiEntry reads ["1700000000000000000", "line"], after which more may come.

@@ -117,9 +117,9 @@ func checkQuery(s LogStore, bad func(field, format string, args ...any)) {
 	if s.Format != "" && !slices.Contains(logstore.Formats(), s.Format) {
 		bad("format", "log store %q: format %q is not known; known: %s", s.Name, s.Format, strings.Join(logstore.Formats(), ", "))
 	}
-	for name, field := range map[string]string{"cluster_field": s.ClusterField, "record_field": s.RecordField} {
-		if field != "" && !fieldName.MatchString(field) {
-			bad(name, "log store %q: %s %q is not the name of a field", s.Name, name, field)
+	for _, f := range [][2]string{{"cluster_field", s.ClusterField}, {"record_field", s.RecordField}} {
+		if f[1] != "" && !fieldName.MatchString(f[1]) {
+			bad(f[0], "log store %q: %s %q is not the name of a field", s.Name, f[0], f[1])
 		}
 	}
 }
@@ -227,12 +227,15 @@ const defaultFormat = "kubernetes"
 // endpoint is where a store is asked over HTTP, with its secrets.
 func (c *Config) endpoint(s LogStore) (logstore.Endpoint, error) {
 	at := logstore.Endpoint{URL: s.URL, User: s.User}
-	for env, to := range map[string]*string{s.BearerEnv: &at.Bearer, s.PasswordEnv: &at.Password} {
-		if env == "" {
+	for _, secret := range []struct {
+		env string
+		to  *string
+	}{{s.BearerEnv, &at.Bearer}, {s.PasswordEnv, &at.Password}} {
+		if secret.env == "" {
 			continue
 		}
-		if *to = strings.TrimSpace(os.Getenv(env)); *to == "" {
-			return at, fmt.Errorf("log store %s: environment variable %s is empty", s.Name, env)
+		if *secret.to = strings.TrimSpace(os.Getenv(secret.env)); *secret.to == "" {
+			return at, fmt.Errorf("log store %s: environment variable %s is empty", s.Name, secret.env)
 		}
 	}
 	if s.CAFile != "" {

@@ -21,8 +21,9 @@ import (
 
 // cwPlace is a log group of the sandbox, as EKS writes into one: a cluster has a group.
 type cwPlace struct {
-	client *cloudwatchlogs.Client
-	groups string
+	client      *cloudwatchlogs.Client
+	url, groups string
+	of          func(url string) *cloudwatchlogs.Client
 }
 
 const cwAccount = "111122223333"
@@ -35,9 +36,13 @@ func openCloudWatch(t *testing.T) place {
 	server := httptest.NewServer(c)
 	t.Cleanup(server.Close)
 	key := c.RootKey(cwAccount)
-	p := cwPlace{cloudwatchlogs.NewFromConfig(aws.Config{
-		Region: "eu-west-1", BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""),
-	}), "/aws/eks/" + strings.ReplaceAll(t.Name(), "#", "-")}
+	of := func(url string) *cloudwatchlogs.Client {
+		return cloudwatchlogs.NewFromConfig(aws.Config{
+			Region: "eu-west-1", BaseEndpoint: aws.String(url), Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""),
+			Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		})
+	}
+	p := cwPlace{of(server.URL), server.URL, "/aws/eks/" + strings.ReplaceAll(t.Name(), "#", "-"), of}
 	for n := range 2 {
 		if _, err := p.client.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String(p.group(p.target(n)))}); err != nil {
 			t.Fatal(err)
@@ -69,6 +74,8 @@ func (p cwPlace) store(t *testing.T) run.LogStore {
 
 func (p cwPlace) target(n int) canary.Target { return cluster(n) }
 func (p cwPlace) now() time.Time             { return time.Now() }
+func (p cwPlace) base() string               { return p.url }
+func (p cwPlace) at(url string) place        { p.url, p.client = url, p.of(url); return p }
 func (p cwPlace) record(r made) string       { return kubernetesRecord(r) }
 
 func (p cwPlace) put(t *testing.T, to canary.Target, at time.Time, records ...string) {

@@ -60,6 +60,8 @@ func (p lokiPlace) store(t *testing.T) run.LogStore {
 
 func (p lokiPlace) target(n int) canary.Target { return cluster(n) }
 func (p lokiPlace) now() time.Time             { return time.Now() }
+func (p lokiPlace) base() string               { return p.url }
+func (p lokiPlace) at(url string) place        { p.url = url; return p }
 func (p lokiPlace) record(r made) string       { return kubernetesRecord(r) }
 
 func (p lokiPlace) put(t *testing.T, to canary.Target, at time.Time, records ...string) {

@@ -60,6 +60,8 @@ func (p vlPlace) store(t *testing.T) run.LogStore {
 
 func (p vlPlace) target(n int) canary.Target { return cluster(n) }
 func (p vlPlace) now() time.Time             { return time.Now() }
+func (p vlPlace) base() string               { return p.url }
+func (p vlPlace) at(url string) place        { p.url = url; return p }
 func (p vlPlace) record(r made) string       { return kubernetesRecord(r) }
 
 func (p vlPlace) put(t *testing.T, to canary.Target, at time.Time, records ...string) {

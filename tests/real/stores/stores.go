@@ -65,7 +65,7 @@ func (p Program) Build(ctx context.Context) (string, error) {
 	}
 	_, here, _, _ := runtime.Caller(0)
 	begun := fmt.Sprintf("%s.%d", file, os.Getpid())
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", begun, p.Package)
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", begun, p.Package)
 	cmd.Dir = filepath.Join(filepath.Dir(here), p.Dir)
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
