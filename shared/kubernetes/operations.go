@@ -139,10 +139,10 @@ type impersonation struct {
 
 // endpoint is where a call goes.
 type endpoint struct {
-	group, version             string // "core": ""
-	resource, subresource      string
-	verb, method, path, accept string
-	query                      url.Values
+	group, version        string // group "" is core
+	resource, subresource string
+	verb, method, path    string
+	query                 url.Values
 }
 
 // Operations lists the allow-list, sorted.

@@ -102,13 +102,11 @@ type message struct {
 
 // exchange is what one request showed on the wire.
 type exchange struct {
-	sent        string // the Audit-ID that was sent; "": nothing was sent
-	auditID     string // that was answered
-	status      int    // 0: no answer
-	contentType string
-	date        time.Time // of the answer, by the server's clock
-	warnings    []string
-	body        []byte
+	sent    string    // the Audit-ID that was sent; "": nothing was sent
+	auditID string    // that was answered
+	status  int       // 0: no answer
+	date    time.Time // of the answer, by the server's clock
+	body    []byte
 }
 
 var auditIDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{7,63}$`)
@@ -153,7 +151,7 @@ func (s *server) send(ctx context.Context, m message) (x exchange, err error) {
 		return x, err
 	}
 	defer resp.Body.Close()
-	x.status, x.contentType = resp.StatusCode, resp.Header.Get("Content-Type")
+	x.status = resp.StatusCode
 	if a := resp.Header.Get("Audit-Id"); auditIDForm.MatchString(a) {
 		x.auditID = a
 	}

@@ -199,9 +199,11 @@ func TestHostileReplies(t *testing.T) {
 		}, canary.Unknown, codeUnreadable, false},
 		"a success that is no object": {func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, `[1,2]`) }, canary.Unknown, codeUnreadable, false},
 		"a success of nothing":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) }, canary.Unknown, codeUnreadable, false},
-		"a redirect":                  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://192.0.2.1/", 307) }, canary.Unknown, codeUnreadable, false},
-		"a reason that is none":       {func(w http.ResponseWriter, _ *http.Request) { status(w, 422, "Bad\nReason: x", "no") }, canary.Failed, "422", false},
-		"a reply without end":         {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxReply+10)) }, canary.Unknown, codeUnreadable, false},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://192.0.2.1/", http.StatusTemporaryRedirect)
+		}, canary.Unknown, codeUnreadable, false},
+		"a reason that is none": {func(w http.ResponseWriter, _ *http.Request) { status(w, 422, "Bad\nReason: x", "no") }, canary.Failed, "422", false},
+		"a reply without end":   {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxReply+10)) }, canary.Unknown, codeUnreadable, false},
 		"a reply that is cut": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write([]byte(`{"kind"`))
