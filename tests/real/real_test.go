@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -123,6 +125,7 @@ func TestEveryScenarioIsProvenOnARealAPIServer(t *testing.T) {
 	t.Run("and what is left is swept", w.leaves)
 	t.Run("and a store that is wiped of an hour has lost them on the way", w.wipe)
 	t.Run("and so has one to which the way is cut", w.cut)
+	t.Run("and rights that nobody should have are noticed and harmless", w.wide)
 }
 
 // leaves leaves what a crash would, beside what is somebody else's.
@@ -165,6 +168,83 @@ func (w *world) cut(t *testing.T) {
 	w.lastRun(t, canary.Delivered)
 	if w.shipper.Refused.Load() == 0 {
 		t.Error("the webhook did not deliver anything that could be cut")
+	}
+}
+
+// wide makes canaries administrators of the cluster, as a mistake in RBAC would.
+func (w *world) wide(t *testing.T) {
+	const user = "system:serviceaccount:auditcanary:auditcanary-canary"
+	text, err := os.ReadFile(filepath.Join(root(), "scenarios", "kubernetes", "certificate-request.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := regexp.MustCompile(`request: (\S+)\n`).FindSubmatch(text)
+	err = w.cluster.Apply(t.Context(), []byte(`{"kind":"List","items":[
+{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"somebody-elses","namespace":"kube-system"}},
+{"apiVersion":"certificates.k8s.io/v1","kind":"CertificateSigningRequest","metadata":{"name":"somebody-elses"},"spec":{"signerName":"example.com/x","usages":["client auth"],"request":"`+string(request[1])+`"}},
+{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"mistake"},
+"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"`+user+`"}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	canary := func(method, path, body string) error {
+		contentType := "application/json"
+		if method == http.MethodPatch {
+			contentType = "application/merge-patch+json"
+		}
+		_, err := w.cluster.Do(t.Context(), method, path, contentType, []byte(body), "Impersonate-User", user)
+		return err
+	}
+	for range 50 { // until the right is known everywhere
+		if canary(http.MethodGet, "/api/v1/nodes", "") == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	const labels = `"labels":{"auditcanary.dev/run":"r","auditcanary.dev/canary":"r-01"}`
+	for _, tc := range []struct{ claim, method, path, body string }{
+		{"to delete another's role", "DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterroles/view", ""},
+		{"to delete all roles", "DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterroles", ""},
+		{"to change another's role", "PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/view", `{"rules":[]}`},
+		{"to change what is named as theirs, and not labelled", "PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/auditcanary-canary", `{"rules":[]}`},
+		{"to label it, first", "PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/auditcanary-canary", `{"metadata":{` + labels + `}}`},
+		{"to make a namespace", "POST", "/api/v1/namespaces", `{"metadata":{"name":"mine",` + labels + `}}`},
+		{"to make a thing without a label", "POST", "/api/v1/namespaces/auditcanary/configmaps", `{"metadata":{"name":"auditcanary-x"}}`},
+		{"to make a thing with a name of the server's choice", "POST", "/api/v1/namespaces/auditcanary/configmaps", `{"metadata":{"generateName":"x-",` + labels + `}}`},
+		{"to act in another namespace", "POST", "/api/v1/namespaces/kube-system/configmaps", `{"metadata":{"name":"auditcanary-x",` + labels + `}}`},
+		{"to bind itself", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", `{"metadata":{"name":"auditcanary-x",` + labels + `},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"` + user + `"}]}`},
+		{"to bind everybody to its own role", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", `{"metadata":{"name":"auditcanary-x",` + labels + `},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"auditcanary-x"},"subjects":[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"system:authenticated"}]}`},
+		{"to delete the log shipper", "DELETE", "/apis/apps/v1/namespaces/kube-system/daemonsets/log-shipper", ""},
+		{"to execute in another's pod", "POST", "/api/v1/namespaces/kube-system/pods/etcd/exec?command=true&stdout=true", ""},
+		{"to evict another's pod", "POST", "/api/v1/namespaces/kube-system/pods/etcd/eviction", `{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"etcd"}}`},
+		{"to approve a certificate", "PATCH", "/apis/certificates.k8s.io/v1/certificatesigningrequests/somebody-elses/approval", `{"status":{"conditions":[{"type":"Approved","status":"True","reason":"x","message":"x"}]}}`},
+		{"to have a token of another", "POST", "/api/v1/namespaces/kube-system/serviceaccounts/somebody-elses/token", `{"spec":{"audiences":["x"]}}`},
+	} {
+		err := canary(tc.method, tc.path, tc.body)
+		if err == nil || !strings.Contains(err.Error(), "auditcanary-fence") {
+			t.Errorf("the fence does not refuse %s: %v", tc.claim, err)
+		}
+	}
+	for _, thing := range []string{"/apis/apps/v1/namespaces/kube-system/daemonsets/log-shipper", "/apis/rbac.authorization.k8s.io/v1/clusterroles/view"} {
+		if _, err := w.cluster.Do(t.Context(), http.MethodGet, thing, "", nil); err != nil {
+			t.Error(err)
+		}
+	}
+	all := w.canaries(t, "run")
+	for _, c := range all {
+		name := strings.TrimPrefix(c.Scenario, "kubernetes/")
+		denied := strings.HasSuffix(name, "-denied")
+		if err := c.proven(); (err != nil) != denied {
+			t.Errorf("%s: %v", name, err)
+		}
+		if in := c.Checks["injected"]; denied && name != "log-shipper-delete-denied" && !strings.Contains(in.Detail, "the protection is missing") {
+			t.Errorf("%s: injected is %s: %s", name, in.Status, in.Detail)
+		}
+	}
+	for _, thing := range []string{"/apis/apps/v1/namespaces/kube-system/daemonsets/log-shipper", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/auditcanary-fence"} {
+		if _, err := w.cluster.Do(t.Context(), http.MethodGet, thing, "", nil); err != nil {
+			t.Errorf("what was attempted did harm: %v", err)
+		}
 	}
 }
 
