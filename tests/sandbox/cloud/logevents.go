@@ -27,6 +27,11 @@ type logEvent struct {
 	at, arrived         int64 // ms
 }
 
+// logReaderPolicy is of the role that reads the log group of the organisation's trail.
+const logReaderPolicy = `{"Version":"2012-10-17","Statement":[
+ {"Effect":"Allow","Action":"logs:FilterLogEvents","Resource":"arn:aws:logs:us-east-1:*:log-group:` + AlertLogGroup + `:*"},
+ {"Effect":"Allow","Action":"logs:DescribeLogGroups","Resource":"*"}]}`
+
 // maxLogEvents of one group that are kept, the latest.
 const maxLogEvents = 50_000
 

@@ -214,6 +214,7 @@ func World(clock Clock) *Seed {
 	}
 	w.role(ToolAccount, Role{Path: "/auditcanary/", Name: "auditcanary-evidence", Trust: trustRunner, Created: now}, evidencePolicy)
 	w.role(ArchiveAccount, Role{Path: "/auditcanary/", Name: "auditcanary-reader", Trust: trustRunner, Created: now}, readerPolicy)
+	w.role(ManagementAccount, Role{Path: "/auditcanary/", Name: "auditcanary-log-reader", Trust: trustRunner, Created: now}, logReaderPolicy)
 
 	for _, id := range TargetAccounts() {
 		fixture := map[string]string{"auditcanary": "fixture"}
