@@ -27,6 +27,11 @@ test: ## all tests of both modules (RACE=-race: the race detector; THOROUGH=1: d
 	# stories first: they take longest, and wait while others work.
 	THOROUGH=$(THOROUGH) $(GO) -C tests test $(RACE) -count=1 -timeout 20m ./story ./...
 
+.PHONY: real
+real: ## canaries in a real Kubernetes cluster with a real log store, and what must be noticed there
+	$(GO) -C tests run ./real
+	AUDITCANARY_REAL=1 $(GO) -C tests test -count=1 -timeout 20m ./real
+
 .PHONY: bench
 bench: ## scan, ledger, coverage, a report of 10,000 canaries, what a canary costs, what functions weigh
 	$(GO) test -run '^$$' -bench . -timeout 30m ./shared/...
@@ -64,6 +69,10 @@ policies: ## the least-privilege policies of infra/aws anew, from the scenarios 
 .PHONY: slackschema
 slackschema: ## the schema of Slack's blocks anew, from Slack's own types (needs node and npm)
 	tests/sandbox/slack/testdata/generate.sh
+
+.PHONY: stores
+stores: ## VictoriaLogs and Loki into the cache, for tests against the real ones (Loki: an hour of CPU)
+	$(GO) -C tests run ./real/stores/build
 
 .PHONY: package
 package: ## the functions as zip files for Lambda (arm64) in out/package, the same bytes every time

@@ -23,7 +23,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/canary"
 )
 
-//go:embed aws/*.yaml
+//go:embed aws/*.yaml kubernetes/*.yaml
 var builtIn embed.FS
 
 // builtInDir is what messages show for the files that come with the program.

@@ -114,7 +114,7 @@ func (l *linter) undo(i int, st canary.Step) {
 }
 
 // removing are the verbs of calls that fail when there is nothing left to remove.
-var removing = regexp.MustCompile(`:(Delete|Deregister|Detach|Disassociate|Release|Remove|Revoke|Terminate)`)
+var removing = regexp.MustCompile(`:(delete |Delete|Deregister|Detach|Disassociate|Release|Remove|Revoke|Terminate)`)
 
 // saysGone matches error codes which say that something is not there. It lists
 // what counts, not what does not: a code nobody thought of is not success.
@@ -382,7 +382,8 @@ func sets(v any, key, value string) bool {
 	return false
 }
 
-var operationForm = regexp.MustCompile(`^[a-z0-9-]+:[A-Z][A-Za-z0-9]+$`)
+// operationForm is "iam:CreateRole"; of a cluster, "core:create pods/exec".
+var operationForm = regexp.MustCompile(`^([a-z0-9-]+:[A-Z][A-Za-z0-9]+|[a-z0-9.]+:[a-z]+ [a-z]+(/[a-z]+)?)$`)
 
 // calls asks the driver about every call.
 func (l *linter) calls(i int, st canary.Step, check Checker) {

@@ -429,7 +429,7 @@ func TestLoadChooses(t *testing.T) {
 	}{
 		{[]string{"aws/cloudtrail-stop-logging-d*"}, nil, []string{"aws/cloudtrail-stop-logging-decoy", "aws/cloudtrail-stop-logging-denied"}},
 		{[]string{"aws/cloudtrail-stop-logging-d*", "aws/kms-disable-*"}, []string{"*/*-denied"}, []string{"aws/cloudtrail-stop-logging-decoy", "aws/kms-disable-key"}},
-		{nil, []string{"aws/*"}, nil},
+		{nil, []string{"aws/*", "kubernetes/*"}, nil},
 	}
 	for _, tt := range tests {
 		all, err := Load(Options{Include: tt.include, Exclude: tt.exclude, Check: anything})

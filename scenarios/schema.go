@@ -187,7 +187,7 @@ func patternMeaning(path []string) string {
 	case last == "id":
 		return "must consist of lower-case letters, digits and dashes"
 	case last == "call", last == "read":
-		return `must be like "iam:CreateRole": service:Operation`
+		return `must be like "iam:CreateRole": service:Operation; of a cluster, "core:create pods/exec"`
 	case len(path) > 1 && (path[len(path)-2] == "gone" || path[len(path)-2] == "unprotected" || path[len(path)-2] == "refused_with"):
 		return `must be an error code like "NoSuchEntity"`
 	default:

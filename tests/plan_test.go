@@ -29,6 +29,7 @@ var floors = [][]room{
 		{"shared/ledger", "the append-only signed log; it knows leaves, not what is in them"},
 		{"shared/inert", "anybody's text, harmless to show"},
 		{"shared/vitals", "the numbers by which the program itself is watched; knows no function that tells them"},
+		{"shared/auditpolicy", "what an API server's audit policy leaves unrecorded; arithmetic over rules"},
 	},
 	{
 		{"shared/canary", "the nouns, with the judge; speaks of events"},
@@ -52,11 +53,13 @@ var floors = [][]room{
 		{"shared/report", "a period as plain data, with a renderer per format"},
 		{"shared/packet", "evidence that verifies alone; understands a run's entries, and no driver"},
 		{"shared/alertrule", "which alerts could fire; holds rules against the records that plans will leave"},
+		{"shared/logstore", "central log stores that are asked by query; declares the index that a driver asks"},
 		{"shared/ticket", "a ticket for each thing that fails until it is fixed; declares the desk and the chat"},
 	},
 	{
 		{"shared/aws", "the driver for AWS; implements the ports"},
 		{"shared/gcp", "the driver for Google Cloud; implements the packet's signer"},
+		{"shared/kubernetes", "the driver for Kubernetes clusters; implements the ports"},
 		{"shared/slack", "the driver for Slack; implements the chat"},
 		{"shared/jira", "the driver for Jira; implements the ticket desk"},
 	},
@@ -122,6 +125,7 @@ var bans = []ban{
 	{in: is("shared/pattern", "shared/alertrule"), imports: "os", why: "whether a rule fires follows from the rule and the record; who reads the rule is another's affair"},
 	{in: is("shared/pattern", "shared/alertrule"), imports: "context", why: "what needs a context waits for something, and matching does not"},
 
+	{in: is("shared/auditpolicy"), imports: "os", why: "what is recorded follows from the policy alone; who reads it is another's affair"},
 	{in: is("shared/access"), imports: "os", why: "who may do what follows from the policies alone; who collects them is another's affair"},
 	{in: is("shared/access"), imports: "context", why: "what needs a context waits for something, and deciding does not"},
 
@@ -135,6 +139,7 @@ var bans = []ban{
 	{in: below("shared/gcp"), imports: "golang.org/x/oauth2", deep: true,
 		why: "only drivers know a cloud's credentials; whoever verifies a packet links none"},
 	{in: everywhere, except: []string{"shared/gcp"}, imports: "golang.org/x/oauth2", why: "Google's credentials are its driver's affair"},
+	{in: everywhere, except: []string{"shared/kubernetes", "shared/wire"}, imports: "k8s.io", why: "clusters are their driver's affair; wire reads the kubeconfig"},
 	{in: everywhere, except: []string{"shared/slack"}, imports: "github.com/slack-go/slack", why: "Slack is its driver's affair"},
 	{in: everywhere, except: []string{"shared/host"}, imports: "github.com/aws/aws-lambda-go", why: "the platform is host's affair"},
 	{in: everywhere, except: []string{"shared/host"}, imports: "github.com/GoogleCloudPlatform/functions-framework-go", why: "the platform is host's affair"},
@@ -142,6 +147,7 @@ var bans = []ban{
 		why: "a deployed function takes JSON, not flags"},
 	{in: within("functions"), imports: module + "/shared/aws", why: "wire alone knows the drivers: a further cloud must not touch the functions"},
 	{in: within("functions"), imports: module + "/shared/gcp", why: "wire alone knows the drivers"},
+	{in: within("functions"), imports: module + "/shared/kubernetes", why: "wire alone knows the drivers"},
 	{in: within("functions"), imports: module + "/shared/slack", why: "wire alone knows the drivers"},
 	{in: within("functions"), imports: module + "/shared/jira", why: "wire alone knows the drivers"},
 	{in: everywhere, except: []string{"shared/jira"}, imports: "github.com/andygrunwald/go-jira", why: "Jira is its driver's affair"},
@@ -286,6 +292,7 @@ func TestThePlanNotices(t *testing.T) {
 		{"a driver that knows its SDK", pkg("shared/aws", "github.com/aws/aws-sdk-go-v2/service/iam"), ""},
 		{"a function that knows a driver", pkg("functions/inject", module+"/shared/aws"), "wire alone knows the drivers"},
 		{"a function that knows another driver", pkg("functions/packet", module+"/shared/gcp"), "wire alone knows the drivers"},
+		{"a run that knows a cluster's objects", pkg("shared/run", "k8s.io/api/core/v1"), "their driver's affair"},
 		{"a verifier that knows credentials through another", goPackage{ImportPath: module + "/shared/packet", Deps: []string{"golang.org/x/oauth2/google"}}, "only drivers know a cloud's credentials"},
 		{"a driver that knows another's credentials", pkg("shared/aws", "golang.org/x/oauth2"), "its driver's affair"},
 		{"a function that knows its platform", pkg("functions/inject", "github.com/aws/aws-lambda-go/lambda"), "the platform is host's affair"},

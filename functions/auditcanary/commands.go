@@ -348,6 +348,17 @@ func printPlans(cmd *cobra.Command, cfg *wire.Config, plans []run.Plan, permissi
 		fmt.Fprintf(w, "  session policy: %s\n\n", p.SessionPolicy)
 	}
 	for _, account := range slices.Sorted(maps.Keys(permissions)) {
+		if slices.ContainsFunc(plans, func(p run.Plan) bool {
+			return p.Canary.Target.Provider == "kubernetes" && p.Canary.Target.Account == account
+		}) {
+			fmt.Fprintf(w, "What cluster %s needs, ready for kubectl apply -f -:\n", account)
+			for _, list := range permissions[account] {
+				if err := printJSON(w, list); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		for i, policy := range permissions[account] {
 			fmt.Fprintf(w, "Least-privilege policy %d of %d of the injector role in %s, ready to paste:\n", i+1, len(permissions[account]), account)
 			if err := printJSON(w, policy); err != nil {
@@ -443,9 +454,9 @@ func configCommand(o *options) *cobra.Command {
 				}
 			}
 			if o.json {
-				return printJSON(w, map[string]any{"ok": true, "targets": len(cfg.Targets), "canaries": len(plans), "not_run": notRun})
+				return printJSON(w, map[string]any{"ok": true, "targets": len(cfg.Targets) + len(cfg.Clusters), "canaries": len(plans), "not_run": notRun})
 			}
-			fmt.Fprintf(w, "%s is sound: %d targets, %d canaries a run.\n", o.config, len(cfg.Targets), len(plans))
+			fmt.Fprintf(w, "%s is sound: %d targets, %d canaries a run.\n", o.config, len(cfg.Targets)+len(cfg.Clusters), len(plans))
 			for _, at := range slices.Sorted(maps.Keys(notRun)) {
 				fmt.Fprintf(w, "Cannot run: %s: %s\n", at, printable(notRun[at]))
 			}

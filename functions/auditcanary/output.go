@@ -286,7 +286,7 @@ func printFindings(w io.Writer, s run.Summary) {
 	}
 	fmt.Fprintln(w, "\nRecords that carry our marks and are not in the ledger (somebody imitates a canary, or a run lost its receipts):")
 	for _, f := range s.Findings {
-		fmt.Fprintf(w, "  event %s: %s by %s, request %s, in s3://%s/%s\n", printable(f.EventID), printable(f.Operation), printable(f.Actor), printable(f.RequestID), printable(f.At.Bucket), printable(f.At.Key))
+		fmt.Fprintf(w, "  event %s: %s by %s, request %s, in %s\n", printable(f.EventID), printable(f.Operation), printable(f.Actor), printable(f.RequestID), printable(f.At.Object()))
 	}
 }
 

@@ -23,7 +23,7 @@ func shelfOf(t *testing.T, dated bool, objects map[string]string, change func(w 
 			return
 		}
 		if q.Get("list-type") == "2" {
-			fmt.Fprint(w, `<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated>`)
+			fmt.Fprint(w, `<?xml version="1.0"?><ListBucketResult><Name>central-logs</Name><IsTruncated>false</IsTruncated>`)
 			for key, body := range objects {
 				modified := at
 				if strings.Contains(key, "old") {

@@ -66,6 +66,9 @@ func (a *ArchiveStore) List(ctx context.Context, prefix, startAfter string, each
 		if err != nil {
 			return time.Time{}, a.explain("ListObjectsV2", prefix, err)
 		}
+		if page.Name == nil { // the SDK takes any XML for an empty listing, a proxy's page too
+			return time.Time{}, a.explain("ListObjectsV2", prefix, errors.New("the reply is no listing: it does not name the bucket"))
+		}
 		if asOf.IsZero() {
 			t, ok := awsmiddleware.GetServerTime(page.ResultMetadata)
 			if !ok || t.IsZero() {

@@ -48,7 +48,7 @@ func TestArchiveStoreListsEveryPageAndTellsTheStoresTime(t *testing.T) {
 		if page == 1 {
 			more, token = "true", "<NextContinuationToken>next</NextContinuationToken>"
 		}
-		fmt.Fprintf(w, `<?xml version="1.0"?><ListBucketResult><IsTruncated>%s</IsTruncated>%s<Contents><Key>p/k%d</Key><LastModified>2026-03-10T11:59:0%d.000Z</LastModified><Size>%d</Size></Contents></ListBucketResult>`, more, token, page, page, page)
+		fmt.Fprintf(w, `<?xml version="1.0"?><ListBucketResult><Name>central-logs</Name><IsTruncated>%s</IsTruncated>%s<Contents><Key>p/k%d</Key><LastModified>2026-03-10T11:59:0%d.000Z</LastModified><Size>%d</Size></Contents></ListBucketResult>`, more, token, page, page, page)
 	})
 	var got []logs.Object
 	asOf, err := store.List(context.Background(), "p/", "p/a", func(o logs.Object) error { got = append(got, o); return nil })
@@ -67,13 +67,19 @@ func TestArchiveStoreListsEveryPageAndTellsTheStoresTime(t *testing.T) {
 }
 
 func TestArchiveStoreListFailsRatherThanGuess(t *testing.T) {
-	const empty = `<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>`
+	const empty = `<?xml version="1.0"?><ListBucketResult><Name>central-logs</Name><IsTruncated>false</IsTruncated></ListBucketResult>`
 	t.Run("no Date", func(t *testing.T) {
 		store := bucketAt(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header()["Date"] = nil
 			io.WriteString(w, empty)
 		})
 		if asOf, err := store.List(context.Background(), "p/", "", nil); err == nil || !asOf.IsZero() || !strings.Contains(err.Error(), "no Date") {
+			t.Errorf("%s, %v", asOf, err)
+		}
+	})
+	t.Run("a proxy's page", func(t *testing.T) {
+		store := bucketAt(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>Please log in</html>") })
+		if asOf, err := store.List(context.Background(), "p/", "", nil); err == nil || !asOf.IsZero() || !strings.Contains(err.Error(), "no listing") {
 			t.Errorf("%s, %v", asOf, err)
 		}
 	})
@@ -84,7 +90,7 @@ func TestArchiveStoreListFailsRatherThanGuess(t *testing.T) {
 				http.Error(w, "", http.StatusInternalServerError)
 				return
 			}
-			io.WriteString(w, `<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>n</NextContinuationToken></ListBucketResult>`)
+			io.WriteString(w, `<?xml version="1.0"?><ListBucketResult><Name>central-logs</Name><IsTruncated>true</IsTruncated><NextContinuationToken>n</NextContinuationToken></ListBucketResult>`)
 		})
 		if asOf, err := store.List(context.Background(), "p/", "", nil); err == nil || !asOf.IsZero() {
 			t.Errorf("%s, %v", asOf, err)

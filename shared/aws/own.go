@@ -41,10 +41,15 @@ func (o *Own) note(resp *smithyhttp.Response, md middleware.Metadata) {
 		}
 	}
 	if id != "" {
-		o.mu.Lock()
-		o.ids = append(o.ids, id)
-		o.mu.Unlock()
+		o.Note(id)
 	}
+}
+
+// Note takes in the id of a call that was made through another client.
+func (o *Own) Note(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ids = append(o.ids, id)
 }
 
 // Drain returns what was collected since the last Drain.

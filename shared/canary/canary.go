@@ -11,6 +11,7 @@ package canary
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/event"
@@ -239,6 +240,15 @@ type Location struct {
 	Length int64 `json:"length"`
 	// ObjectSHA256 is the hash of the object's uncompressed bytes, hex.
 	ObjectSHA256 string `json:"object_sha256,omitempty"`
+}
+
+// Object names what the record stands in: s3://bucket/key, or whatever a store
+// without buckets has as the key ("loki://audit/...").
+func (l Location) Object() string {
+	if l.Bucket == "" && strings.Contains(l.Key, "://") {
+		return l.Key
+	}
+	return "s3://" + l.Bucket + "/" + l.Key
 }
 
 // Sighting is one record found in a log store.

@@ -65,6 +65,9 @@ type Seal struct {
 type Held struct {
 	// Gone: the version is not there any more.
 	Gone bool `json:"gone,omitempty"`
+	// Unlocked, when not empty, says that the store has no lock that could keep a
+	// record at all, and who may take it away: then nothing else of it is asked.
+	Unlocked string `json:"unlocked,omitempty"`
 	// Mode and Until of its retention; "" if it has none.
 	Mode  string    `json:"mode,omitempty"`
 	Until time.Time `json:"until,omitzero"`
@@ -184,7 +187,7 @@ func (e Evidence) custody(rec StepRecord) (Custody, bool) {
 func judgeSealed(c Custody) Answer {
 	s := c.Seal
 	clue := func(found string) []Clue {
-		return []Clue{{Source: FromStore, Asked: c.Looked, Found: found, Object: object(c.At)}}
+		return []Clue{{Source: FromStore, Asked: c.Looked, Found: found, Object: c.At.Object()}}
 	}
 	if s.Broken != "" {
 		return Answer{Status: Fail, Hop: Stored, Detail: s.Broken, Evidence: clue(s.Broken)}
@@ -229,7 +232,10 @@ func judgeImmutable(c Custody) Answer {
 	if c.Required.Mode == "" {
 		return Answer{Status: NotRun, Detail: notDemanded}
 	}
-	clue := []Clue{{Source: FromStore, Asked: c.Looked, Found: c.Held.String(), Object: object(c.At)}}
+	clue := []Clue{{Source: FromStore, Asked: c.Looked, Found: c.Held.String(), Object: c.At.Object()}}
+	if c.Held.Unlocked != "" {
+		return Answer{Status: Fail, Hop: Stored, Detail: c.Held.String(), Evidence: clue}
+	}
 	if weak := append(weakObject(c), weakBucket(c)...); len(weak) > 0 {
 		return Answer{Status: Fail, Hop: Stored, Detail: strings.Join(weak, "; "), Evidence: clue}
 	}
@@ -241,7 +247,12 @@ func judgeImmutable(c Custody) Answer {
 
 // String is what was found, in a line.
 func (h Held) String() string {
-	if h.Gone {
+	switch {
+	case h.Unlocked != "" && h.Gone:
+		return "the record is gone; " + h.Unlocked
+	case h.Unlocked != "":
+		return h.Unlocked
+	case h.Gone:
 		return "the version is not there"
 	}
 	text := "no retention"
@@ -343,7 +354,5 @@ func (h Held) unread(part string) bool {
 	}
 	return false
 }
-
-func object(at Location) string { return "s3://" + at.Bucket + "/" + at.Key }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -463,7 +463,7 @@ func remembered(r Receipt, h HistoryAnswer, asked bool) []Clue {
 func standing(si Sighting, asOf time.Time, found string) Clue {
 	c := Clue{Source: FromStore, Asked: asOf, EventID: si.Event.Metadata.UID, Found: found}
 	if si.At.Key != "" {
-		c.Object = "s3://" + si.At.Bucket + "/" + si.At.Key
+		c.Object = si.At.Object()
 	}
 	return c
 }
@@ -598,7 +598,7 @@ func sound(mine []Sighting, seen Seen) ([]Sighting, *Problem) {
 // nothing does.
 func damageAt(si Sighting, seen Seen) *Problem {
 	i := slices.IndexFunc(seen.Problems, func(p Problem) bool {
-		return p.Hop == Parsed && si.At.ObjectSHA256 == "" && p.Object == "s3://"+si.At.Bucket+"/"+si.At.Key
+		return p.Hop == Parsed && si.At.ObjectSHA256 == "" && p.Object == si.At.Object()
 	})
 	if i < 0 {
 		return nil

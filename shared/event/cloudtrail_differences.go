@@ -21,8 +21,15 @@ type NamedDifference struct {
 
 // NamedDifferences lists the known differences of a log format (LogName).
 func NamedDifferences(logName string) []NamedDifference {
-	if logName == "cloudtrail" {
-		return slices.Clone(cloudTrailDifferences[:])
+	return slices.Clone(differencesOf(logName))
+}
+
+func differencesOf(logName string) []NamedDifference {
+	switch logName {
+	case "cloudtrail":
+		return cloudTrailDifferences[:]
+	case Kubernetes:
+		return kubernetesDifferences[:]
 	}
 	return nil
 }
@@ -31,10 +38,7 @@ func NamedDifferences(logName string) []NamedDifference {
 // at beyond the field itself it takes from want where it can: got is what is
 // under suspicion.
 func explain(want, got *Event, m mismatch) string {
-	if got.Metadata.LogName != "cloudtrail" {
-		return ""
-	}
-	for _, d := range cloudTrailDifferences {
+	for _, d := range differencesOf(got.Metadata.LogName) {
 		if d.explains(want, got, m) {
 			return d.Name
 		}

@@ -32,17 +32,17 @@ func TestDictionaryIsUpToDate(t *testing.T) {
 }
 
 // dictionary renders the types of event.go: their JSON names, their comments and
-// their cloudtrail tags, and the tables of this package.
+// their tags of each format, and the tables of this package.
 func dictionary(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString(`# Data dictionary of an event
 
-Generated from ` + "`event.go`, `compare.go`, `params.go` and `cloudtrail_differences.go`" + ` (` + "`go test ./shared/event -run Dictionary -update`" + `).
+Generated from ` + "`event.go`, `compare.go`, `params.go`, `cloudtrail_differences.go` and `kubernetes_differences.go`" + ` (` + "`go test ./shared/event -run Dictionary -update`" + `).
 An event is given as JSON with these names; CEL expectations see the same. A field that is absent was not stated.
 "Compared" fields are those in which a record must say what the receipt says.
 
-| field | type | meaning | CloudTrail field | compared |
-|---|---|---|---|---|
+| field | type | meaning | CloudTrail field | Kubernetes audit field | compared |
+|---|---|---|---|---|---|
 `)
 	comments := fieldComments(t)
 	var rows func(prefix string, typ reflect.Type)
@@ -61,11 +61,13 @@ An event is given as JSON with these names; CEL expectations see the same. A fie
 			if slices.Contains(AttributionFields(), name) {
 				compared = "yes"
 			}
-			raw := f.Tag.Get("cloudtrail")
-			if raw != "" {
-				raw = "`" + raw + "`"
+			raw := map[string]string{}
+			for _, format := range []string{"cloudtrail", "kubernetes"} {
+				if field := f.Tag.Get(format); field != "" {
+					raw[format] = "`" + field + "`"
+				}
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", name, typeName(f.Type), cell(comment), raw, compared)
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", name, typeName(f.Type), cell(comment), raw["cloudtrail"], raw["kubernetes"], compared)
 			switch inner := f.Type; {
 			case inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct:
 				rows(name+"[].", inner.Elem())
@@ -91,6 +93,15 @@ Where a record legitimately does not say what the caller knows. Such a differenc
 |---|---|---|
 `)
 	for _, d := range NamedDifferences("cloudtrail") {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", d.Name, cell(d.Why), cell(d.Source))
+	}
+	b.WriteString(`
+## Known differences between Kubernetes' audit events and the calls
+
+| rule | why | source of the fact |
+|---|---|---|
+`)
+	for _, d := range NamedDifferences("kubernetes") {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", d.Name, cell(d.Why), cell(d.Source))
 	}
 	b.WriteString(`

@@ -333,7 +333,7 @@ type checker struct {
 
 var (
 	idForm      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-	accountForm = regexp.MustCompile(`^(\*|[0-9]{12})(/(\*|[a-z]{2}(-[a-z]+)+-[0-9]))?$`)
+	accountForm = regexp.MustCompile(`^(\*|[0-9]{12})(/(\*|[a-z]{2}(-[a-z]+)+-[0-9]))?$|^[a-z][a-z0-9.-]*(/(\*|cluster))?$`)
 	controlForm = regexp.MustCompile(`^[a-z0-9.-]+(:[a-z0-9.-]+)?/[A-Za-z0-9.()/-]+$`)
 	versionForm = regexp.MustCompile(`^([0-9a-f]{64}|[0-9]{4}-[0-9]{2}-[0-9]{2}\.[0-9]+)$`)
 )
@@ -346,7 +346,7 @@ func (c *checker) check() {
 			c.bad(at(c.node, "scope.scenario"), "scope.scenario %s is not a pattern: %v", quote(e.Scope.Scenario), err)
 		}
 	}
-	c.form("scope.target", e.Scope.Target, accountForm, maxLine, `an account or account/region, as in "111122223333/eu-west-1"; "*" stands for any`)
+	c.form("scope.target", e.Scope.Target, accountForm, maxLine, `an account or account/region, as in "111122223333/eu-west-1", or the name of a cluster; "*" stands for any`)
 	if c.text("scope.check", string(e.Scope.Check), maxLine) {
 		c.oneOf("scope.check", string(e.Scope.Check), excepting())
 	}

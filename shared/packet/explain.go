@@ -169,10 +169,14 @@ func (x *explainer) judge(leaf int64, e entry) (same []canary.Check) {
 			x.skipped++ // too large for an entry
 			return nil
 		}
-		ev, err := event.ReadCloudTrail(si.Raw)
+		ev, err := event.Read(si.Raw)
 		if err != nil {
 			x.wrong = append(x.wrong, &Fault{Name: BadVerdict, Kind: ledger.ErrBroken, File: leavesFile, Leaf: leaf, Err: fmt.Errorf("the record of event %s cannot be read: %w", si.EventUID, err)})
 			return nil
+		}
+		if ev.Cloud.Account == "" && ev.Cloud.Region == "" && ev.Metadata.LogName == event.Kubernetes {
+			// No audit event says which cluster it is of; where it stood, the store said.
+			ev.Cloud.Account, ev.Cloud.Region = cs.Plan.Canary.Target.Account, cs.Plan.Canary.Target.Region
 		}
 		seen.Sightings = append(seen.Sightings, canary.Sighting{Event: ev, Raw: si.Raw, At: si.At, Stored: si.Stored})
 	}
@@ -284,7 +288,7 @@ func (v *verifier) step(t takenEntry, s *state) (text string, verified bool, why
 	case e.Sighted != nil:
 		si := e.Sighted
 		text = fmt.Sprintf("found: event %s of request %s for step %s, %d bytes at byte %d of %s (version %s), stored %s; the object's SHA-256 is %s",
-			si.EventUID, si.RequestID, si.Step, si.At.Length, si.At.Offset, "s3://"+si.At.Bucket+"/"+si.At.Key, orNone(si.At.VersionID), si.Stored.UTC().Format(time.RFC3339), orNone(si.At.ObjectSHA256))
+			si.EventUID, si.RequestID, si.Step, si.At.Length, si.At.Offset, si.At.Object(), orNone(si.At.VersionID), si.Stored.UTC().Format(time.RFC3339), orNone(si.At.ObjectSHA256))
 		if len(si.Raw) == 0 {
 			return text, false, "the record is too large to be in the ledger: fetch the object, compare its SHA-256, and look at that place"
 		}
@@ -353,7 +357,7 @@ func orNone(s string) string {
 // keptStep says how a record is kept.
 func (v *verifier) keptStep(e run.Entry, s *state, leaf string) (text string, verified bool, why string) {
 	k := e.Kept
-	object := "s3://" + k.At.Bucket + "/" + k.At.Key
+	object := k.At.Object()
 	held := "no retention"
 	if k.Held.Mode != "" {
 		held = fmt.Sprintf("retention %s until %s", k.Held.Mode, k.Held.Until.UTC().Format(time.RFC3339))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 	"github.com/auditcanary/auditcanary/shared/exception"
 	"github.com/auditcanary/auditcanary/shared/inert"
 	"github.com/auditcanary/auditcanary/shared/run"
@@ -525,14 +526,10 @@ func wrongRecord(si *run.Sighted) (wrong []string) {
 	if int64(len(si.Raw)) != si.At.Length {
 		wrong = append(wrong, fmt.Sprintf("the record has %d bytes, its place in %s has %d", len(si.Raw), si.At.Key, si.At.Length))
 	}
-	var raw struct {
-		EventID   string `json:"eventID"`
-		RequestID string `json:"requestID"`
-	}
-	if err := json.Unmarshal(si.Raw, &raw); err != nil {
+	if raw, err := event.Identify(si.Raw); err != nil {
 		return append(wrong, fmt.Sprintf("the raw record is not JSON: %v", err))
-	} else if raw.EventID != si.EventUID || raw.RequestID != si.RequestID {
-		return append(wrong, fmt.Sprintf("the raw record is of event %.60q, request %.60q, and is said to be of %.60q, %.60q", raw.EventID, raw.RequestID, si.EventUID, si.RequestID))
+	} else if raw.Record != si.EventUID || raw.Request != si.RequestID {
+		return append(wrong, fmt.Sprintf("the raw record is of event %.60q, request %.60q, and is said to be of %.60q, %.60q", raw.Record, raw.Request, si.EventUID, si.RequestID))
 	}
 	return wrong
 }

@@ -273,10 +273,14 @@ func (b *builder) record(cs *run.CanaryState, receipt *canary.Receipt, si run.Si
 		rec.Unreadable = fmt.Sprintf("larger than %d bytes: it is kept by its location and hash only", run.MaxRaw)
 		return rec
 	}
-	e, err := event.ReadCloudTrail(si.Raw)
+	e, err := event.Read(si.Raw)
 	if err != nil {
 		rec.Unreadable = err.Error()
 		return rec
+	}
+	if e.Cloud.Account == "" && e.Metadata.LogName == event.Kubernetes {
+		// No audit event says which cluster it is of; where it stood, the store said.
+		e.Cloud.Account, e.Cloud.Region = cs.Plan.Canary.Target.Account, cs.Plan.Canary.Target.Region
 	}
 	rec.Event = &e
 	if receipt != nil {

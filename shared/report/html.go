@@ -386,7 +386,7 @@ func placeOf(at canary.Location) string {
 	if at.Bucket == "" {
 		return at.Store
 	}
-	return "s3://" + at.Bucket + "/" + at.Key
+	return at.Object()
 }
 
 // sentence begins with a capital letter.

@@ -83,7 +83,7 @@ func standsAt(rec Record) string {
 	if rec.At.Key == "" {
 		return ""
 	}
-	at := "s3://" + rec.At.Bucket + "/" + rec.At.Key
+	at := rec.At.Object()
 	if rec.At.VersionID != "" {
 		at += "?versionId=" + rec.At.VersionID
 	}

@@ -268,8 +268,8 @@ func referencesOf(f *Finding) references {
 	for _, rec := range v.Records {
 		if mine(rec.Step) {
 			add(&r.EventIDs, rec.EventUID)
-			if rec.At.Bucket != "" {
-				add(&r.Objects, "s3://"+rec.At.Bucket+"/"+rec.At.Key)
+			if rec.At.Key != "" {
+				add(&r.Objects, rec.At.Object())
 			}
 		}
 	}

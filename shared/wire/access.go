@@ -14,6 +14,9 @@ import (
 // alert path, or read them. What could not be read is in the report. An error means
 // that nothing could be asked at all.
 func Access(ctx context.Context, c *Config) (access.Report, error) {
+	if err := c.needArchive("access"); err != nil {
+		return access.Report{}, err
+	}
 	base, _, err := c.baseAWS(ctx)
 	if err != nil {
 		return access.Report{}, err

@@ -33,6 +33,8 @@ type Config struct {
 	AWS AWS `yaml:"aws"`
 	// Targets are the accounts in which canaries act. Each account once.
 	Targets []Target `yaml:"targets"`
+	// Clusters are the Kubernetes clusters in which canaries act. Each once.
+	Clusters []Cluster `yaml:"clusters"`
 	// LogStores are the central log stores in which records must surface: exactly one for now.
 	LogStores []LogStore `yaml:"log_stores"`
 	// Ledger is the signed log that is both the state and the evidence.
@@ -147,7 +149,8 @@ type Target struct {
 type LogStore struct {
 	// Name by which verdicts call it.
 	Name string `yaml:"name"`
-	// Type: cloudtrail-s3, an S3 archive to which a CloudTrail trail delivers.
+	// Type: cloudtrail-s3, an S3 archive to which a CloudTrail trail delivers, or one that
+	// is asked by query: victorialogs, loki or cloudwatch-logs.
 	Type string `yaml:"type"`
 	// Bucket of the archive.
 	Bucket string `yaml:"bucket"`
@@ -165,6 +168,8 @@ type LogStore struct {
 	HomeRegion string `yaml:"home_region"`
 	// Protection is what must keep each record from being taken away.
 	Protection Protection `yaml:"protection"`
+	// QueryStore is what those need that are asked by query.
+	QueryStore `yaml:",inline"`
 }
 
 // Protection is what is demanded of the object that holds a record.
@@ -614,7 +619,7 @@ func (c *Config) check(lineOf func(path string) int) error {
 	if c.Version != 1 {
 		bad("version", "version must be 1")
 	}
-	if len(c.Targets) == 0 {
+	if len(c.Targets)+len(c.Clusters) == 0 {
 		bad("targets", "no targets: nothing could be tested")
 	}
 	firstAt := map[string]string{}
@@ -666,25 +671,7 @@ func (c *Config) check(lineOf func(path string) int) error {
 	}
 	for i, s := range c.LogStores {
 		at := fmt.Sprintf("log_stores.%d", i)
-		if s.Name == "" {
-			bad(at, "log store without a name")
-		}
-		if s.Type != "cloudtrail-s3" {
-			bad(at+".type", "log store type %q is not known; known: cloudtrail-s3", s.Type)
-		}
-		if s.Bucket == "" {
-			bad(at, "log store %q has no bucket", s.Name)
-		}
-		if !regionID.MatchString(s.Region) {
-			bad(at+".region", "log store %q: %q is not a region", s.Name, s.Region)
-		}
-		if s.RoleARN != "" && !roleARN.MatchString(s.RoleARN) {
-			bad(at+".role_arn", "role_arn %q is not the ARN of a role", s.RoleARN)
-		}
-		if s.HomeRegion != "" && !regionID.MatchString(s.HomeRegion) {
-			bad(at+".home_region", "log store %q: %q is not a region", s.Name, s.HomeRegion)
-		}
-		s.Protection.check(func(field, format string, args ...any) { bad(at+".protection."+field, format, args...) })
+		checkStore(s, func(field, format string, args ...any) { bad(strings.TrimSuffix(at+"."+field, "."), format, args...) })
 	}
 	if c.Ledger.Origin == "" || strings.ContainsAny(c.Ledger.Origin, " \n+") {
 		bad("ledger.origin", "the ledger needs an origin without spaces or '+', such as auditcanary.example.com/prod")
@@ -702,6 +689,7 @@ func (c *Config) check(lineOf func(path string) int) error {
 	if c.SLO.Late.Duration > c.SLO.Amend.Duration {
 		bad("slo", "slo.late (%s) must not be longer than slo.amend (%s)", c.SLO.Late, c.SLO.Amend)
 	}
+	c.checkClusters(bad)
 	c.SecurityHub.check(bad)
 	c.Exceptions.check(bad)
 	c.Evidence.check(func(field, format string, args ...any) { bad("evidence."+field, format, args...) })
@@ -767,7 +755,8 @@ type Selection struct {
 	Scenarios []string
 	// Every is a cadence (hourly, daily, weekly): only scenarios that ask for it.
 	Every string
-	// Targets as ACCOUNT or ACCOUNT/REGION. What is not configured cannot be selected.
+	// Targets as ACCOUNT or ACCOUNT/REGION, or the name of a cluster. What is not
+	// configured cannot be selected.
 	Targets []string
 	// Cell takes its accounts only, with the ledger of the cell.
 	Cell string
@@ -789,7 +778,12 @@ func (c *Config) Select(sel Selection) error {
 		return nil
 	}
 	var out []Target
+	var clusters []Cluster
 	for _, sel := range targets {
+		if i := slices.IndexFunc(c.Clusters, func(cl Cluster) bool { return cl.Name == sel }); i >= 0 {
+			clusters = append(clusters, c.Clusters[i])
+			continue
+		}
 		account, region, one := strings.Cut(sel, "/")
 		i := slices.IndexFunc(c.Targets, func(t Target) bool { return t.Account == account })
 		if i < 0 || one && !slices.Contains(c.Targets[i].Regions, region) {
@@ -801,7 +795,7 @@ func (c *Config) Select(sel Selection) error {
 		}
 		out = append(out, t)
 	}
-	c.Targets = out
+	c.Targets, c.Clusters = out, clusters
 	return nil
 }
 

@@ -133,7 +133,7 @@ func Coverage(c *Config, state *run.State, o CoverageOptions) (coverage.Report, 
 	}
 	return coverage.Measure(coverage.Input{
 		Operations: operations, NotProvable: notProvable, Categories: categories(),
-		Scenarios: catalogue, Targets: c.targets(), Home: global()["aws"],
+		Scenarios: catalogue, Targets: c.accounts(), Home: global()["aws"],
 		Tests: tests(state, o), Decisions: c.decisions(),
 		MaxAge: o.MaxAge, Now: o.Now, Ledger: head,
 	}), nil

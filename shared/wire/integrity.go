@@ -148,11 +148,11 @@ func (c *Config) IntegrityPlaces(store string, accounts, regions []string) ([]ca
 		return nil, fmt.Errorf("log store %q is not in %s; it has %s", store, c.file, c.LogStores[0].Name)
 	}
 	if len(accounts) == 0 && len(regions) == 0 {
-		return c.targets(), nil
+		return c.accounts(), nil
 	}
 	inAccounts, inRegions := map[string]bool{}, map[string]bool{}
 	var allAccounts, allRegions []string
-	for _, t := range c.targets() {
+	for _, t := range c.accounts() {
 		if !inAccounts[t.Account] {
 			allAccounts = append(allAccounts, t.Account)
 		}

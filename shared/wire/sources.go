@@ -99,6 +99,9 @@ type SourcesOptions struct {
 // inspection role, and holds them against the configuration and the verdicts of
 // the ledger. What cannot be read is in the report, as inconclusive.
 func Sources(ctx context.Context, c *Config, state *run.State, o SourcesOptions) (inventory.Report, error) {
+	if err := c.needArchive("sources"); err != nil {
+		return inventory.Report{}, err
+	}
 	catalogue, err := Catalogue(c)
 	if err != nil {
 		return inventory.Report{}, err
@@ -136,7 +139,7 @@ func Sources(ctx context.Context, c *Config, state *run.State, o SourcesOptions)
 		Archive: inventory.Archive{Name: store.Name, Bucket: store.Bucket, Prefix: store.Prefix, Mode: keeping.Mode, Days: keeping.Days},
 		Alerts:  c.alertPath(o), Home: global()["aws"],
 		SilentAfter: c.Inspection.SilentAfter.Duration, DigestAfter: c.Inspection.DigestAfter.Duration,
-		Categories: categories(), Scenarios: catalogue, Targets: c.targets(), Tests: tests(state, CoverageOptions{}),
+		Categories: categories(), Scenarios: catalogue, Targets: c.accounts(), Tests: tests(state, CoverageOptions{}),
 		MaxAge: coverage.DefaultMaxAge, Now: o.Now,
 	}
 	for _, s := range c.Sources {

@@ -23,6 +23,7 @@ import (
 	"github.com/auditcanary/auditcanary/scenarios"
 	"github.com/auditcanary/auditcanary/shared/aws"
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/kubernetes"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/trail"
@@ -54,11 +55,12 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, cloud, err := openLooking(ctx, c, o)
+	r, in, err := openLooking(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
-	r.Clouds, r.Sweepers = map[string]run.Cloud{"aws": cloud}, map[string]run.Sweeper{"aws": cloud}
+	r.Clouds = map[string]run.Cloud{"aws": in.aws, kubernetes.Provider: in.kubernetes}
+	r.Sweepers = map[string]run.Sweeper{"aws": in.aws, kubernetes.Provider: in.kubernetes}
 	r.Scenarios = catalogue
 	return r, nil
 }
@@ -71,7 +73,13 @@ func OpenLooking(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	return r, err
 }
 
-func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, *aws.Cloud, error) {
+// opened are the clouds of a configuration.
+type opened struct {
+	aws        *aws.Cloud
+	kubernetes *kubernetes.Cloud
+}
+
+func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, opened, error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
@@ -80,27 +88,34 @@ func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, *aws.Clou
 	}
 	base, own, err := c.baseAWS(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, opened{}, err
 	}
 	cloud, err := c.cloud(base, o.Clock)
 	if err != nil {
-		return nil, nil, err
+		return nil, opened{}, err
+	}
+	clusters, err := c.clusters(o.Clock, own.Note)
+	if err != nil {
+		return nil, opened{}, err
 	}
 	alerts, err := c.openAlerts(base, o.Clock)
 	if err != nil {
-		return nil, nil, err
+		return nil, opened{}, err
 	}
 	log, err := OpenLedger(ctx, c, ReadWrite)
 	if err != nil {
-		return nil, nil, err
+		return nil, opened{}, err
 	}
-	kept := newCustodian(base, c.LogStores[0])
+	store, kept, err := c.openLogStore(base)
+	if err != nil {
+		return nil, opened{}, err
+	}
 	return &run.Run{
 		Log:          log,
-		Histories:    map[string]run.History{"aws": cloud},
-		Store:        archive{kept.archive},
+		Histories:    map[string]run.History{"aws": cloud, kubernetes.Provider: clusters},
+		Store:        store,
 		Custodian:    kept,
-		Keeping:      c.LogStores[0].Protection.Keeping(),
+		Keeping:      c.LogStores[0].keeping(),
 		AlertSources: alerts,
 		Targets:      c.targets(),
 		Global:       global(),
@@ -114,11 +129,13 @@ func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, *aws.Clou
 		Progress:     o.Progress,
 		Version:      o.Version,
 		ConfigHash:   c.hash,
-	}, cloud, nil
+	}, opened{cloud, clusters}, nil
 }
 
 // global says where each provider records its global services.
-func global() map[string]string { return map[string]string{"aws": "us-east-1"} }
+func global() map[string]string {
+	return map[string]string{"aws": "us-east-1", kubernetes.Provider: kubernetes.Region}
+}
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
@@ -144,14 +161,23 @@ func Catalogue(c *Config) ([]canary.Scenario, error) {
 type checker struct{}
 
 func (checker) CheckCall(operation string, params map[string]any) error {
+	if ofCluster(operation) {
+		return kubernetes.CheckCall(operation, params)
+	}
 	return aws.CheckCall(operation, params)
 }
 
 func (checker) CheckAttempt(operation string, params map[string]any) error {
+	if ofCluster(operation) {
+		return kubernetes.CheckAttempt(operation, params)
+	}
 	return aws.CheckAttempt(operation, params)
 }
 
 func (checker) CheckLook(operation string, params map[string]any) error {
+	if ofCluster(operation) {
+		return kubernetes.CheckLook(operation, params)
+	}
 	return aws.CheckLook(operation, params)
 }
 
@@ -180,19 +206,31 @@ func Plan(c *Config) ([]run.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run.Run{Clouds: map[string]run.Cloud{"aws": cloud}, Scenarios: catalogue, Targets: c.targets(), Global: global()}
+	clusters, err := c.clusters(time.Now, nil)
+	if err != nil {
+		return nil, err
+	}
+	r := &run.Run{Clouds: map[string]run.Cloud{"aws": cloud, kubernetes.Provider: clusters}, Scenarios: catalogue, Targets: c.targets(), Global: global()}
 	return r.PlanAll("00000000-dryrun")
 }
 
 // Permissions merges what the plans need into policies for each account's injector
-// role, each small enough for a managed policy.
-func Permissions(_ *Config, plans []run.Plan) (map[string][]json.RawMessage, error) {
+// role, each small enough for a managed policy; for a cluster, into the manifests to apply.
+func Permissions(c *Config, plans []run.Plan) (map[string][]json.RawMessage, error) {
 	byAccount := map[string][]run.Plan{}
 	for _, p := range plans {
 		byAccount[p.Canary.Target.Account] = append(byAccount[p.Canary.Target.Account], p)
 	}
 	out := map[string][]json.RawMessage{}
 	for account, ps := range byAccount {
+		if ps[0].Canary.Target.Provider == kubernetes.Provider {
+			list, err := c.manifests(account, ps)
+			if err != nil {
+				return nil, fmt.Errorf("manifests of cluster %s: %w", account, err)
+			}
+			out[account] = []json.RawMessage{list}
+			continue
+		}
 		policy, err := aws.Permissions(ps)
 		if err != nil {
 			return nil, fmt.Errorf("permissions of account %s: %w", account, err)
@@ -207,7 +245,10 @@ func (c *Config) CanarySLO() canary.SLO {
 	return canary.SLO{Pass: c.SLO.Pass.Duration, Late: c.SLO.Late.Duration, Amend: c.SLO.Amend.Duration, Clock: c.SLO.Clock.Duration}
 }
 
-func (c *Config) targets() []canary.Target {
+func (c *Config) targets() []canary.Target { return append(c.accounts(), c.clusterTargets()...) }
+
+// accounts are the targets that are accounts of AWS.
+func (c *Config) accounts() []canary.Target {
 	var out []canary.Target
 	for _, t := range c.Targets {
 		for _, r := range t.Regions {

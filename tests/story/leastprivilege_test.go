@@ -299,11 +299,16 @@ func (d *deployed) as(function string) {
 func (d *deployed) step(name string, in wire.Input) (any, error) {
 	d.t.Helper()
 	d.as(name)
+	in.Summary = true
 	event, err := json.Marshal(in)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return wire.Handler(name)(d.t.Context(), event)
+	handlers := map[string]func() wire.Handler{
+		"inject": wire.InjectFunction, "confirm": wire.ConfirmFunction, "sweep": wire.SweepFunction,
+		"report": wire.ReportFunction, "packet": wire.PacketFunction,
+	}
+	return handlers[name]()(d.t.Context(), event)
 }
 
 func (d *deployed) must(name string, in wire.Input) any {
@@ -476,7 +481,7 @@ func TestAStepFailsWithoutAnActionOfItsPolicy(t *testing.T) {
 func (d *deployed) trigger() {
 	d.t.Helper()
 	d.as("trigger")
-	h, err := wire.TriggerHandler(d.t.Context(), wire.TriggerOptions{})
+	h, err := wire.TriggerFunction(d.t.Context(), wire.TriggerOptions{})
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -86,6 +86,7 @@ type Cloud struct {
 	watched  watched
 	careless map[string]bool // buckets whose conditions of writes are ignored
 	decided  decided
+	logged   logged
 }
 
 // services is every API the sandbox answers, by signing name.

@@ -28,6 +28,9 @@ func logsService() service {
 			"DescribeMetricFilters":         {readOnly: true, needs: onLogGroup("logs:DescribeMetricFilters"), do: describeMetricFilters, params: asSent},
 			"DescribeLogGroups":             {readOnly: true, needs: anyOf("logs:DescribeLogGroups"), do: describeLogGroups, params: asSent},
 			"ListTagsForResource":           {readOnly: true, needs: onLogGroupTags, do: listLogGroupTags, params: asSent},
+			"CreateLogStream":               op("CreateLogStream", createLogStream),
+			"PutLogEvents":                  {data: true, needs: onLogGroup("logs:PutLogEvents"), do: putLogEvents, params: asSent},
+			"FilterLogEvents":               {readOnly: true, data: true, needs: onLogGroup("logs:FilterLogEvents"), do: filterLogEvents, params: asSent},
 			"PutLogGroupDeletionProtection": {needs: onLogGroupIdentifier("logs:PutLogGroupDeletionProtection"), do: protectLogGroup, params: asSent},
 		},
 		seed: func(w *Seed, account, region string) {

@@ -53,7 +53,11 @@ func (c *Cloud) count(account, region string, rec map[string]any, now time.Time)
 					continue
 				}
 				at, group := place{f[4], f[3]}, f[6]
-				c.dueAt(now.Add(logGroupDelay), func(now time.Time) { c.filter(at, group, rec, now) })
+				stream := account + "_CloudTrail_" + region
+				c.dueAt(now.Add(logGroupDelay), func(now time.Time) {
+					c.logRecord(at, group, stream, rec, now)
+					c.filter(at, group, rec, now)
+				})
 			}
 		}
 	}

@@ -241,6 +241,7 @@ func WorldOf(clock Clock, e Extent) *Seed {
 	}
 	w.role(ToolAccount, Role{Path: "/auditcanary/", Name: "auditcanary-evidence", Trust: trustRunner, Created: now}, evidencePolicy)
 	w.role(ArchiveAccount, Role{Path: "/auditcanary/", Name: "auditcanary-reader", Trust: trustRunner, Created: now}, readerPolicy)
+	w.role(ManagementAccount, Role{Path: "/auditcanary/", Name: "auditcanary-log-reader", Trust: trustRunner, Created: now}, logReaderPolicy)
 
 	for _, id := range e.Accounts {
 		fixture := map[string]string{"auditcanary": "fixture"}
