@@ -38,13 +38,13 @@ var s3At = sync.OnceValue(func() s3Server {
 	if err != nil {
 		return s3Server{err: err}
 	}
-	atEnd = append(atEnd, func() { os.RemoveAll(dir) })
+	atEnd(func() { os.RemoveAll(dir) })
 	a, err := archive.Open(bg, archive.Config{Dir: dir, Clock: realClock{}})
 	if err != nil {
 		return s3Server{err: err}
 	}
 	server := httptest.NewServer(a)
-	atEnd = append(atEnd, func() { server.Close(); _ = a.Close(bg) })
+	atEnd(func() { server.Close(); _ = a.Close(bg) })
 	return s3Server{archive: a, url: server.URL}
 })
 

@@ -23,10 +23,10 @@ var loki = sync.OnceValues(func() (*stores.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	atEnd = append(atEnd, func() { os.RemoveAll(dir) })
+	atEnd(func() { os.RemoveAll(dir) })
 	s, err := stores.StartLoki(bg, dir)
 	if err == nil {
-		atEnd = append(atEnd, s.Stop)
+		atEnd(s.Stop)
 	}
 	return s, err
 })

@@ -22,10 +22,10 @@ var vl = sync.OnceValues(func() (*stores.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	atEnd = append(atEnd, func() { os.RemoveAll(dir) })
+	atEnd(func() { os.RemoveAll(dir) })
 	s, err := stores.StartVictoriaLogs(bg, dir)
 	if err == nil {
-		atEnd = append(atEnd, s.Stop)
+		atEnd(s.Stop)
 	}
 	return s, err
 })
