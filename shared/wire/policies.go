@@ -13,6 +13,7 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/auditcanary/auditcanary/shared/aws"
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -67,8 +68,7 @@ func Policies(c *Config, o PolicyOptions) ([]Policy, error) {
 
 // policies are those of all but the injectors.
 func (c *Config) policies(o PolicyOptions) ([]Policy, error) {
-	partition, _, _ := strings.Cut(strings.TrimPrefix(c.Targets[0].RoleARN, "arn:"), ":iam:")
-	d := &granting{c: c, o: o, partition: partition, rights: map[string][]aws.Right{}}
+	d := &granting{c: c, o: o, partition: c.partition(), rights: map[string][]aws.Right{}}
 	for _, step := range steps {
 		d.step(step)
 	}
@@ -233,6 +233,7 @@ func TemplatePolicies(c *Config) ([]Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	catalogue = slices.DeleteFunc(catalogue, func(s canary.Scenario) bool { return !strings.HasPrefix(s.ID, "aws/") })
 	every := aws.EveryTarget(injectorRole)
 	cloud, err := aws.New(aws.Options{Base: awssdk.Config{}, Targets: []aws.Target{every}, Clock: time.Now})
 	if err != nil {
