@@ -74,6 +74,7 @@ func (i *Inspector) Enter(ctx context.Context, account string) error {
 // at in the first. roles are those of the account.
 func (i *Inspector) Fixtures(ctx context.Context, t Target, roles *Roles) []Fixture {
 	var out []Fixture
+	kinds := fixtureKinds()
 	for _, region := range append([]string{"*"}, t.Regions...) {
 		at := region
 		if at == "*" {
@@ -83,7 +84,7 @@ func (i *Inspector) Fixtures(ctx context.Context, t Target, roles *Roles) []Fixt
 		r := &fixtureReader{i: i, cfg: cfg, target: t, region: at, roles: roles, s3: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil })}
 		for _, name := range slices.Sorted(maps.Keys(t.Fixtures[region])) {
 			f := Fixture{Region: region, Name: name, ID: t.Fixtures[region][name], Err: err}
-			look, known := fixtureKinds[name]
+			look, known := kinds[name]
 			switch {
 			case err != nil:
 			case !known:
@@ -119,44 +120,47 @@ type kindOfFixture struct {
 	look  func(r *fixtureReader, ctx context.Context, id string) error
 }
 
-// fixtureKinds are those of Target.Fixtures in the configuration's manual.
-var fixtureKinds = map[string]kindOfFixture{
-	"security_group": {"ec2:DescribeSecurityGroups", (*fixtureReader).group},
-	"vpc":            {"ec2:DescribeVpcs", (*fixtureReader).vpc},
-	"snapshot":       {"ec2:DescribeSnapshots", (*fixtureReader).snapshot},
+// fixtureKinds are those of Target.Fixtures in the configuration's manual. (A function, not
+// a variable: or every program would link the clients that they ask with.)
+func fixtureKinds() map[string]kindOfFixture {
+	return map[string]kindOfFixture{
+		"security_group": {"ec2:DescribeSecurityGroups", (*fixtureReader).group},
+		"vpc":            {"ec2:DescribeVpcs", (*fixtureReader).vpc},
+		"snapshot":       {"ec2:DescribeSnapshots", (*fixtureReader).snapshot},
 
-	fixtureKey:         {"kms:DescribeKey", (*fixtureReader).enabledKey},
-	fixtureDeletionKey: {"kms:DescribeKey", (*fixtureReader).enabledKey},
-	fixtureGrantKey:    {"kms:DescribeKey", (*fixtureReader).enabledKey},
-	fixturePendingKey:  {"kms:DescribeKey", (*fixtureReader).pendingKey},
+		fixtureKey:         {"kms:DescribeKey", (*fixtureReader).enabledKey},
+		fixtureDeletionKey: {"kms:DescribeKey", (*fixtureReader).enabledKey},
+		fixtureGrantKey:    {"kms:DescribeKey", (*fixtureReader).enabledKey},
+		fixturePendingKey:  {"kms:DescribeKey", (*fixtureReader).pendingKey},
 
-	fixtureBucket:          {"s3:GetBucketVersioning", (*fixtureReader).bucket},
-	fixtureLifecycleBucket: {"s3:GetBucketVersioning", (*fixtureReader).bucket},
-	fixtureAccessBucket:    {"s3:GetBucketVersioning", (*fixtureReader).bucket},
-	fixtureLockedBucket:    {"s3:GetBucketObjectLockConfiguration", (*fixtureReader).lockedBucket},
-	fixtureLockedObject:    {"s3:ListBucket", (*fixtureReader).object},
+		fixtureBucket:          {"s3:GetBucketVersioning", (*fixtureReader).bucket},
+		fixtureLifecycleBucket: {"s3:GetBucketVersioning", (*fixtureReader).bucket},
+		fixtureAccessBucket:    {"s3:GetBucketVersioning", (*fixtureReader).bucket},
+		fixtureLockedBucket:    {"s3:GetBucketObjectLockConfiguration", (*fixtureReader).lockedBucket},
+		fixtureLockedObject:    {"s3:ListBucket", (*fixtureReader).object},
 
-	"decoy_trail":            {"cloudtrail:GetTrail", (*fixtureReader).trail},
-	"selector_trail":         {"cloudtrail:GetTrail", (*fixtureReader).trail},
-	fixtureLockedTrail:       {"cloudtrail:GetTrail", (*fixtureReader).trail},
-	fixtureMultiRegionTrail:  {"cloudtrail:DescribeTrails", (*fixtureReader).seenTrail},
-	fixtureOrganizationTrail: {"cloudtrail:DescribeTrails", (*fixtureReader).seenTrail},
+		"decoy_trail":            {"cloudtrail:GetTrail", (*fixtureReader).trail},
+		"selector_trail":         {"cloudtrail:GetTrail", (*fixtureReader).trail},
+		fixtureLockedTrail:       {"cloudtrail:GetTrail", (*fixtureReader).trail},
+		fixtureMultiRegionTrail:  {"cloudtrail:DescribeTrails", (*fixtureReader).seenTrail},
+		fixtureOrganizationTrail: {"cloudtrail:DescribeTrails", (*fixtureReader).seenTrail},
 
-	fixtureLogGroup:          {"logs:DescribeLogGroups", (*fixtureReader).logGroup},
-	fixtureProtectedLogGroup: {"logs:DescribeLogGroups", (*fixtureReader).protectedLogGroup},
-	fixtureLockedRule:        {"events:DescribeRule", (*fixtureReader).rule},
+		fixtureLogGroup:          {"logs:DescribeLogGroups", (*fixtureReader).logGroup},
+		fixtureProtectedLogGroup: {"logs:DescribeLogGroups", (*fixtureReader).protectedLogGroup},
+		fixtureLockedRule:        {"events:DescribeRule", (*fixtureReader).rule},
 
-	fixtureDetector: {"guardduty:GetDetector", (*fixtureReader).detector},
-	fixtureHub:      {"securityhub:DescribeHub", (*fixtureReader).hub},
-	fixtureCluster:  {"eks:DescribeCluster", (*fixtureReader).cluster},
+		fixtureDetector: {"guardduty:GetDetector", (*fixtureReader).detector},
+		fixtureHub:      {"securityhub:DescribeHub", (*fixtureReader).hub},
+		fixtureCluster:  {"eks:DescribeCluster", (*fixtureReader).cluster},
 
-	"break_glass_role": {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, false) }},
-	fixtureLockedRole:  {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, true) }},
-	fixturePrincipal:   {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, true) }},
-	"flow_log_role":    {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, true) }},
+		"break_glass_role": {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, false) }},
+		fixtureLockedRole:  {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, true) }},
+		fixturePrincipal:   {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, true) }},
+		"flow_log_role":    {"iam:GetAccountAuthorizationDetails", func(r *fixtureReader, _ context.Context, id string) error { return r.role(id, true) }},
 
-	fixtureLockedVault:         {"backup:DescribeBackupVault", (*fixtureReader).vault},
-	fixtureLockedRecoveryPoint: {"backup:DescribeRecoveryPoint", (*fixtureReader).recoveryPoint},
+		fixtureLockedVault:         {"backup:DescribeBackupVault", (*fixtureReader).vault},
+		fixtureLockedRecoveryPoint: {"backup:DescribeRecoveryPoint", (*fixtureReader).recoveryPoint},
+	}
 }
 
 // gone are the codes with which services say that there is no such thing.

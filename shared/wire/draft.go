@@ -55,19 +55,23 @@ func quoted(s string) (string, error) {
 	return string(b), err
 }
 
-var draftTemplate = template.Must(template.New("draft.yaml").Funcs(template.FuncMap{
-	"q": quoted,
-	"list": func(all []string) (string, error) {
-		b, err := json.Marshal(all)
-		return strings.ReplaceAll(string(b), ",", ", "), err
-	},
-}).Parse(draftYAML))
+// draftTemplate is a function, so that a program which writes no draft links no templates:
+// with them the linker keeps every method there is.
+func draftTemplate() *template.Template {
+	return template.Must(template.New("draft.yaml").Funcs(template.FuncMap{
+		"q": quoted,
+		"list": func(all []string) (string, error) {
+			b, err := json.Marshal(all)
+			return strings.ReplaceAll(string(b), ",", ", "), err
+		},
+	}).Parse(draftYAML))
+}
 
 // Render is the file. It loads without an error, or the error says what is missing, as
 // Load would.
 func (d Draft) Render(file string) ([]byte, error) {
 	var b bytes.Buffer
-	if err := draftTemplate.Execute(&b, d); err != nil {
+	if err := draftTemplate().Execute(&b, d); err != nil {
 		return nil, fmt.Errorf("draft of %s: %w", file, err)
 	}
 	if _, err := Parse(file, b.Bytes()); err != nil {

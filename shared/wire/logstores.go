@@ -53,19 +53,26 @@ type QueryStore struct {
 	Settle Duration `yaml:"settle"`
 }
 
-// storeType is one kind of log store.
-type storeType struct {
-	// check says what is wrong with the configuration of one, by field.
-	check func(s LogStore, bad func(field, format string, args ...any))
-	open  func(c *Config, base awssdk.Config, s LogStore) (run.LogStore, run.Custodian, error)
+// storeChecks are all types of log stores that are known, each with what says what is wrong
+// with the configuration of one, by field.
+func storeChecks() map[string]func(s LogStore, bad func(field, format string, args ...any)) {
+	return map[string]func(s LogStore, bad func(field, format string, args ...any)){
+		archiveType:       checkArchive,
+		"cloudwatch-logs": checkLogGroup,
+		"loki":            checkLoki,
+		"victorialogs":    checkVictoriaLogs,
+	}
 }
 
-// storeTypes are all that is known.
-var storeTypes = map[string]storeType{
-	archiveType:       {checkArchive, openArchiveStore},
-	"cloudwatch-logs": {checkLogGroup, openLogGroup},
-	"loki":            {checkLoki, openLoki},
-	"victorialogs":    {checkVictoriaLogs, openVictoriaLogs},
+// storeOpeners open them. (Apart from the checks, so that a program which opens none links
+// no driver of theirs.)
+func storeOpeners() map[string]func(c *Config, base awssdk.Config, s LogStore) (run.LogStore, run.Custodian, error) {
+	return map[string]func(c *Config, base awssdk.Config, s LogStore) (run.LogStore, run.Custodian, error){
+		archiveType:       openArchiveStore,
+		"cloudwatch-logs": openLogGroup,
+		"loki":            openLoki,
+		"victorialogs":    openVictoriaLogs,
+	}
 }
 
 const archiveType = "cloudtrail-s3"
@@ -75,12 +82,12 @@ func checkStore(s LogStore, bad func(field, format string, args ...any)) {
 	if s.Name == "" {
 		bad("", "log store without a name")
 	}
-	kind, known := storeTypes[s.Type]
+	check, known := storeChecks()[s.Type]
 	if !known {
-		bad("type", "log store type %q is not known; known: %s", s.Type, strings.Join(slices.Sorted(maps.Keys(storeTypes)), ", "))
+		bad("type", "log store type %q is not known; known: %s", s.Type, strings.Join(slices.Sorted(maps.Keys(storeChecks())), ", "))
 		return
 	}
-	kind.check(s, bad)
+	check(s, bad)
 	if s.RoleARN != "" && !roleARN.MatchString(s.RoleARN) {
 		bad("role_arn", "role_arn %q is not the ARN of a role", s.RoleARN)
 	}
@@ -263,7 +270,7 @@ func (c *Config) asked(s LogStore, index logstore.Index, maxWords int) (run.LogS
 // openLogStore opens the configured one.
 func (c *Config) openLogStore(base awssdk.Config) (run.LogStore, run.Custodian, error) {
 	s := c.LogStores[0]
-	return storeTypes[s.Type].open(c, base, s)
+	return storeOpeners()[s.Type](c, base, s)
 }
 
 // keeping is what is demanded of it. Nothing signs for the records of another store than

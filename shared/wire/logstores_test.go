@@ -28,7 +28,7 @@ func storeConfig(t *testing.T, store string) (*Config, error) {
 
 func TestEachLogStoreTypeOpens(t *testing.T) {
 	t.Setenv("LOGS_TOKEN", "t0ken")
-	left := maps.Clone(storeTypes)
+	left := maps.Clone(storeChecks())
 	for typ, store := range map[string]string{
 		"cloudtrail-s3":   `{name: audit, type: cloudtrail-s3, bucket: b, region: us-east-1}`,
 		"victorialogs":    `{name: audit, type: victorialogs, url: "https://logs.example.com", selector: '{job="kube-audit"}', cluster_field: cluster, tenant: "0:7", bearer_env: LOGS_TOKEN}`,

@@ -18,16 +18,16 @@ import (
 // beside those by which any program finds its credentials; nil: whatever scenarios need.
 var deployed = map[string][]string{
 	"inject": nil, "sweep": nil, "trigger": nil,
-	"confirm": {"backup", "cloudtrail", "cloudwatch", "cloudwatchlogs", "eventbridge", "guardduty", "iam", "kms", "s3", "securityhub", "sns", "sqs"},
-	"report":  {"s3"},
-	"packet":  {"kms", "s3"},
+	"confirm": {"backup", "cloudtrail", "cloudwatch", "cloudwatchlogs", "eventbridge", "guardduty", "iam", "kms", "s3", "secretsmanager", "securityhub", "sns", "sqs"},
+	"report":  {"kms", "s3", "secretsmanager"},
+	"packet":  {"kms", "s3", "secretsmanager"},
 }
 
 var (
 	// credentialServices are what any program asks for credentials.
 	credentialServices = []string{"signin", "sso", "ssooidc", "sts"}
 	// reading are the names of operations that change nothing.
-	reading = regexp.MustCompile(`^(Get|List|Describe|Lookup|Head|Receive)`)
+	reading = regexp.MustCompile(`^(Get|List|Describe|Lookup|Head|Receive|Filter)`)
 	// writing is what a function that only looks may do all the same: keep its ledger and
 	// its evidence, take from its queue what it has read, sign, and have a session.
 	writing = []string{"s3.PutObject", "s3.CreateSession", "sqs.DeleteMessageBatch", "sqs.ChangeMessageVisibilityBatch", "kms.Sign"}

@@ -266,7 +266,7 @@ func (s *sandbox) wave(ctx context.Context, name, function, run string, cells []
 
 // call runs a function for one cell.
 func (s *sandbox) call(ctx context.Context, function, run, cell string) (tally, *syscall.Rusage, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.dir, function), fmt.Sprintf(`{"run": %q, "cell": %q}`, run, cell))
+	cmd := exec.CommandContext(ctx, filepath.Join(s.dir, function), fmt.Sprintf(`{"run": %q, "cell": %q, "summary": true}`, run, cell))
 	cmd.Env = s.env
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
