@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/auditcanary/auditcanary/shared/access"
 	"github.com/auditcanary/auditcanary/shared/aws"
@@ -66,7 +65,7 @@ func (c *Config) authorizationQuery() aws.AuthorizationQuery {
 // alertThings are what the configuration lists on the alert path. Where it lists
 // nothing of a kind, whatever of it the target accounts have is asked about.
 func (c *Config) alertThings() []*access.Resource {
-	partition := strings.SplitN(c.Targets[0].RoleARN, ":", 3)[1]
+	partition := c.partition()
 	var out []*access.Resource
 	add := func(kind, service string, w Where, resource string) {
 		r := &access.Resource{Kind: kind, ARN: fmt.Sprintf("arn:%s:%s:%s:%s:%s", partition, service, w.Region, w.Account, resource), Account: w.Account, Region: w.Region, NoPolicies: true}

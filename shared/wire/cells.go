@@ -21,16 +21,22 @@ const cellMark = "{cell}"
 
 var cellName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
-// Cells are the names of the cells, in the order of their first account; none where
-// the accounts share one ledger.
+// Cells are the names of the cells, in the order of their first account, clusters after
+// accounts; none where all share one ledger.
 func (c *Config) Cells() []string {
 	var out []string
 	seen := map[string]bool{}
-	for _, t := range c.Targets {
-		if t.Cell != "" && !seen[t.Cell] {
-			seen[t.Cell] = true
-			out = append(out, t.Cell)
+	add := func(cell string) {
+		if cell != "" && !seen[cell] {
+			seen[cell] = true
+			out = append(out, cell)
 		}
+	}
+	for _, t := range c.Targets {
+		add(t.Cell)
+	}
+	for _, cl := range c.Clusters {
+		add(cl.Cell)
 	}
 	return out
 }
@@ -46,14 +52,19 @@ func (c *Config) checkCells(bad complain) {
 	if len(cells) > maxCells {
 		bad("targets", "%d cells: at most %d; put more accounts into each", len(cells), maxCells)
 	}
-	for i, t := range c.Targets {
-		at := fmt.Sprintf("targets.%d", i)
+	one := func(at, what, name, cell string) {
 		switch {
-		case t.Cell == "":
-			bad(at, "target %s has no cell, and others have one: every account has one, or none has", t.Account)
-		case !cellName.MatchString(t.Cell):
-			bad(at+".cell", "cell %q: 1 to 32 lower-case letters, digits and dashes", t.Cell)
+		case cell == "":
+			bad(at, "%s %s has no cell, and others have one: every account and cluster has one, or none has", what, name)
+		case !cellName.MatchString(cell):
+			bad(at+".cell", "cell %q: 1 to 32 lower-case letters, digits and dashes", cell)
 		}
+	}
+	for i, t := range c.Targets {
+		one(fmt.Sprintf("targets.%d", i), "target", t.Account, t.Cell)
+	}
+	for i, cl := range c.Clusters {
+		one(fmt.Sprintf("clusters.%d", i), "cluster", cl.Name, cl.Cell)
 	}
 	for i, a := range c.Alerts {
 		if a.SQS != nil && !strings.Contains(a.SQS.QueueURL, cellMark) {
@@ -69,6 +80,7 @@ func (c *Config) selectCell(name string) error {
 		return fmt.Errorf("cell %q is not in %s%s", name, c.file, c.known())
 	}
 	c.Targets = slices.DeleteFunc(slices.Clone(c.Targets), func(t Target) bool { return t.Cell != name })
+	c.Clusters = slices.DeleteFunc(slices.Clone(c.Clusters), func(cl Cluster) bool { return cl.Cell != name })
 	c.cell = name
 	c.Ledger.Origin += "/" + name
 	if c.Ledger.Dir != "" {

@@ -31,7 +31,11 @@ func Cost(c *Config, o CostOptions) (cost.Estimate, error) {
 	if err != nil {
 		return none, err
 	}
+	if len(c.Targets) == 0 {
+		return none, fmt.Errorf("%s has no targets: the cost is that of accounts like the first one", c.file)
+	}
 	one := *c
+	one.Clusters = nil // what is done there costs nothing at AWS
 	first := c.Targets[0]
 	first.Regions = first.Regions[:1]
 	one.Targets = []Target{first}

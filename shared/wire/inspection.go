@@ -7,7 +7,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 
@@ -61,9 +60,8 @@ func (c *Config) inspector(base awssdk.Config) (*aws.Inspector, error) {
 	if in.Role == "" {
 		return nil, fmt.Errorf("%s: %w", c.file, errNoInspection)
 	}
-	partition := strings.SplitN(c.Targets[0].RoleARN, ":", 3)[1]
 	return aws.NewInspector(aws.InspectorOptions{
-		Base: base, Role: in.Role, ExternalID: os.Getenv(in.ExternalIDEnv), Partition: partition, CallTimeout: c.AWS.CallTimeout.Duration,
+		Base: base, Role: in.Role, ExternalID: os.Getenv(in.ExternalIDEnv), Partition: c.partition(), CallTimeout: c.AWS.CallTimeout.Duration,
 	})
 }
 

@@ -23,6 +23,8 @@ type Cluster struct {
 	// Name by which verdicts call it ("prod-eu"): letters, digits, dots and dashes,
 	// beginning with a letter. Log stores hold the cluster's records under it.
 	Name string `yaml:"name"`
+	// Cell of the cluster, as that of an account (targets.cell).
+	Cell string `yaml:"cell"`
 	// Kubeconfig is the file with the API server's address and the injector's
 	// credentials, and Context which of its contexts is meant (default: the current one).
 	// No file: this program runs in a pod of that cluster. Credentials stand there, or in

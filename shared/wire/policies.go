@@ -68,8 +68,7 @@ func Policies(c *Config, o PolicyOptions) ([]Policy, error) {
 
 // policies are those of all but the injectors.
 func (c *Config) policies(o PolicyOptions) ([]Policy, error) {
-	partition, _, _ := strings.Cut(strings.TrimPrefix(c.Targets[0].RoleARN, "arn:"), ":iam:")
-	d := &granting{c: c, o: o, partition: partition, rights: map[string][]aws.Right{}}
+	d := &granting{c: c, o: o, partition: c.partition(), rights: map[string][]aws.Right{}}
 	for _, step := range steps {
 		d.step(step)
 	}

@@ -247,6 +247,17 @@ func (c *Config) CanarySLO() canary.SLO {
 
 func (c *Config) targets() []canary.Target { return append(c.accounts(), c.clusterTargets()...) }
 
+// partition of AWS that the accounts are in, as the first role's ARN has it.
+func (c *Config) partition() string {
+	if len(c.Targets) > 0 {
+		if rest, ok := strings.CutPrefix(c.Targets[0].RoleARN, "arn:"); ok {
+			name, _, _ := strings.Cut(rest, ":iam:")
+			return name
+		}
+	}
+	return "aws"
+}
+
 // accounts are the targets that are accounts of AWS.
 func (c *Config) accounts() []canary.Target {
 	var out []canary.Target
