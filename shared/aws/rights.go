@@ -18,6 +18,8 @@ type Part string
 const (
 	// BecomeRole: whatever is done under another role {role}. Names: role.
 	BecomeRole Part = "become-role"
+	// BecomeSigner: LedgerSigner under another role {role}. Names: role.
+	BecomeSigner Part = "become-signer"
 	// ReadLedger and WriteLedger: LedgerStore. Names: bucket, prefix.
 	ReadLedger  Part = "read-ledger"
 	WriteLedger Part = "write-ledger"
@@ -29,6 +31,8 @@ const (
 	WriteEvidence Part = "write-evidence"
 	// SignPackets: PacketSigner. Names: key.
 	SignPackets Part = "sign-packets"
+	// SignLedger: LedgerSigner. Names: key.
+	SignLedger Part = "sign-ledger"
 	// ReadEncrypted and WriteEncrypted: what S3 asks in the caller's name of the key of an
 	// encrypted bucket, in addition to the rights in the bucket. Names: key, region of the bucket.
 	ReadEncrypted  Part = "read-encrypted"
@@ -62,8 +66,10 @@ const (
 // run of every step under exactly these, in which each is used, is under test. Where a
 // grant has the resource "*", AWS knows no other for its actions.
 var parts = map[Part]grants{
-	// Every role that is assumed is assumed with a source identity.
-	BecomeRole: {allow("{role}", nil, "sts:AssumeRole", "sts:SetSourceIdentity")},
+	// Roles are assumed with a source identity, but for the one that signs the ledger: its
+	// calls have none of our marks.
+	BecomeRole:   {allow("{role}", nil, "sts:AssumeRole", "sts:SetSourceIdentity")},
+	BecomeSigner: {allow("{role}", nil, "sts:AssumeRole")},
 
 	// Without s3:ListBucket S3 answers 403, not 404, for an object that is not there.
 	ReadLedger:  {allow(someBucket, nil, "s3:ListBucket"), allow(someObjects, nil, "s3:GetObject")},
@@ -87,6 +93,8 @@ var parts = map[Part]grants{
 		allow("{key}", nil, "kms:GetPublicKey"),
 		allow("{key}", when{"kms:SigningAlgorithm": "ECDSA_SHA_256", "kms:MessageType": "DIGEST"}, "kms:Sign"),
 	},
+	// What verifies holds the public key already: nobody asks KMS for it at run time.
+	SignLedger:     {allow("{key}", when{"kms:SigningAlgorithm": "ED25519_SHA_512", "kms:MessageType": "RAW"}, "kms:Sign")},
 	ReadEncrypted:  {allow("{key}", when{"kms:ViaService": "s3.{region}.amazonaws.com"}, "kms:Decrypt")},
 	WriteEncrypted: {allow("{key}", when{"kms:ViaService": "s3.{region}.amazonaws.com"}, "kms:Decrypt", "kms:GenerateDataKey")},
 

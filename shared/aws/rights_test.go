@@ -52,7 +52,7 @@ func TestRightsRefuseWhatIsNotKnown(t *testing.T) {
 // for an action.
 func TestNoPartMayDoWhatIsNotItsOwn(t *testing.T) {
 	writes := map[Part][]string{
-		BecomeRole: {"sts:AssumeRole", "sts:SetSourceIdentity"}, WriteLedger: {"s3:PutObject"}, WriteEvidence: {"s3:PutObject", "s3:PutObjectRetention"}, SignPackets: {"kms:Sign"},
+		BecomeRole: {"sts:AssumeRole", "sts:SetSourceIdentity"}, BecomeSigner: {"sts:AssumeRole"}, WriteLedger: {"s3:PutObject"}, WriteEvidence: {"s3:PutObject", "s3:PutObjectRetention"}, SignPackets: {"kms:Sign"}, SignLedger: {"kms:Sign"},
 		WriteEncrypted: {"kms:Decrypt", "kms:GenerateDataKey"}, ReadEncrypted: {"kms:Decrypt"}, ListenQueue: {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"},
 		ImportFindings: {"securityhub:BatchImportFindings", "securityhub:BatchUpdateFindings"}, StartFunction: {"lambda:InvokeFunction"},
 	}

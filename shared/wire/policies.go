@@ -121,6 +121,14 @@ func (d *granting) step(name string) {
 		}
 		d.bucket(through(s.RoleARN), part, key, s.Bucket, withSlash(s.Prefix), s.Region)
 	}
+	if s := c.Signing; s.KMSKey != "" && name != "packet" {
+		signer := self
+		if s.RoleARN != own {
+			d.add(self, aws.BecomeSigner, names{"role": s.RoleARN})
+			signer = lastOf(s.RoleARN)
+		}
+		d.add(signer, aws.SignLedger, names{"key": s.KMSKey})
+	}
 	switch name {
 	case "inject", "confirm", "sweep": // confirm asks the event history of the accounts, and undoes
 		for _, t := range c.Targets {
@@ -233,6 +241,7 @@ func TemplatePolicies(c *Config) ([]Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What clusters must allow is no policy of AWS's (see manifests).
 	catalogue = slices.DeleteFunc(catalogue, func(s canary.Scenario) bool { return !strings.HasPrefix(s.ID, "aws/") })
 	every := aws.EveryTarget(injectorRole)
 	cloud, err := aws.New(aws.Options{Base: awssdk.Config{}, Targets: []aws.Target{every}, Clock: time.Now})
@@ -262,11 +271,18 @@ func TemplatePolicies(c *Config) ([]Policy, error) {
 	for i, doc := range injector {
 		out = append(out, Policy{fmt.Sprintf("%s-%d", lastOf(injectorRole), i+1), doc})
 	}
-	// The archive may be encrypted with a key, or not.
-	key, err := aws.Rights([]aws.Right{
-		{Part: aws.ReadEncrypted, Names: names{"key": "${ArchiveKeyArn}", "region": "*"}}, {Part: aws.ReadKeyState, Names: names{"key": "${ArchiveKeyArn}"}},
-	})
-	out = append(out, Policy{"auditcanary-reader-key", key}, Policy{lastOf(injectorRole) + "-boundary", boundary})
+	out = append(out, Policy{lastOf(injectorRole) + "-boundary", boundary})
+	// The archive may be encrypted with a key, or not; a key of KMS may sign the ledger, or none.
+	for name, rights := range map[string][]aws.Right{
+		"auditcanary-reader-key": {{Part: aws.ReadEncrypted, Names: names{"key": "${ArchiveKeyArn}", "region": "*"}}, {Part: aws.ReadKeyState, Names: names{"key": "${ArchiveKeyArn}"}}},
+		"auditcanary-ledger-key": {{Part: aws.SignLedger, Names: names{"key": "${LedgerKeyArn}"}}},
+	} {
+		doc, err := aws.Rights(rights)
+		if err != nil {
+			return nil, fmt.Errorf("policy of %s: %w", name, err)
+		}
+		out = append(out, Policy{name, doc})
+	}
 	for i, p := range out {
 		out[i].Name = strings.TrimPrefix(p.Name, "auditcanary-")
 		if out[i].Document, err = substituted(p.Document); err != nil {

@@ -15,11 +15,15 @@ func TestPoliciesOfAConfiguration(t *testing.T) {
 	c.Evidence = Evidence{Bucket: "evidence", Prefix: "p/", Region: "us-east-1", RoleARN: "arn:aws:iam::222222222222:role/evidence", KMSKey: "arn:aws:kms:us-east-1:222222222222:key/k"}
 	c.Alerts = []Alert{{Name: "x", SQS: &AlertQueue{QueueURL: "https://sqs.us-east-1.amazonaws.com/333333333333/tap", Region: "us-east-1"}}}
 	c.Trigger = &Trigger{Function: "inject", Region: "us-east-1"}
+	c.Signing = Signing{KMSKey: "arn:aws:kms:us-east-1:222222222222:key/l"}
 	policies, err := Policies(c, PolicyOptions{BucketKeys: map[string]string{"ledger": "arn:aws:kms:us-east-1:222222222222:key/d"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	of := map[string]string{}
+	signs := func(doc string) bool {
+		return strings.Contains(doc, `"kms:Sign","Resource":"arn:aws:kms:us-east-1:222222222222:key/l"`) && strings.Contains(doc, "ED25519_SHA_512")
+	}
 	for _, p := range policies {
 		of[p.Name] = string(p.Document)
 	}
@@ -48,6 +52,24 @@ func TestPoliciesOfAConfiguration(t *testing.T) {
 			if strings.Contains(doc, not) {
 				t.Errorf("%s has %s: %s", tc.policy, not, doc)
 			}
+		}
+	}
+	for _, step := range steps { // who appends to the ledger signs it
+		if got, want := signs(of["function-"+step]), step != "packet"; got != want {
+			t.Errorf("%s signs the ledger: %t\n%s", step, got, of["function-"+step])
+		}
+	}
+	c.Signing.RoleARN = "arn:aws:iam::555555555555:role/ledger-signer"
+	through, err := Policies(c, PolicyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range through {
+		if got, want := signs(string(p.Document)), p.Name == "ledger-signer"; got != want {
+			t.Errorf("under a role of its own %s signs the ledger: %t", p.Name, got)
+		}
+		if got, want := strings.Contains(string(p.Document), `"sts:AssumeRole","Resource":"`+c.Signing.RoleARN), strings.HasPrefix(p.Name, "function-") && p.Name != "function-packet"; got != want {
+			t.Errorf("%s may become the signer: %t\n%s", p.Name, got, p.Document)
 		}
 	}
 	if !slices.ContainsFunc(policies, func(p Policy) bool { return strings.HasSuffix(p.Name, "-"+c.Targets[0].Account+"-1") }) {

@@ -146,6 +146,10 @@ func (x template) dangling() (out []string) {
 						}
 					}
 					continue
+				case "Fn::If":
+					if parts, ok := value.([]any); ok && x.Conditions[fmt.Sprint(parts[0])] == nil {
+						out = append(out, fmt.Sprintf("%s has the condition %v", from, parts[0]))
+					}
 				case "Condition":
 					if name, ok := value.(string); ok && x.Conditions[name] == nil {
 						out = append(out, from+" has the condition "+name)
@@ -321,6 +325,7 @@ func TestServerlessYmlIsPackagedOffline(t *testing.T) {
 	if got, want := x.Resources["Files"].Properties["VisibilityTimeout"].(float64), 6*timeouts["ConfirmLambdaFunction"]; got < want {
 		t.Errorf("messages are hidden for %v s; Lambda advises %v", got, want)
 	}
+	x.watches(t)
 }
 
 // lint holds the template against AWS's own description of its resources, where cfn-lint
@@ -364,6 +369,7 @@ func TestATemplateWithHolesIsNoticed(t *testing.T) {
 		Resources: map[string]resource{
 			"Role": {Type: "AWS::IAM::Role", Condition: "Off", DependsOn: "Nobody", Properties: map[string]any{
 				"A": map[string]any{"Ref": "Gone"}, "B": map[string]any{"Fn::GetAtt": []any{"Lost", "Arn"}}, "C": map[string]any{"Fn::Sub": "${AWS::Region}${Missing}${Role.Arn}"},
+				"D": map[string]any{"Fn::If": []any{"Never", "a", "b"}},
 				"Policy": map[string]any{"Statement": []any{
 					map[string]any{"Effect": "Allow", "Action": []any{"s3:*"}, "Resource": "arn"},
 					map[string]any{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"},
@@ -371,7 +377,7 @@ func TestATemplateWithHolesIsNoticed(t *testing.T) {
 			}},
 		},
 	}
-	want := []string{"Role depends on Nobody", "Role has the condition Off", "Role refers to Gone", "Role refers to Lost", "Role refers to Missing"}
+	want := []string{"Role depends on Nobody", "Role has the condition Never", "Role has the condition Off", "Role refers to Gone", "Role refers to Lost", "Role refers to Missing"}
 	if got := x.dangling(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

@@ -47,7 +47,8 @@ func values(region string) map[string]string {
 		"OrganizationTrailArn": "arn:aws-us-gov:cloudtrail:us-gov-west-1:111122223333:trail/a-trail-of-a-rather-long-name",
 		"BusArn":               "arn:aws-us-gov:events:us-gov-west-1:222222222222:event-bus/auditcanary-security",
 		"ArchiveAccount":       "999999999999", "LedgerBucket": strings.Repeat("b", 63), "LedgerPrefix": "ledger/", "DataKeyArn": "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/96889018-ab16-43fd-a86b-a85e2cdc99f5",
-		"AlertTapArn": "arn:aws-us-gov:sqs:us-gov-west-1:222222222222:auditcanary-alert-tap-*",
+		"LedgerKeyArn": "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/96889018-ab16-43fd-a86b-a85e2cdc99f5",
+		"AlertTapArn":  "arn:aws-us-gov:sqs:us-gov-west-1:222222222222:auditcanary-alert-tap-*",
 	}
 }
 

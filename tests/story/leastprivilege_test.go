@@ -76,7 +76,7 @@ func deploy(t *testing.T, without func(role, action string) bool, flags ...strin
 		"ManagementAccount": cloud.ManagementAccount, "OrganizationTrailArn": "arn:aws:cloudtrail:us-east-1:" + cloud.ManagementAccount + ":trail/" + cloud.TrailName,
 		"ArchiveAccount": cloud.ArchiveAccount, "ArchiveBucket": cloud.ArchiveBucket, "ArchivePrefix": "", "ArchiveKeyArn": cloud.ArchiveKey(),
 		"LedgerBucket": cloud.LedgerBucket, "LedgerPrefix": "ledger/", "EvidenceBucket": cloud.EvidenceBucket, "EvidencePrefix": "packets/", "AccessLogBucket": "none",
-		"DataKeyArn": cloud.DataKey(), "DataKey.Arn": cloud.DataKey(), "SigningKey.Arn": cloud.PacketKey(),
+		"DataKeyArn": cloud.DataKey(), "DataKey.Arn": cloud.DataKey(), "SigningKey.Arn": cloud.PacketKey(), "LedgerKeyArn": cloud.LedgerKey(),
 		"LedgerBucket.Arn": "arn:aws:s3:::" + cloud.LedgerBucket, "EvidenceBucket.Arn": "arn:aws:s3:::" + cloud.EvidenceBucket, "AccessLogBucket.Arn": "arn:aws:s3:::none",
 		"AlertTapArn": "arn:aws:sqs:us-east-1:" + cloud.ArchiveAccount + ":auditcanary-alert-tap-*",
 	}
@@ -112,9 +112,13 @@ func deploy(t *testing.T, without func(role, action string) bool, flags ...strin
 	values["AWS::AccountId"] = cloud.ToolAccount
 	trust := map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
 		"Effect": "Allow", "Principal": map[string]any{"AWS": "arn:aws:iam::" + cloud.ToolAccount + ":user/auditcanary-runner"}, "Action": "sts:AssumeRole"}}}
+	signers := signers(t)
 	for _, name := range []string{"inject", "confirm", "sweep", "report", "packet", "trigger"} {
-		doc := document(t, "function-"+name, values)
-		d.put(cloud.ToolAccount, function(name), trust, nil, []any{doc}, without)
+		docs := []any{document(t, "function-"+name, values)}
+		if slices.Contains(signers, strings.ToUpper(name[:1])+name[1:]+"Role") {
+			docs = append(docs, document(t, "ledger-key", values))
+		}
+		d.put(cloud.ToolAccount, function(name), trust, nil, docs, without)
 	}
 	files, err := filepath.Glob(filepath.Join(infra, "scp", "*.json"))
 	if err != nil || len(files) == 0 {
@@ -132,6 +136,23 @@ func deploy(t *testing.T, without func(role, action string) bool, flags ...strin
 	d.plant(map[string]any{"archive_key": true})
 	d.plant(map[string]any{"bucket": map[string]any{"name": cloud.ArchiveBucket, "key": cloud.ArchiveKey()}})
 	return d
+}
+
+// signers are the roles of the functions that may sign the ledger.
+func signers(t *testing.T) (roles []string) {
+	t.Helper()
+	made, err := cfn.Load(filepath.Join(infra, "service", "roles.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _ := made.Resources["LedgerKeyPolicy"].Properties["Roles"].([]any)
+	for _, one := range list {
+		roles = append(roles, fmt.Sprint(one.(map[string]any)["Ref"]))
+	}
+	if len(roles) == 0 {
+		t.Fatal("nobody may sign the ledger")
+	}
+	return roles
 }
 
 // document is a policy of infra/aws/policies with its references resolved.
@@ -254,7 +275,7 @@ func (d *deployed) configure(changes ...string) {
 	}
 }
 
-// standard is the configuration that goes with infra/aws; the account of a target that is
+// standard is the configuration that goes with infra/aws, with keys of KMS; the account of a target that is
 // not wanted is left out.
 func (d *deployed) standard() {
 	d.configure(
@@ -264,6 +285,11 @@ func (d *deployed) standard() {
 		"auditcanary-injector\n", "auditcanary-injector\n    external_id_env: AUDITCANARY_EXTERNAL_ID\n",
 		"  role: auditcanary/auditcanary-inspector\n", "  role: auditcanary/auditcanary-inspector\n  external_id_env: AUDITCANARY_EXTERNAL_ID\n",
 	)
+	vkey, err := wire.LedgerVerifierKey(d.t.Context(), d.config(), cloud.LedgerKey(), "auditcanary.example/demo") // an operator prints it once
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.configure("  key_file: signing.key\n", "  kms_key: "+cloud.LedgerKey()+"\n  verifier: "+vkey+"\n")
 	data, _ := os.ReadFile(d.sb.Config)
 	whole := string(data)
 	from, to := strings.Index(whole, "  - account: \""+cloud.TargetAccounts()[1]), strings.Index(whole, "log_stores:")
@@ -277,6 +303,15 @@ func (d *deployed) standard() {
 	if err := os.WriteFile(d.sb.Config, []byte(whole), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+func (d *deployed) config() *wire.Config {
+	d.t.Helper()
+	cfg, err := wire.Load(d.sb.Config)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return cfg
 }
 
 // as goes on with a function's own role, as Lambda does.
@@ -406,10 +441,7 @@ func TestThePoliciesAreEnoughAndNoneIsTooMuch(t *testing.T) {
 	d.trigger()
 
 	d.as("confirm") // whom the inspectors trust, beside an operator
-	cfg, err := wire.Load(d.sb.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := d.config()
 	began = time.Now()
 	if _, err := wire.Sources(t.Context(), cfg, &run.State{}, wire.SourcesOptions{Now: time.Now()}); err != nil {
 		t.Error(err)
@@ -436,11 +468,7 @@ func TestThePoliciesAreEnoughAndNoneIsTooMuch(t *testing.T) {
 func (d *deployed) leave() {
 	d.t.Helper()
 	d.as("inject")
-	cfg, err := wire.Load(d.sb.Config)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	r, err := wire.Open(d.t.Context(), cfg, wire.Options{})
+	r, err := wire.Open(d.t.Context(), d.config(), wire.Options{})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -457,6 +485,7 @@ func TestAStepFailsWithoutAnActionOfItsPolicy(t *testing.T) {
 		{"inject", "auditcanary-prod-inject", "s3:PutObject", "s3:PutObject"},
 		{"sweep", "auditcanary-prod-sweep", "sts:SetSourceIdentity", "sts:SetSourceIdentity"},
 		{"packet", "auditcanary-evidence", "kms:Sign", "kms:Sign"},
+		{"inject", "auditcanary-prod-inject", "kms:Sign", cloud.LedgerKey()},
 		{"packet", "auditcanary-prod-packet", "kms:Decrypt", "kms:Decrypt"},
 	} {
 		t.Run(tc.step+" without "+tc.action+" of "+tc.role, func(t *testing.T) {
