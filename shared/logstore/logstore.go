@@ -398,7 +398,8 @@ func (l *look) read(e Entry, asked bool, copies map[canary.Location]int) {
 			continue
 		}
 		l.mem.returned[at] = true
-		if ev.Cloud.Account == "" && ev.Cloud.Region == "" && len(l.place.targets) == 1 {
+		// A record that must say where it is of, and does not, is left as it is: it differs.
+		if !l.s.format.saysWhere && ev.Cloud.Account == "" && ev.Cloud.Region == "" && len(l.place.targets) == 1 {
 			ev.Cloud.Account, ev.Cloud.Region = l.place.targets[0].Account, l.place.targets[0].Region
 		}
 		l.sightings = append(l.sightings, canary.Sighting{Event: ev, Raw: raw, At: at, Stored: l.stored(e)})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -256,5 +257,29 @@ func TestWhatKeepsARecord(t *testing.T) {
 		if a := v.Checks[canary.Immutable]; a.Status != canary.NotRun {
 			t.Errorf("immutable, where nothing is demanded: %+v", a)
 		}
+	}
+}
+
+// A record that must say where it is of is not made to: what it leaves out differs.
+func TestARecordThatMustSayWhereItIsOfIsNotHelped(t *testing.T) {
+	const left = `{"eventVersion":"1.11","eventTime":"2026-11-26T17:00:00Z","eventSource":"iam.amazonaws.com","eventName":"CreateRole","eventID":"e-1","requestID":"a-1","userAgent":"app/auditcanary","userIdentity":{"type":"AssumedRole","arn":"arn:aws:sts::111122223333:assumed-role/r/s"}}`
+	s, err := New(Config{Name: "audit", Type: "shelf", Format: "cloudtrail"}, &shelf{now: t0, entries: []Entry{{Text: []byte(left), Stream: "{a}", Time: t0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := watching("a-1")
+	w.Places = []canary.Target{{Provider: "aws", Account: "111122223333", Region: "us-east-1"}}
+	seen := poll(t, s, w)
+	if len(seen.Sightings) != 1 {
+		t.Fatalf("%+v", seen)
+	}
+	want := seen.Sightings[0].Event
+	want.Cloud.Account, want.Cloud.Region = "111122223333", "us-east-1"
+	var fields []string
+	for _, d := range event.Compare(want, seen.Sightings[0].Event, event.Tolerance{Before: time.Minute, After: time.Minute}) {
+		fields = append(fields, d.Field)
+	}
+	if !slices.Equal(fields, []string{"cloud.account", "cloud.region"}) {
+		t.Errorf("differs in %v", fields)
 	}
 }
