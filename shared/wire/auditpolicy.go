@@ -73,7 +73,7 @@ type Weighed struct {
 // WeighAudit weighs the audit policy and the flags of each cluster, as far as the
 // configuration gives them. It asks no cluster. The error names the cluster and the file.
 func WeighAudit(c *Config, plans []run.Plan) ([]Weighed, error) {
-	var out []Weighed
+	out := []Weighed{}
 	for _, cl := range c.Clusters {
 		w, err := c.weighAudit(cl, plans)
 		if err != nil {
