@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -281,10 +282,19 @@ func planCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"canaries": plans, "permissions": permissions})
+			audit, err := wire.WeighAudit(cfg, plans)
+			if err != nil {
+				return err
 			}
-			return printPlans(cmd, cfg, plans, permissions)
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"canaries": plans, "permissions": permissions, "audit": audit})
+			}
+			if err := printPlans(cmd, cfg, plans, permissions); err != nil {
+				return err
+			}
+			printAudit(cmd.OutOrStdout(), audit)
+			fmt.Fprintf(cmd.OutOrStdout(), "%d canaries planned. Nothing was called.\n", len(plans))
+			return nil
 		},
 	}
 	cmd.Flags().IntVar(&size.Accounts, "organisation", 0, "estimate the cost of a month of `N` accounts")
@@ -366,8 +376,29 @@ func printPlans(cmd *cobra.Command, cfg *wire.Config, plans []run.Plan, permissi
 			}
 		}
 	}
-	fmt.Fprintf(w, "%d canaries planned. Nothing was called.\n", len(plans))
 	return nil
+}
+
+// printAudit says what API servers would leave unrecorded.
+func printAudit(w io.Writer, audit []wire.Weighed) {
+	for _, a := range audit {
+		switch {
+		case !a.Policy && !a.Flags:
+			fmt.Fprintf(w, "What the API server of cluster %s leaves unrecorded is not known: neither audit_policy nor api_server_flags is given.\n", a.Cluster)
+			continue
+		case len(a.Findings) == 0:
+			fmt.Fprintf(w, "What is given of the API server of cluster %s leaves nothing unrecorded that canaries do.\n", a.Cluster)
+			continue
+		}
+		fmt.Fprintf(w, "What the API server of cluster %s would leave unrecorded:\n", a.Cluster)
+		for _, f := range a.Findings {
+			name := f.Name
+			if name != "" {
+				name += ": "
+			}
+			fmt.Fprintf(w, "  %-7s %s: %s%s\n", f.Status, printable(f.At), printable(name), printable(f.Detail))
+		}
+	}
 }
 
 func scenariosCommand(o *options) *cobra.Command {

@@ -75,6 +75,11 @@ func TestWhatAPolicyDropsIsNamed(t *testing.T) {
 		{"no bodies", "- level: Metadata", []string{"thin audit-policy.yaml:4: rule 1 records of create clusterrolebindings"}},
 		{"what every policy leaves out", "- {level: None, userGroups: [\"system:nodes\"], verbs: [get, list, watch]  , resources: [{resources: [nodes]}]}\n- {level: None, nonResourceURLs: [\"/healthz*\"]}\n- level: RequestResponse", nil},
 		{"secrets read by nodes", "- {level: None, userGroups: [\"system:nodes\"], verbs: [get]}\n- level: RequestResponse", []string{"unseen audit-policy.yaml:4: rule 1 drops"}},
+		{"commands run by a get", "- {level: None, verbs: [get], resources: [{resources: [\"pods/exec\", \"pods/attach\", \"nodes/proxy\"]}]}\n- level: RequestResponse", []string{"unseen audit-policy.yaml:4: rule 1 drops"}},
+		{"ports forwarded by a get", "- {level: None, verbs: [get, list], resources: [{resources: [\"*/portforward\"]}]}\n- level: RequestResponse", []string{"unseen audit-policy.yaml:4: rule 1 drops"}},
+		{"services reached by a get", "- {level: None, verbs: [get], resources: [{resources: [\"services/*\"]}]}\n- level: RequestResponse", []string{"unseen audit-policy.yaml:4: rule 1 drops"}},
+		{"one pod reached by a get", "- {level: None, verbs: [get], resources: [{resources: [\"pods/proxy\"], resourceNames: [p]}]}\n- level: RequestResponse", []string{"unseen audit-policy.yaml:4: rule 1 drops"}},
+		{"what is only watched", "- {level: None, verbs: [list, watch], resources: [{resources: [\"pods/exec\", \"nodes/proxy\"]}]}\n- {level: None, verbs: [get], resources: [{resources: [\"pods/log\", \"nodes\"]}, {group: metrics.k8s.io, resources: [\"nodes/proxy\"]}]}\n- level: RequestResponse", nil},
 		{"a key that is misspelt", "- {level: None, userGroup: [\"system:nodes\"]}\n- level: RequestResponse", []string{`unseen audit-policy.yaml: audit-policy.yaml:4: the server does not know the key "userGroup"`, "dropped audit-policy.yaml:4: rule 1"}},
 	} {
 		var got []string

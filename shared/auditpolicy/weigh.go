@@ -111,20 +111,26 @@ func (r Request) String() string {
 	return text
 }
 
-// privileged: it may concern what changes something, or reads what is secret. Rules that
+// privileged: it may concern what changes or does something, or reads what is secret. Rules that
 // leave out what controllers watch, and health checks, are in every policy.
 func (r rule) privileged() bool {
 	if len(r.NonResourceURLs) > 0 {
 		return false
 	}
 	reads := len(r.Verbs) > 0 && !slices.ContainsFunc(r.Verbs, func(v string) bool { return v != "get" && v != "list" && v != "watch" })
-	return !reads || r.touches("secrets")
+	return !reads || r.touches("secrets", "") || slices.Contains(r.Verbs, "get") && slices.ContainsFunc(acts, func(a [2]string) bool { return r.touches(a[0], a[1]) })
 }
 
+// acts are the subresources by which a get does something: over a WebSocket that is how
+// commands are run in pods, and through a proxy whatever stands behind it is asked, of a
+// kubelet to run a command.
+var acts = [][2]string{{"pods", "exec"}, {"pods", "attach"}, {"pods", "portforward"}, {"pods", "proxy"}, {"nodes", "proxy"}, {"services", "proxy"}}
+
 // touches: it may concern a resource of the core group.
-func (r rule) touches(resource string) bool {
+func (r rule) touches(resource, subresource string) bool {
 	return len(r.Resources) == 0 || slices.ContainsFunc(r.Resources, func(gr groupResources) bool {
-		return gr.matches(Request{Resource: resource}) || len(gr.ResourceNames) > 0 && (groupResources{Group: gr.Group, Resources: gr.Resources}).matches(Request{Resource: resource})
+		gr.ResourceNames = nil // of any name
+		return gr.matches(Request{Resource: resource, Subresource: subresource})
 	})
 }
 

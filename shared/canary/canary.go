@@ -270,4 +270,7 @@ type Problem struct {
 	// what cannot be read, "" for a place that cannot be listed.
 	Hop Hop    `json:"hop,omitempty"`
 	Err string `json:"error"`
+	// ClaimsOnly: nothing that we made is hidden by it, only what claims to be ours, which
+	// anybody may write. Imitations may have been missed; no record of a canary was.
+	ClaimsOnly bool `json:"claims_only,omitempty"`
 }

@@ -369,7 +369,7 @@ func judgeUnread(r Receipt, seen Seen) (Answer, bool) {
 	res := Answer{Status: Inconclusive}
 	n := 0
 	for _, p := range seen.Problems {
-		if p.Account != "" && p.Account != r.Want.Cloud.Account || p.Region != "" && p.Region != r.Want.Cloud.Region {
+		if p.ClaimsOnly || p.Account != "" && p.Account != r.Want.Cloud.Account || p.Region != "" && p.Region != r.Want.Cloud.Region {
 			continue
 		}
 		if n++; n == 1 {

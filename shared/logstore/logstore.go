@@ -8,7 +8,8 @@
 // Every entry may have been chosen by somebody hostile, and every reply may be cut or
 // lie. What could not be read is a canary.Problem of the look, and a look of which any
 // part failed has no AsOf: that a record is missing is said only of a store that was
-// seen in full.
+// seen in full. Only the look for the marker may fail without that: anybody may write it,
+// and nobody shall keep us from saying that a record is missing.
 package logstore
 
 import (
@@ -290,15 +291,44 @@ func (l *look) run(ids []string) {
 		}
 	}
 	for chunk := range slices.Chunk(ids, l.s.cfg.MaxWords) {
-		if l.err = l.find(q, chunk, mostAsked); l.err != nil {
+		if l.err = l.find(q, chunk); l.err != nil {
 			return
 		}
 	}
-	if l.err = l.find(q, []string{canary.Marker}, mostClaims); l.err != nil {
-		return
-	}
+	l.more(false)
+	l.claims(q)
+	l.more(true)
+}
+
+// more says how many entries cannot be read beyond those that were told.
+func (l *look) more(claimsOnly bool) {
 	if l.defects > maxDefects {
-		l.problems = append(l.problems, l.place.problem(l.s.object(""), canary.Parsed, fmt.Sprintf("and %d more entries that cannot be read", l.defects-maxDefects)))
+		p := l.place.problem(l.s.object(""), canary.Parsed, fmt.Sprintf("and %d more entries that cannot be read", l.defects-maxDefects))
+		p.ClaimsOnly = claimsOnly
+		l.problems = append(l.problems, p)
+	}
+	l.defects = 0
+}
+
+// claims looks for what carries the marker, so as to find what imitates a canary. Anybody
+// may write it, as often as he likes: whatever goes wrong here takes nothing from what was
+// seen by request id, or he could hide that a record is missing.
+func (l *look) claims(q Query) {
+	q.Any, q.Most = []string{canary.Marker}, mostClaims
+	a, err := l.s.index.Find(l.ctx, q)
+	l.asked += a.Asked
+	l.bytes += a.Bytes
+	l.readAll(a.Entries, false)
+	missed := func(text string) {
+		p := l.place.problem(l.s.object(""), canary.Stored, text)
+		p.ClaimsOnly = true
+		l.problems = append(l.problems, p)
+	}
+	if a.More {
+		missed(fmt.Sprintf("more than %d entries carry the marker: those beyond, but for those with our request ids, were left out", mostClaims))
+	}
+	if err != nil {
+		missed(err.Error())
 	}
 }
 
@@ -330,9 +360,9 @@ func (l *look) began(asOf time.Time) error {
 	return nil
 }
 
-// find looks for some words, in two halves where too much holds them.
-func (l *look) find(q Query, words []string, most int) error {
-	q.Any, q.Most = words, most
+// find looks for some request ids, in two halves where too much holds them.
+func (l *look) find(q Query, words []string) error {
+	q.Any, q.Most = words, mostAsked
 	a, err := l.s.index.Find(l.ctx, q)
 	l.asked += a.Asked
 	l.bytes += a.Bytes
@@ -341,34 +371,34 @@ func (l *look) find(q Query, words []string, most int) error {
 	}
 	if err == nil && a.More && len(words) > 1 {
 		half := len(words) / 2
-		if err := l.find(q, words[:half], most); err != nil {
+		if err := l.find(q, words[:half]); err != nil {
 			return err
 		}
-		return l.find(q, words[half:], most)
+		return l.find(q, words[half:])
 	}
-	asked := !slices.Equal(words, []string{canary.Marker})
-	copies := map[canary.Location]int{}
-	for _, e := range a.Entries {
-		l.entries++
-		l.read(e, asked, copies)
-	}
+	l.readAll(a.Entries, true)
 	if a.More {
-		text := fmt.Sprintf("more than %d entries hold request id %s: the others were left out", most, words[0])
-		if !asked {
-			text = fmt.Sprintf("more than %d entries carry the marker: those beyond, but for those with our request ids, were left out", most)
-		}
-		l.problems = append(l.problems, l.place.problem(l.s.object(""), canary.Stored, text))
+		l.problems = append(l.problems, l.place.problem(l.s.object(""), canary.Stored, fmt.Sprintf("more than %d entries hold request id %s: the others were left out", mostAsked, words[0])))
 	}
 	return err
 }
 
-// read reads the records of one entry. asked: it holds one of our request ids,
-// somewhere. An entry may be found twice in one look, by id and by marker; copies count
-// those of this query, so that a true copy of a record is told from it.
+// readAll reads what one query found. asked: by our request ids, and not by the marker.
+func (l *look) readAll(entries []Entry, asked bool) {
+	copies := map[canary.Location]int{}
+	for _, e := range entries {
+		l.entries++
+		l.read(e, asked, copies)
+	}
+}
+
+// read reads the records of one entry. An entry may be found twice in one look, by id and
+// by marker; copies count those of this query, so that a true copy of a record is told
+// from it.
 func (l *look) read(e Entry, asked bool, copies map[canary.Location]int) {
 	parts, err := l.s.format.split(e.Text)
 	if err != nil {
-		l.defect(e, err)
+		l.defect(e, err, !asked && !l.ours(e.Text))
 		return
 	}
 	offset := 0
@@ -379,8 +409,8 @@ func (l *look) read(e Entry, asked bool, copies map[canary.Location]int) {
 		l.records++
 		ev, err := l.s.format.read(raw)
 		if err != nil {
-			if len(parts) == 1 || l.concerns(raw) {
-				l.defect(e, err)
+			if mine := l.ours(raw); len(parts) == 1 || mine || bytes.Contains(raw, []byte(canary.Marker)) {
+				l.defect(e, err, !asked && !mine)
 			}
 			offset += len(raw)
 			continue
@@ -398,7 +428,8 @@ func (l *look) read(e Entry, asked bool, copies map[canary.Location]int) {
 			continue
 		}
 		l.mem.returned[at] = true
-		if ev.Cloud.Account == "" && ev.Cloud.Region == "" && len(l.place.targets) == 1 {
+		// A record that must say where it is of, and does not, is left as it is: it differs.
+		if !l.s.format.saysWhere && ev.Cloud.Account == "" && ev.Cloud.Region == "" && len(l.place.targets) == 1 {
 			ev.Cloud.Account, ev.Cloud.Region = l.place.targets[0].Account, l.place.targets[0].Region
 		}
 		l.sightings = append(l.sightings, canary.Sighting{Event: ev, Raw: raw, At: at, Stored: l.stored(e)})
@@ -416,11 +447,8 @@ func (l *look) wanted(ev event.Event, raw []byte) bool {
 	return bytes.Contains(raw, []byte(canary.Marker))
 }
 
-// concerns: one of our request ids, or the marker, stands in what cannot be read.
-func (l *look) concerns(raw []byte) bool {
-	if bytes.Contains(raw, []byte(canary.Marker)) {
-		return true
-	}
+// ours: one of our request ids stands in what cannot be read.
+func (l *look) ours(raw []byte) bool {
 	for id := range l.ids {
 		if bytes.Contains(raw, []byte(id)) {
 			return true
@@ -429,14 +457,17 @@ func (l *look) concerns(raw []byte) bool {
 	return false
 }
 
-// defect notes an entry that cannot be read.
-func (l *look) defect(e Entry, err error) {
+// defect notes an entry that cannot be read. claimsOnly: nothing but the marker says that
+// it was ours.
+func (l *look) defect(e Entry, err error, claimsOnly bool) {
 	object := l.s.location(e, e.Text, 0).Key
 	if slices.ContainsFunc(l.problems, func(p canary.Problem) bool { return p.Object == object }) {
 		return
 	}
 	if l.defects++; l.defects <= maxDefects {
-		l.problems = append(l.problems, l.place.problem(object, canary.Parsed, err.Error()))
+		p := l.place.problem(object, canary.Parsed, err.Error())
+		p.ClaimsOnly = claimsOnly
+		l.problems = append(l.problems, p)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -20,6 +21,7 @@ type shelf struct {
 	entries []Entry
 	now     time.Time
 	fail    error
+	claims  error      // of what only the marker is asked for
 	asked   [][]string // words of each Find
 }
 
@@ -38,6 +40,9 @@ func (s *shelf) Find(_ context.Context, q Query) (Answer, error) {
 			break
 		}
 		a.Entries = append(a.Entries, e)
+	}
+	if slices.Equal(q.Any, []string{canary.Marker}) {
+		return a, errors.Join(s.fail, s.claims)
 	}
 	return a, s.fail
 }
@@ -188,7 +193,7 @@ func TestEachEntryIsOneSightingHoweverItIsFound(t *testing.T) {
 	if i < 0 || string(list[seen.Sightings[i].At.Offset:][:seen.Sightings[i].At.Length]) != string(seen.Sightings[i].Raw) {
 		t.Error("a record of a list does not stand where it is said to")
 	}
-	if len(seen.Problems) != 1 || seen.Problems[0].Hop != canary.Parsed {
+	if len(seen.Problems) != 1 || seen.Problems[0].Hop != canary.Parsed || !seen.Problems[0].ClaimsOnly {
 		t.Errorf("problems %+v", seen.Problems)
 	}
 	if again := poll(t, s, w); len(again.Sightings) > 0 || len(again.Problems) != 1 {
@@ -255,6 +260,70 @@ func TestWhatKeepsARecord(t *testing.T) {
 		canary.Protect(&v, ev)
 		if a := v.Checks[canary.Immutable]; a.Status != canary.NotRun {
 			t.Errorf("immutable, where nothing is demanded: %+v", a)
+		}
+	}
+}
+
+// A record that must say where it is of is not made to: what it leaves out differs.
+func TestARecordThatMustSayWhereItIsOfIsNotHelped(t *testing.T) {
+	const left = `{"eventVersion":"1.11","eventTime":"2026-11-26T17:00:00Z","eventSource":"iam.amazonaws.com","eventName":"CreateRole","eventID":"e-1","requestID":"a-1","userAgent":"app/auditcanary","userIdentity":{"type":"AssumedRole","arn":"arn:aws:sts::111122223333:assumed-role/r/s"}}`
+	s, err := New(Config{Name: "audit", Type: "shelf", Format: "cloudtrail"}, &shelf{now: t0, entries: []Entry{{Text: []byte(left), Stream: "{a}", Time: t0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := watching("a-1")
+	w.Places = []canary.Target{{Provider: "aws", Account: "111122223333", Region: "us-east-1"}}
+	seen := poll(t, s, w)
+	if len(seen.Sightings) != 1 {
+		t.Fatalf("%+v", seen)
+	}
+	want := seen.Sightings[0].Event
+	want.Cloud.Account, want.Cloud.Region = "111122223333", "us-east-1"
+	var fields []string
+	for _, d := range event.Compare(want, seen.Sightings[0].Event, event.Tolerance{Before: time.Minute, After: time.Minute}) {
+		fields = append(fields, d.Field)
+	}
+	if !slices.Equal(fields, []string{"cloud.account", "cloud.region"}) {
+		t.Errorf("differs in %v", fields)
+	}
+}
+
+// Anybody may write the marker. Whatever that does to the look for it, our records were asked
+// for by their request ids: that one is missing is said all the same.
+func TestNobodyHidesThatARecordIsMissingByWritingTheMarker(t *testing.T) {
+	flood := func(text func(i int) []byte) (out []Entry) {
+		for i := range mostClaims + 1 {
+			out = append(out, Entry{Text: text(i), Stream: "{a}", Time: t0.Add(time.Duration(i))})
+		}
+		return out
+	}
+	forged := func(i int) []byte { return record(fmt.Sprintf("f-%d", i), "app/auditcanary") }
+	for claim, c := range map[string]struct {
+		index  shelf
+		status canary.Status
+		told   string
+	}{
+		"too many carry it":       {shelf{entries: flood(forged)}, canary.Fail, "more than 1000 entries carry the marker"},
+		"the reply is too large":  {shelf{claims: errors.New("larger than 64 MB")}, canary.Fail, "larger than 64 MB"},
+		"what carries it is none": {shelf{entries: flood(func(int) []byte { return []byte("auditcanary {") })}, canary.Fail, "and 980 more entries"},
+		"ours is among it, cut":   {shelf{entries: append(flood(forged), Entry{Text: record("a-1", "app/auditcanary")[:150], Time: t0})}, canary.Inconclusive, "carry the marker"},
+		"ours is among it":        {shelf{entries: append(flood(forged), entry("a-1"))}, canary.Pass, "carry the marker"},
+	} {
+		c.index.now = t0.Add(3 * time.Hour)
+		seen := poll(t, newStore(t, &c.index), watching("a-1"))
+		if want := c.index.now.Add(-time.Minute); !seen.AsOf.Equal(want) {
+			t.Errorf("%s: as of %s, want %s", claim, seen.AsOf, want)
+		}
+		if !slices.ContainsFunc(seen.Problems, func(p canary.Problem) bool { return p.ClaimsOnly && strings.Contains(p.Err, c.told) }) {
+			t.Errorf("%s: nobody is told: %.300v", claim, seen.Problems)
+		}
+		r := canary.Receipt{Step: "s", Phase: canary.PhaseDo, Attempt: 1, Started: t0, Ended: t0, RequestIDs: []string{"a-1"}, Outcome: canary.Outcome{Result: canary.Succeeded}}
+		r.Want.Time, r.Want.Cloud.Account, r.Want.Cloud.Region = t0, "prod", "cluster"
+		v := canary.Judge(canary.Scenario{Kind: canary.DoneAndUndone, Steps: []canary.Step{{ID: "s"}}}, canary.Canary{},
+			canary.Evidence{Intents: []canary.Intent{{Step: "s", Phase: canary.PhaseDo, Attempt: 1}}, Receipts: []canary.Receipt{r}},
+			canary.Seen{AsOf: seen.AsOf, Sightings: seen.Sightings, Problems: seen.Problems, Looked: seen.Looked}, canary.SLO{Pass: 15 * time.Minute, Late: time.Hour})
+		if a := v.Checks[canary.Surfaced]; a.Status != c.status {
+			t.Errorf("%s: %s: %s", claim, a.Status, a.Detail)
 		}
 	}
 }

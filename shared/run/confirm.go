@@ -172,8 +172,8 @@ func (c *confirmation) look(ctx context.Context) bool {
 	c.objects += found.Gets
 	if err == nil && found.AsOf.IsZero() {
 		err = errors.New("the store could not be listed in full")
-		if len(found.Problems) > 0 {
-			err = fmt.Errorf("%s: %s", found.Problems[0].Object, found.Problems[0].Err)
+		if i := slices.IndexFunc(found.Problems, func(p canary.Problem) bool { return !p.ClaimsOnly }); i >= 0 {
+			err = fmt.Errorf("%s: %s", found.Problems[i].Object, found.Problems[i].Err)
 		}
 	}
 	if err != nil {
@@ -417,16 +417,27 @@ func (c *confirmation) anyRun() string {
 }
 
 func (c *confirmation) sentence(begun time.Time) string {
-	if len(c.open) == 0 {
-		return fmt.Sprintf("all decided after reading %d objects", c.objects)
+	s := fmt.Sprintf("all decided after reading %d objects", c.objects)
+	if len(c.open) > 0 {
+		s = fmt.Sprintf("%d still awaited after %s, %d objects read", len(c.open), c.r.Clock().Sub(begun).Round(time.Second), c.objects)
 	}
-	s := fmt.Sprintf("%d still awaited after %s, %d objects read", len(c.open), c.r.Clock().Sub(begun).Round(time.Second), c.objects)
-	if c.seen.GaveUp != "" {
+	unread, missed := "", "" // the last of each
+	for _, p := range c.seen.Problems {
+		text := strings.TrimPrefix(p.Object+": ", ": ") + p.Err
+		if p.ClaimsOnly {
+			missed = "; imitations of canaries may have been missed: " + text
+		} else {
+			unread = "; could not read " + text
+		}
+	}
+	switch {
+	case len(c.open) == 0:
+	case c.seen.GaveUp != "":
 		s += "; gave up: " + c.seen.GaveUp
-	} else if n := len(c.seen.Problems); n > 0 {
-		s += "; could not read " + strings.TrimPrefix(c.seen.Problems[n-1].Object+": ", ": ") + c.seen.Problems[n-1].Err
+	default:
+		s += unread
 	}
-	return s
+	return s + missed
 }
 
 // sameAnswers compares two verdicts but for the time at which they were given and

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -276,5 +277,34 @@ func TestVerdictsOfManyGoIntoSeveralAppends(t *testing.T) {
 	}
 	if bytes < 8<<20 {
 		t.Errorf("only %d bytes of records: that fits into one append", bytes)
+	}
+}
+
+// flooded is a store full of imitations, more than it tells of.
+type flooded struct{ run.LogStore }
+
+func (f flooded) Poll(ctx context.Context, w *run.Watch) (run.Seen, error) {
+	seen, err := f.LogStore.Poll(ctx, w)
+	seen.Problems = append(seen.Problems, canary.Problem{Object: "loki://audit/", Err: "more than 1000 carry the marker", ClaimsOnly: true})
+	return seen, err
+}
+
+// Who writes the marker without end keeps no record from being missed, and is told of.
+func TestAFloodOfImitationsIsToldAndChangesNoAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		hides map[string]bool
+		want  canary.Status
+	}{{nil, canary.Pass}, {map[string]bool{"test:MakeA": true, "test:MakeB": true}, canary.Fail}} {
+		w, r := injected(t)
+		r.Store = flooded{hidden{w, tc.hides}}
+		last := ""
+		r.Progress = func(p run.Progress) { last = p.Message }
+		confirm(t, r, true)
+		if got := checks(t, r, canary.Surfaced); got[tc.want] == 0 || got[canary.Inconclusive] > 0 {
+			t.Errorf("hides %v: surfaced %v", tc.hides, got)
+		}
+		if !strings.Contains(last, "imitations of canaries may have been missed: loki://audit/: more than 1000") {
+			t.Errorf("hides %v: told %q", tc.hides, last)
+		}
 	}
 }

@@ -122,6 +122,7 @@ func (p *patient) checks(broken []doctor.Finding) []doctor.Check {
 		{Name: "configuration", What: "the file loads, with every scenario and alert that it selects", Do: configuration},
 		{Name: "secrets", What: "the environment variables that it names are set", Needs: loaded, Do: p.secrets},
 		{Name: "exceptions", What: "the register of exceptions can be read", Needs: loaded, Do: p.exceptions},
+		{Name: "audit-policy", What: "the API servers' audit policies and flags drop nothing that canaries do", Needs: loaded, Do: p.auditPolicy},
 		{Name: "credentials", What: "who we are", Needs: loaded, Do: p.credentials},
 		{Name: "clock", What: "this machine's clock against the provider's", Needs: signedIn, Do: p.clocks},
 		{Name: "injector", What: "the injector role can be assumed as a canary does: external id, source identity, session policy", Needs: signedIn, Each: p.injector},

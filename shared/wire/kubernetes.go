@@ -47,6 +47,12 @@ type Cluster struct {
 	// program can read it (on a node of the control plane). With it a record that is not
 	// in the store is either not emitted or lost on the way; without it nobody knows.
 	AuditLog string `yaml:"audit_log"`
+	// AuditPolicy is the file of the API server's audit policy, and APIServerFlags its
+	// arguments: a list, or a file that has them (its command line, or the manifest of its
+	// pod). With them `auditcanary plan` and `auditcanary doctor` say what would not be
+	// recorded. Optional; no cluster is asked for them.
+	AuditPolicy    string      `yaml:"audit_policy"`
+	APIServerFlags ServerFlags `yaml:"api_server_flags"`
 	// CallTimeout bounds one call (default 30s).
 	CallTimeout Duration `yaml:"call_timeout"`
 }

@@ -79,12 +79,16 @@ func newPush() *push {
 // message that is not understood, or names what is not of the archive, is poison: it
 // fails alone, and is logged, so that its queue moves it to the dead letters. A file that
 // could not be read fails the messages that name it; Confirm finds it by listing anyway.
+// Where the log store is no archive it is an error: nothing is wrong with the messages.
 func (p *push) take(ctx context.Context, messages []Message) (PushResult, error) {
 	p.one.Lock()
 	defer p.one.Unlock()
 	out := PushResult{Failed: []FailedMessage{}}
 	cfg, version, err := p.config(ctx, "")
 	if err != nil {
+		return out, err
+	}
+	if err := cfg.needArchive("the function that takes what a queue says of new files"); err != nil {
 		return out, err
 	}
 	byCell := map[string][]string{} // keys, each once

@@ -61,3 +61,14 @@ func FuzzObjectsOf(f *testing.F) {
 		}
 	})
 }
+
+// Where records do not come as files, no message is poison: the function is one too many.
+func TestNotificationsAreRefusedWhereThereIsNoArchive(t *testing.T) {
+	c := clustersIn(t, t.TempDir())
+	p := newPush()
+	p.loaded = c
+	out, err := p.take(t.Context(), []Message{{ID: "1", Source: "aws:sqs", Body: `{"detail-type":"Object Created","detail":{"bucket":{"name":"b"},"object":{"key":"k"}}}`}})
+	if err == nil || !strings.Contains(err.Error(), "log store central is of type victorialogs") || out.Poison > 0 || len(out.Failed) > 0 {
+		t.Errorf("%+v, %v", out, err)
+	}
+}

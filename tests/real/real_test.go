@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/auditcanary/auditcanary/shared/auditpolicy"
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/tests/real/cluster"
 	"github.com/auditcanary/auditcanary/tests/real/stores"
@@ -271,6 +272,7 @@ func TestAnAuditPolicyThatDropsChangesOfRBACIsNoticed(t *testing.T) {
     resources:
       - {group: rbac.authorization.k8s.io}
 `)
+	foreseen(t, w, "cluster-role", "role")
 	lost(t, w.canaries(t, "run"), canary.Emitted, "cluster-role", "role")
 }
 
@@ -278,5 +280,32 @@ func TestAnAuditPolicyThatSparesOneUserIsNoticed(t *testing.T) {
 	w := start(t, `  - level: None
     users: ["system:serviceaccount:auditcanary:auditcanary-canary"]
 `)
+	foreseen(t, w, "*")
 	lost(t, w.canaries(t, "run"), canary.Emitted, "*")
+}
+
+// foreseen: before anything was done, the plan named the scenarios whose records the audit
+// policy drops, and no others.
+func foreseen(t *testing.T, w *world, scenarios ...string) {
+	t.Helper()
+	var plan bytes.Buffer
+	if code, err := w.run(t.Context(), &plan, "plan", "--json"); err != nil || code != 0 {
+		t.Fatalf("plan (exit %d): %v", code, err)
+	}
+	var planned struct {
+		Canaries []struct{ Scenario struct{ ID string } }
+		Audit    []struct{ Findings []auditpolicy.Finding }
+	}
+	if err := json.Unmarshal(plan.Bytes(), &planned); err != nil || len(planned.Audit) != 1 {
+		t.Fatalf("the plan weighs %d clusters, %v", len(planned.Audit), err)
+	}
+	for _, c := range planned.Canaries {
+		dropped := slices.ContainsFunc(planned.Audit[0].Findings, func(f auditpolicy.Finding) bool {
+			return f.Status == auditpolicy.Dropped && strings.HasPrefix(f.Name, c.Scenario.ID+" ")
+		})
+		name := strings.TrimPrefix(c.Scenario.ID, "kubernetes/")
+		if want := slices.Contains(scenarios, name) || scenarios[0] == "*"; dropped != want {
+			t.Errorf("%s: the plan says that its record is dropped: %t, want %t", c.Scenario.ID, dropped, want)
+		}
+	}
 }

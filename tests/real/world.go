@@ -58,6 +58,7 @@ clusters:
     kubeconfig: {{.Kubeconfig}}
     egress: [127.0.0.1]
     audit_log: {{.AuditLog}}
+    audit_policy: cluster/policy.yaml
     fixtures: {log_shipper: log-shipper, log_shipper_namespace: kube-system}
 log_stores:
   - name: victorialogs
