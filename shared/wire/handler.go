@@ -230,6 +230,7 @@ func ReportFunction() Handler {
 	return function("report", func(ctx context.Context, c *Config, in Input, _ string) (any, error) {
 		if in.Whole != nil {
 			w := whole(c, in)
+			tellWhole(ctx, w)
 			w.tell(ctx, c)
 			return w, nil
 		}

@@ -84,6 +84,16 @@ func tellLedger(ctx context.Context, size int64, newest, now time.Time) {
 	}
 }
 
+// tellWhole tells whether a run was completed in every cell. A sum over cells would not
+// say so: one that goes on may make up for others that do not.
+func tellWhole(ctx context.Context, w Whole) {
+	n := 0.0
+	if w.Completed() {
+		n = 1
+	}
+	vitals.From(ctx).Set(vitals.RunsWhole, n)
+}
+
 // tellSweep tells of a sweep that came to its end.
 func tellSweep(ctx context.Context, res run.SweepResult) {
 	call := vitals.From(ctx)
