@@ -250,7 +250,7 @@ func (p *patient) notExamined(s LogStore) doctor.Finding {
 	case len(p.cfg.Targets) > 0:
 		target = p.cfg.Targets[0].Account
 	}
-	return doctor.Finding{Status: doctor.Unknown, Seen: fmt.Sprintf("log store %s (%s) was not examined: neither whether it answers, nor whether anything has arrived there", s.Name, s.Type), Fix: fmt.Sprintf("auditcanary run --target %s --scenario SCENARIO shows it, by a canary whose record must arrive there", target)}
+	return doctor.Finding{Status: doctor.Unknown, Seen: fmt.Sprintf("log store %s (%s) was not examined: neither whether it answers, nor what has arrived there, nor how it is kept", s.Name, s.Type), Fix: fmt.Sprintf("auditcanary run --target %s --scenario SCENARIO shows it, by a canary whose record must arrive there", target)}
 }
 
 func (p *patient) records(ctx context.Context, account string) (out []doctor.Finding) {
@@ -352,6 +352,9 @@ func aspect(f inventory.Finding) string {
 // weighed is what the inventory finds wrong with one aspect.
 func (p *patient) weighed(of string) func(context.Context) []doctor.Finding {
 	return func(ctx context.Context) (out []doctor.Finding) {
+		if s, _ := p.store(); s.Type != archiveType && of != "alert-path" {
+			return []doctor.Finding{p.notExamined(s)} // no trail delivers there, and no bucket holds it
+		}
 		r, err := p.sources(ctx)
 		var absent notListed
 		switch {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/auditcanary/auditcanary/shared/doctor"
+	"github.com/auditcanary/auditcanary/shared/inventory"
 )
 
 // TestDoctorLooksAtEverySecretThatIsNamed, those of a log store too.
@@ -47,12 +49,12 @@ func TestWhatDoctorDoesNotExamineIsUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &patient{cfg: c}
+	p := &patient{cfg: c, sources: func(context.Context) (inventory.Report, error) { return inventory.Report{}, nil }}
 	if got := p.clusters(t.Context()); len(got) != 1 || got[0].Status != doctor.Skipped {
 		t.Errorf("without a cluster: %+v", got)
 	}
 	c.Clusters = []Cluster{{Name: "prod-eu"}, {Name: "prod-us"}}
-	for what, got := range map[string][]doctor.Finding{"clusters": p.clusters(t.Context()), "archive": p.archive(t.Context())} {
+	for what, got := range map[string][]doctor.Finding{"clusters": p.clusters(t.Context()), "archive": p.archive(t.Context()), "trails": p.weighed("trails")(t.Context()), "protection": p.weighed("protection")(t.Context())} {
 		if len(got) == 0 {
 			t.Errorf("%s: nothing is said", what)
 		}
