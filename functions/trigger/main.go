@@ -2,6 +2,8 @@
 // the configured callers at /run.
 //
 // AUDITCANARY_CONFIG names the configuration file, whose trigger says who may ask.
+// Where it names a function, that inject is started at once; the records of what was asked
+// for are looked for by the next scheduled confirm.
 package main
 
 import (

@@ -27,7 +27,8 @@ import (
 // Handler does a function's work. in is one JSON value, "{}" when nothing was
 // given. out is encoded as JSON; if it or err has a method ExitCode() int, the
 // terminal face exits with that. ctx ends on SIGTERM, on an interrupt at a
-// terminal, and at the platform's deadline: a handler returns soon after.
+// terminal, and at the platform's deadline: a handler returns soon after. On Lambda, which
+// ends whoever is still at work at its deadline, ctx ends some time before it (see early).
 type Handler func(ctx context.Context, in json.RawMessage) (out any, err error)
 
 // maxInput bounds what is read as input, in bytes: Lambda's own limit for a
@@ -48,7 +49,7 @@ func Main(name string, h Handler) {
 func run(ctx context.Context, name string, h Handler) int {
 	switch {
 	case os.Getenv("AWS_LAMBDA_RUNTIME_API") != "":
-		return serveLambda(ctx, deployedOn().watched(name, h))
+		return serveLambda(ctx, deployedOn().onLambda(name, h))
 	case os.Getenv("FUNCTION_TARGET") != "" || os.Getenv("K_SERVICE") != "":
 		return serveFunction(ctx, name, deployedOn().watched(name, h))
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 )
@@ -72,6 +73,18 @@ func (r *Run) Arrived(ctx context.Context, a *Arrivals, names []string, read Rea
 	}
 	out.Decided = out.Awaited - len(c.open)
 	return out, r.noteOwn(ctx, c.anyRun())
+}
+
+// CameOf is what came of the ledger that a follows from a time until now.
+func (r *Run) CameOf(ctx context.Context, a *Arrivals, from time.Time) (Progressed, error) {
+	if a.state == nil {
+		a.state = NewState()
+	}
+	if _, err := a.state.Follow(ctx, r.Log); err != nil {
+		*a = Arrivals{}
+		return Progressed{}, err
+	}
+	return a.state.Since(from, r.Clock()), nil
 }
 
 // awaited are the records of request ids that are waited for, each place once, the latest

@@ -105,6 +105,13 @@ func TestOnlyWhatProvesACanaryCountsAsItArrives(t *testing.T) {
 	if n := verdicts(); n != 2 || decided != 2 {
 		t.Errorf("%d verdicts, %d decided", n, decided)
 	}
+	// Whoever is told of files can say what came of it, as whoever lists can.
+	if came, err := r.CameOf(t.Context(), warm, w.now); err != nil || came.Completed != 1 || came.Verdicts[canary.Pass] != 2 {
+		t.Errorf("%+v, %v", came, err)
+	}
+	if came, err := r.CameOf(t.Context(), &run.Arrivals{}, w.now.Add(time.Second)); err != nil || came.Completed != 0 {
+		t.Errorf("of a later call: %+v, %v", came, err)
+	}
 	// Nobody waits: nothing is read.
 	if got, err := r.Arrived(t.Context(), &run.Arrivals{}, names, func(context.Context, []string, map[string]bool) (run.Seen, error) {
 		return run.Seen{}, errors.New("nobody should read")

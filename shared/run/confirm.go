@@ -51,14 +51,19 @@ func (r *Run) Confirm(ctx context.Context, opt ConfirmOptions) error {
 		ok := c.look(ctx)
 		if ok {
 			failed = 0
-		} else if failed++; ctx.Err() == nil && (failed >= giveUpAfter || !opt.Wait) { // that we were stopped says nothing of the store
-			c.seen.GaveUp = fmt.Sprintf("%d looks in a row failed, the last: %s", failed, c.lastProblem)
+		} else if failed++; ctx.Err() == nil { // that we were stopped says nothing of the store
+			why := fmt.Sprintf("%d looks in a row failed, the last: %s", failed, c.lastProblem)
+			if failed >= giveUpAfter {
+				c.seen.GaveUp = why
+			} else if !opt.Wait {
+				c.blind = why // somebody looks again, as long as its time is not up
+			}
 		}
 		if waited := r.Clock().Sub(begun); c.seen.GaveUp == "" && ctx.Err() == nil && waited > 2*r.SLO.Late {
 			// The store's clock decides; one that stands still must not keep us for ever.
 			c.seen.GaveUp = fmt.Sprintf("waited %s, and the store's clock has only come to %s", waited.Round(time.Second), c.seen.AsOf.UTC().Format(time.RFC3339))
 		}
-		if err := c.judge(ctx, ctx.Err() != nil || c.seen.GaveUp != ""); err != nil {
+		if err := c.judge(ctx, ctx.Err() != nil || c.seen.GaveUp != "" || c.blind != ""); err != nil {
 			return err
 		}
 		waiting := len(c.open)
@@ -146,6 +151,9 @@ type confirmation struct {
 	history     map[string]canary.HistoryAnswer
 	lastProblem string
 	objects     int
+	// blind says why the only look failed. It decides of those canaries whose time is up by
+	// our own clock; the others stay open for the next look.
+	blind string
 	// positive: not all that has arrived was looked at, so that only what proves a canary
 	// in full counts; the rest is left to those who list.
 	positive bool
@@ -294,6 +302,9 @@ func keep(last, v canary.Verdict, cs *CanaryState) canary.Verdict {
 func (c *confirmation) verdict(cs *CanaryState) canary.Verdict {
 	seen := c.seen
 	seen.History = c.history
+	if c.blind != "" && !c.r.Clock().Before(c.r.upAt(cs)) {
+		seen.GaveUp = c.blind
+	}
 	return canary.Judge(cs.Plan.Scenario, cs.Plan.Canary, cs.Evidence, seen, c.r.SLO)
 }
 

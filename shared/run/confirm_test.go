@@ -172,6 +172,52 @@ func TestALookThatIsStoppedDecidesNothing(t *testing.T) {
 	}
 }
 
+// A look that fails while records may still come decides nothing: it is made again, until
+// the time is up by our own clock. What could not be looked at until then is inconclusive,
+// and still looked for a while.
+func TestALookThatFailsIsMadeAgain(t *testing.T) {
+	outlook := func(r *run.Run) run.Outlook {
+		state, _, err := run.Fold(t.Context(), r.Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Outlook(state, "20261122-aaaaaa", r.Clock())
+	}
+	w, r := injected(t)
+	r.Store = failing{w, errors.New("SlowDown: please reduce your request rate")}
+	confirm(t, r, false)
+	for _, cs := range canaries(t, r) {
+		if v, judged := cs.Verdict(); judged {
+			t.Errorf("%s is closed by a look that met a throttle: %+v", cs.Plan.Canary.ID, v.Checks[canary.Surfaced])
+		}
+	}
+	if o := outlook(r); o.Settled() || o.GiveUp || o.Awaited != 2 {
+		t.Errorf("after one look that failed: %+v", o)
+	}
+	r.Store = w
+	w.later(10 * time.Minute)
+	confirm(t, r, false)
+	if got := checks(t, r, canary.Surfaced); got[canary.Pass] != 2 {
+		t.Errorf("when the store answers again, surfaced %v", got)
+	}
+
+	w, r = injected(t)
+	r.Store = failing{w, errors.New("AccessDenied")}
+	w.later(r.SLO.Late + r.SLO.Clock + time.Minute)
+	confirm(t, r, false)
+	if got := checks(t, r, canary.Surfaced); got[canary.Inconclusive] != 2 {
+		t.Errorf("when its time is up, surfaced %v", got)
+	}
+	if o := outlook(r); o.Settled() || o.Awaited != 2 || o.Wait == 0 {
+		t.Errorf("when its time has just been up: %+v", o)
+	}
+	r.Store = w
+	confirm(t, r, false)
+	if got := checks(t, r, canary.Surfaced); got[canary.Pass] != 2 {
+		t.Errorf("seen in the end, surfaced %v", got)
+	}
+}
+
 // injected is a run whose canaries are done, and that nobody has looked for.
 func injected(t *testing.T) (*world, *run.Run) {
 	t.Helper()

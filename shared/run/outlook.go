@@ -51,7 +51,7 @@ func (r *Run) Outlook(s *State, runID string, now time.Time) Outlook {
 	var due []time.Time
 	out.Awaited = 0
 	for _, cs := range rs.Canaries {
-		mine := append(r.awaits(cs), alerts[cs.Plan.Canary.ID]...)
+		mine := append(r.awaits(cs, now), alerts[cs.Plan.Canary.ID]...)
 		if len(mine) > 0 {
 			out.Awaited++
 		}
@@ -77,18 +77,32 @@ func (r *Run) Outlook(s *State, runID string, now time.Time) Outlook {
 	return out
 }
 
-// awaits are the times at which something more will be known of a canary's records and
-// of how they are kept; none: nothing is awaited.
-func (r *Run) awaits(cs *CanaryState) []time.Time {
+// actedAt is when the last call of a canary was over.
+func actedAt(cs *CanaryState) time.Time {
 	acted := cs.At
 	for _, rec := range cs.Evidence.Receipts {
 		if rec.Ended.After(acted) {
 			acted = rec.Ended
 		}
 	}
+	return acted
+}
+
+// upAt is when, by our own clock, the last record of a canary had its time.
+func (r *Run) upAt(cs *CanaryState) time.Time {
+	return actedAt(cs).Add(r.SLO.Late + r.SLO.Clock)
+}
+
+// awaits are the times at which something more will be known of a canary's records and
+// of how they are kept; none: nothing is awaited.
+func (r *Run) awaits(cs *CanaryState, now time.Time) []time.Time {
+	acted, up := actedAt(cs), r.upAt(cs)
 	v, judged := cs.Verdict()
 	if !judged || v.Open() {
-		return []time.Time{acted.Add(r.SLO.Pass + r.SLO.Clock), acted.Add(r.SLO.Late + r.SLO.Clock)}
+		return []time.Time{acted.Add(r.SLO.Pass + r.SLO.Clock), up}
+	}
+	if v.Checks[canary.Surfaced].Status == canary.Inconclusive && now.Before(up.Add(grace)) {
+		return []time.Time{up} // nobody could look; what can be seen again decides
 	}
 	if len(v.Records) == 0 || canary.Settled(v, cs.Evidence) {
 		return nil

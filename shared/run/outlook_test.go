@@ -21,6 +21,8 @@ func TestWhenLookingAgainIsWorthIt(t *testing.T) {
 		v.Checks[canary.Surfaced] = canary.Answer{Status: canary.Pass, Open: open}
 		return v
 	}
+	blind := verdict(false)
+	blind.Checks[canary.Surfaced] = canary.Answer{Status: canary.Inconclusive}
 	record := canary.StepRecord{Step: "do", At: loc}
 	stored := Sighted{Step: "do", At: loc, Stored: at.Add(5 * time.Minute)}
 	sealed := canary.Custody{Step: "do", At: loc, Stored: stored.Stored, Looked: at, Required: r.Keeping, Seal: canary.Seal{Broken: "the digest names other bytes"}}
@@ -40,6 +42,9 @@ func TestWhenLookingAgainIsWorthIt(t *testing.T) {
 		{"overdue, and nobody has said so", true, nil, nil, 70 * time.Minute, Outlook{Begun: true, Injected: true, Awaited: 1, Wait: 10 * time.Minute}},
 		{"overdue for long", true, nil, nil, 93 * time.Minute, Outlook{Begun: true, Injected: true, Awaited: 1, Wait: 10 * time.Minute, GiveUp: true}},
 		{"nothing was found", true, []canary.Verdict{verdict(false)}, nil, 70 * time.Minute, Outlook{Begun: true, Injected: true}},
+		{"nobody could look", true, []canary.Verdict{blind}, nil, 20 * time.Minute, Outlook{Begun: true, Injected: true, Awaited: 1, Wait: 42 * time.Minute}},
+		{"nobody could look, and its time is up", true, []canary.Verdict{blind}, nil, 62 * time.Minute, Outlook{Begun: true, Injected: true, Awaited: 1, Wait: 10 * time.Minute}},
+		{"nobody could look, and that for long", true, []canary.Verdict{blind}, nil, 93 * time.Minute, Outlook{Begun: true, Injected: true}},
 		{"found, and in no digest", true, []canary.Verdict{verdict(false, record)}, nil, 20 * time.Minute, Outlook{Begun: true, Injected: true, Awaited: 1, Wait: 107 * time.Minute}},
 		{"the digest never came", true, []canary.Verdict{verdict(false, record)}, nil, 160 * time.Minute, Outlook{Begun: true, Injected: true, Awaited: 1, Wait: 10 * time.Minute, GiveUp: true}},
 		{"the digest speaks against it", true, []canary.Verdict{verdict(false, record)}, []canary.Custody{sealed}, 20 * time.Minute, Outlook{Begun: true, Injected: true}},

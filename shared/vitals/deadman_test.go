@@ -215,23 +215,28 @@ func rang(cw cloudwatch, a metricAlarm, after, until time.Time, most int) time.D
 func TestTheDeadMansSwitch(t *testing.T) {
 	start, stop, end := at, at.Add(24*time.Hour), at.Add(48*time.Hour)
 	random := rand.New(rand.NewPCG(1, 2))
-	// an hour's lines: some looks at what is not decided, and the one that decided the run.
-	hour := func(t *testing.T, cw cloudwatch, begin time.Time, completed bool, spoil func([]byte) []byte) {
+	// an hour's lines: each living cell tells of its looks, and of its run; when they are
+	// added up, the whole is told, and it is whole if every cell lives.
+	hour := func(t *testing.T, cw cloudwatch, begin time.Time, cells, living int, spoil func([]byte) []byte) {
 		t.Helper()
-		tell := func(minute int, n float64) {
+		tell := func(minute int, name Name, n float64) {
 			call := NewCall(begin, nil)
-			call.Set(RunsCompleted, n)
-			call.Set(LastRunAge, float64(minute*60))
+			call.Set(name, n)
 			lines, err := EMF(begin.Add(time.Duration(minute)*time.Minute), "dev", nil, call.Numbers())
 			if err != nil || len(lines) != 1 {
 				t.Fatal(err)
 			}
 			cw.take(spoil(lines[0]))
 		}
-		tell(random.IntN(20), 0)
-		if completed {
-			tell(30+random.IntN(29), 1) // it takes its time, never the same
+		for range living {
+			tell(random.IntN(20), RunsCompleted, 0)
+			tell(20+random.IntN(10), RunsCompleted, 1)
 		}
+		n := 0.0
+		if living == cells {
+			n = 1
+		}
+		tell(30+random.IntN(29), RunsWhole, n) // it takes its time, never the same
 	}
 	whole := func(line []byte) []byte { return line }
 	nothing := func(*testing.T, cloudwatch, time.Time) {}
@@ -240,27 +245,24 @@ func TestTheDeadMansSwitch(t *testing.T) {
 		then  func(*testing.T, cloudwatch, time.Time)
 		rings bool
 	}{
-		"runs go on":                          {1, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, true, whole) }, false},
+		"runs go on":                          {1, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, 1, 1, whole) }, false},
 		"nobody tells anything":               {1, nothing, true},
-		"functions run, and complete nothing": {1, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, false, whole) }, true},
+		"functions run, and complete nothing": {1, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, 1, 0, whole) }, true},
 		"the lines are in no format": {1, func(t *testing.T, cw cloudwatch, h time.Time) {
-			hour(t, cw, h, true, func(line []byte) []byte { return append([]byte("INFO "), line...) })
+			hour(t, cw, h, 1, 1, func(line []byte) []byte { return append([]byte("INFO "), line...) })
 		}, true},
 		"the namespace is another": {1, func(t *testing.T, cw cloudwatch, h time.Time) {
-			hour(t, cw, h, true, func(line []byte) []byte {
+			hour(t, cw, h, 1, 1, func(line []byte) []byte {
 				return []byte(strings.Replace(string(line), `"Namespace":"auditcanary"`, `"Namespace":"canary"`, 1))
 			})
 		}, true},
-		"one cell of three stops": {3, func(t *testing.T, cw cloudwatch, h time.Time) {
-			hour(t, cw, h, true, whole)
-			hour(t, cw, h, true, whole)
-			hour(t, cw, h, false, whole)
-		}, true},
-		"three cells go on": {3, func(t *testing.T, cw cloudwatch, h time.Time) {
-			for range 3 {
-				hour(t, cw, h, true, whole)
+		"one cell of three stops": {3, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, 3, 2, whole) }, true},
+		"three cells go on":       {3, func(t *testing.T, cw cloudwatch, h time.Time) { hour(t, cw, h, 3, 3, whole) }, false},
+		"one cell of ten lives, and completes ten runs an hour": {10, func(t *testing.T, cw cloudwatch, h time.Time) {
+			for range 10 {
+				hour(t, cw, h, 10, 1, whole)
 			}
-		}, false},
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := watchAlarm(t, "RunMissing", map[string]any{"Cells": tc.cells})
@@ -270,9 +272,7 @@ func TestTheDeadMansSwitch(t *testing.T) {
 					tc.then(t, cw, h)
 					continue
 				}
-				for range tc.cells {
-					hour(t, cw, h, true, whole)
-				}
+				hour(t, cw, h, tc.cells, tc.cells, whole)
 			}
 			for _, most := range []int{2, 3, 5, 7} { // how far back it looks is not said
 				if d := rang(cw, a, start.Add(time.Duration(most)*time.Hour), stop, most); d >= 0 {
@@ -290,7 +290,7 @@ func TestTheDeadMansSwitch(t *testing.T) {
 		a.fill = false
 		cw := cloudwatch{}
 		for h := start; h.Before(stop); h = h.Add(time.Hour) {
-			hour(t, cw, h, true, whole)
+			hour(t, cw, h, 1, 1, whole)
 		}
 		if d := rang(cw, a, stop, end, 7); d <= 3*time.Hour {
 			t.Errorf("it rings after %s: is FILL of use?", d)

@@ -35,6 +35,7 @@ const (
 // those said to be as of a call's end may not: of these the highest counts.
 const (
 	RunsCompleted Name = "RunsCompleted"
+	RunsWhole     Name = "RunsWhole"
 	LastRunAge    Name = "LastRunAge"
 
 	CanariesProven       Name = "CanariesProven"
@@ -78,6 +79,7 @@ func All() []Vital {
 	folds := []string{"inject", "confirm"}
 	return []Vital{
 		{RunsCompleted, Count, folds, "runs of which the last canary was decided in this call (one for each cell)"},
+		{RunsWhole, Count, []string{"report"}, "runs that came to their end in every cell with nothing awaited, told when the cells are added up"},
 		{LastRunAge, Seconds, folds, "since the beginning of the last run that was completed, as of the call's end"},
 		{CanariesProven, Count, folds, "verdicts of this call that prove a canary"},
 		{CanariesLate, Count, folds, "verdicts of this call that something came late"},

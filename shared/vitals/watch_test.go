@@ -260,10 +260,10 @@ func TestAlarmsAndDashboardNameWhatIsTold(t *testing.T) {
 
 	// What the comparison is for.
 	for change, want := range map[[2]string]string{
-		{"MetricName: LastRunAge", "MetricName: LastRunAges"}:                                                            "LastRunAges: no function tells it",
-		{"MetricName: RunsCompleted, Dimensions: [{Name: Stage", "MetricName: RunsCompleted, Dimensions: [{Name: stage"}: "RunsCompleted: dimensions [stage]",
-		{`"auditcanary", "ForgedRecords", "Stage", "${Stage}"`, `"auditcanary", "RunsCompleted", "Stage", "${Stage}"`}:   "ForgedRecords is told and not on the dashboard",
-		{"MetricName: Throttles", "MetricName: Throttled"}:                                                               "AWS/Lambda Throttled: not a metric of AWS's",
+		{"MetricName: LastRunAge", "MetricName: LastRunAges"}:                                                          "LastRunAges: no function tells it",
+		{"MetricName: RunsWhole, Dimensions: [{Name: Stage", "MetricName: RunsWhole, Dimensions: [{Name: stage"}:       "RunsWhole: dimensions [stage]",
+		{`"auditcanary", "ForgedRecords", "Stage", "${Stage}"`, `"auditcanary", "RunsCompleted", "Stage", "${Stage}"`}: "ForgedRecords is told and not on the dashboard",
+		{"MetricName: Throttles", "MetricName: Throttled"}:                                                             "AWS/Lambda Throttled: not a metric of AWS's",
 		{"MetricName: Leftovers\n      Dimensions: [{Name: Stage, Value: {Ref: Stage}}]\n      Statistic: Maximum", "MetricName: Leftovers\n      Dimensions: [{Name: Stage, Value: {Ref: Stage}}]\n      Statistic: Sum"}: "Leftovers: Sum of what may not be summed",
 	} {
 		spoilt := strings.Replace(string(data), change[0], change[1], 1)

@@ -130,6 +130,7 @@ func (p *patient) checks(broken []doctor.Finding) []doctor.Check {
 		{Name: "inspector", What: "the inspector role can be assumed", Needs: signedIn, Each: p.inspectorRole},
 		{Name: "permissions", What: "the injector role may do what the selected scenarios need", Needs: []string{"inspector"}, Each: p.permissions},
 		{Name: "fixtures", What: "what canaries act on is there, and carries its name or tag", Needs: []string{"inspector"}, Each: p.fixtures},
+		{Name: "clusters", What: "clusters that canaries act in (none is examined)", Needs: loaded, Do: p.clusters},
 		{Name: "archive", What: "the log archive can be listed, and has CloudTrail's layout", Needs: signedIn, Do: p.archive},
 		{Name: "records", What: "something has arrived lately from every target", Needs: []string{"archive"}, Each: p.records},
 		{Name: "trails", What: "trails log all management events of all regions, with digests", Needs: signedIn, Do: p.weighed("trails")},

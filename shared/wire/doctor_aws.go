@@ -225,6 +225,9 @@ func (p *patient) store() (LogStore, string) {
 
 func (p *patient) archive(ctx context.Context) []doctor.Finding {
 	s, fix := p.store()
+	if s.Type != archiveType {
+		return []doctor.Finding{p.notExamined(s)}
+	}
 	a := newArchive(s3Client(p.base, s.Region, s.RoleARN), s)
 	root, elsewhere, there, err := a.First(ctx)
 	switch {
@@ -236,6 +239,18 @@ func (p *patient) archive(ctx context.Context) []doctor.Finding {
 		return []doctor.Finding{{Status: doctor.Wrong, Seen: fmt.Sprintf("s3://%s has nothing below %s, but %s", s.Bucket, root, elsewhere), Fix: "correct log_stores: prefix is what stands before AWSLogs/, organization_id the o-… behind it"}}
 	}
 	return []doctor.Finding{{Status: doctor.Wrong, Seen: fmt.Sprintf("s3://%s is empty", s.Bucket), Fix: "let the trail deliver there (its S3BucketName; the bucket's policy must admit cloudtrail.amazonaws.com), or correct log_stores.bucket; a new trail takes up to an hour"}}
+}
+
+// notExamined says that a log store that is asked by query was not asked.
+func (p *patient) notExamined(s LogStore) doctor.Finding {
+	target := "TARGET"
+	switch {
+	case len(p.cfg.Clusters) > 0:
+		target = p.cfg.Clusters[0].Name
+	case len(p.cfg.Targets) > 0:
+		target = p.cfg.Targets[0].Account
+	}
+	return doctor.Finding{Status: doctor.Unknown, Seen: fmt.Sprintf("log store %s (%s) was not examined: neither whether it answers, nor what has arrived there, nor how it is kept", s.Name, s.Type), Fix: fmt.Sprintf("auditcanary run --target %s --scenario SCENARIO shows it, by a canary whose record must arrive there", target)}
 }
 
 func (p *patient) records(ctx context.Context, account string) (out []doctor.Finding) {
@@ -337,6 +352,9 @@ func aspect(f inventory.Finding) string {
 // weighed is what the inventory finds wrong with one aspect.
 func (p *patient) weighed(of string) func(context.Context) []doctor.Finding {
 	return func(ctx context.Context) (out []doctor.Finding) {
+		if s, _ := p.store(); s.Type != archiveType && of != "alert-path" {
+			return []doctor.Finding{p.notExamined(s)} // no trail delivers there, and no bucket holds it
+		}
 		r, err := p.sources(ctx)
 		var absent notListed
 		switch {

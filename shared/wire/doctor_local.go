@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -16,43 +15,6 @@ import (
 	"github.com/auditcanary/auditcanary/shared/slack"
 	"github.com/auditcanary/auditcanary/shared/ticket"
 )
-
-// named is an environment variable that the configuration names.
-type namedSecret struct{ field, env string }
-
-// namedSecrets are all that it names, each once.
-func (c *Config) namedSecrets() (out []namedSecret) {
-	add := func(field, env string) {
-		if env != "" && !slices.ContainsFunc(out, func(s namedSecret) bool { return s.env == env }) {
-			out = append(out, namedSecret{field, env})
-		}
-	}
-	for i, t := range c.Targets {
-		add(fmt.Sprintf("targets.%d.external_id_env", i), t.ExternalIDEnv)
-	}
-	add("inspection.external_id_env", c.Inspection.ExternalIDEnv)
-	for i, a := range c.Alerts {
-		add(fmt.Sprintf("alerts.%d", i), a.through().ExternalIDEnv)
-	}
-	add("signing.key_env", c.Signing.KeyEnv)
-	if j := c.Tickets.Jira; j != nil {
-		add("tickets.jira.user_env", j.UserEnv)
-		add("tickets.jira.token_env", j.TokenEnv)
-	}
-	if s := c.Chat.Slack; s != nil {
-		add("chat.slack.token_env", s.TokenEnv)
-	}
-	if t := c.Trigger; t != nil {
-		if t.Slack != nil {
-			add("trigger.slack.signing_secret_env", t.Slack.SigningSecretEnv)
-			add("trigger.slack.token_env", t.Slack.TokenEnv)
-		}
-		for i, caller := range t.Callers {
-			add(fmt.Sprintf("trigger.callers.%d.key_env", i), caller.KeyEnv)
-		}
-	}
-	return out
-}
 
 // secrets never shows a value.
 func (p *patient) secrets(context.Context) (out []doctor.Finding) {
@@ -127,7 +89,7 @@ func (c *Config) ledgerFindings(ctx context.Context) (out []doctor.Finding) {
 		}
 		size = cp.Size
 	}
-	out = append(out, c.signerFinding(verifier))
+	out = append(out, c.signerFinding(ctx, verifier))
 	if c.Ledger.S3 == nil && !began {
 		// A directory is made by the first append; looking must not make it.
 		if _, err := os.Stat(c.path(c.Ledger.Dir)); errors.Is(err, os.ErrNotExist) {
@@ -153,7 +115,10 @@ func (c *Config) ledgerFindings(ctx context.Context) (out []doctor.Finding) {
 }
 
 // signerFinding says whether the signing key is here, and the one of the verifier.
-func (c *Config) signerFinding(verifier note.Verifier) doctor.Finding {
+func (c *Config) signerFinding(ctx context.Context, verifier note.Verifier) doctor.Finding {
+	if c.Signing.KMSKey != "" {
+		return c.kmsFinding(ctx, verifier)
+	}
 	skey, err := c.signingKey()
 	if errors.Is(err, os.ErrNotExist) {
 		return doctor.Finding{Status: doctor.Skipped, Seen: "only the verifier key is here: this machine can read the ledger, and append nothing"}
@@ -169,6 +134,34 @@ func (c *Config) signerFinding(verifier note.Verifier) doctor.Finding {
 		return doctor.Finding{Status: doctor.Wrong, Seen: "the signing key is another than " + c.Signing.KeyFile + ".pub", Fix: "restore the two of one keygen"}
 	}
 	return doctor.Finding{Status: doctor.OK, Seen: fmt.Sprintf("the signing key is %s+%08x", signer.Name(), signer.KeyHash())}
+}
+
+// kmsFinding compares the key that AWS KMS has with the one that the ledger is trusted by.
+// Nothing is signed: a signature over what is no checkpoint is made for nobody.
+func (c *Config) kmsFinding(ctx context.Context, verifier note.Verifier) doctor.Finding {
+	vkey, err := LedgerVerifierKey(ctx, c, c.Signing.KMSKey, verifier.Name())
+	if err != nil {
+		return failed(err, "allow the ledger's writer kms:GetPublicKey and kms:Sign on it, or correct signing (kms_key, role_arn): a ledger's key is ECC_NIST_EDWARDS25519 for SIGN_VERIFY")
+	}
+	there, err := note.NewVerifier(vkey)
+	if err != nil {
+		return doctor.Finding{Status: doctor.Unknown, Seen: fmt.Sprintf("%s: %v", c.Signing.KMSKey, err), Fix: "run it again"}
+	}
+	if there.KeyHash() != verifier.KeyHash() {
+		return doctor.Finding{Status: doctor.Wrong, Seen: fmt.Sprintf("%s is another key (%s+%08x) than signing.verifier (%s+%08x)", c.Signing.KMSKey, there.Name(), there.KeyHash(), verifier.Name(), verifier.KeyHash()), Fix: "name in signing.kms_key the key that the ledger was begun with; only a new ledger (another ledger.origin and place) takes another"}
+	}
+	return doctor.Finding{Status: doctor.OK, Seen: fmt.Sprintf("%s is the key of signing.verifier, %s+%08x; kms:Sign itself was not tried", c.Signing.KMSKey, there.Name(), there.KeyHash())}
+}
+
+// clusters are not looked into.
+func (p *patient) clusters(context.Context) (out []doctor.Finding) {
+	for _, cl := range p.cfg.Clusters {
+		out = append(out, doctor.Finding{Status: doctor.Unknown, Seen: fmt.Sprintf("cluster %s was not examined: neither its API server, nor what its injector may do, nor its namespace", cl.Name), Fix: fmt.Sprintf("auditcanary run --target %s --scenario 'kubernetes/*' shows it, by doing canaries there", cl.Name)})
+	}
+	if out == nil {
+		return skipped("no clusters are configured")
+	}
+	return out
 }
 
 func (p *patient) tickets(ctx context.Context) (out []doctor.Finding) {

@@ -104,6 +104,7 @@ func InjectFunction() Handler {
 		if err != nil {
 			return nil, err
 		}
+		defer tellAnyway(ctx, r)
 		if in.Asked != "" {
 			return asked(ctx, r, c, in)
 		}
@@ -114,12 +115,11 @@ func InjectFunction() Handler {
 		if err := r.Inject(ctx, in.Run); err != nil {
 			return nil, err
 		}
-		in.Looks = -1 // nobody has looked yet
-		out, err := answerOf(ctx, r, c, in)
-		if err != nil {
+		if err := takeWaiting(ctx, r, c, Options{Version: version}); err != nil {
 			return nil, err
 		}
-		return out, takeWaiting(ctx, r, c, Options{Version: version})
+		in.Looks = -1 // nobody has looked yet
+		return answerOf(ctx, r, c, in)
 	})
 }
 
@@ -131,6 +131,7 @@ func ConfirmFunction() Handler {
 		if err != nil {
 			return nil, err
 		}
+		defer tellAnyway(ctx, r)
 		only := in.Run
 		if in.Others {
 			only = ""
@@ -229,6 +230,7 @@ func ReportFunction() Handler {
 	return function("report", func(ctx context.Context, c *Config, in Input, _ string) (any, error) {
 		if in.Whole != nil {
 			w := whole(c, in)
+			tellWhole(ctx, w)
 			w.tell(ctx, c)
 			return w, nil
 		}

@@ -227,10 +227,13 @@ type Whole struct {
 	Said   string `json:"said"`
 }
 
-// ExitCode: as of a run; what did not come to its end could not be found out.
+// Completed reports whether the run came to its end in every cell, and nothing is awaited.
+func (w Whole) Completed() bool { return w.Unfinished == 0 && w.Awaited == 0 }
+
+// ExitCode: as of a run; what did not come to its end, or has not come, could not be found out.
 func (w Whole) ExitCode() int {
 	t := run.Tally{Failed: w.Tally.Failed, Late: w.Tally.Late, Findings: w.Tally.Findings, Inconclusive: w.Tally.Inconclusive, NotRun: w.Tally.NotRun, Proven: w.Tally.Proven}
-	if code := t.ExitCode(); code != 0 || w.Unfinished == 0 {
+	if code := t.ExitCode(); code != 0 || w.Completed() {
 		return code
 	}
 	return 2
@@ -351,6 +354,9 @@ func (w *Whole) news(c *Config, now time.Time) ticket.News {
 	}
 	if len(g.Items) > 0 {
 		n.Groups = append(n.Groups, g)
+	}
+	if w.Awaited > 0 {
+		n.Groups = append(n.Groups, ticket.NewsGroup{Title: "Still awaited", Items: []ticket.NewsItem{{What: fmt.Sprintf("in %d cells a record, an alert or a digest had not come when its time was up; the next confirm looks again, `auditcanary report` says of which canary", w.Awaited)}}})
 	}
 	if w.Leftovers > 0 {
 		n.Groups = append(n.Groups, ticket.NewsGroup{Title: "Left in the accounts", Items: []ticket.NewsItem{{What: fmt.Sprintf("%d things; run `auditcanary sweep`", w.Leftovers)}}})

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/ledger"
 	"github.com/auditcanary/auditcanary/shared/run"
+	"github.com/auditcanary/auditcanary/shared/vitals"
 )
 
 func TestARunsIDFollowsFromWhatBeganIt(t *testing.T) {
@@ -93,12 +95,20 @@ func TestNoCellIsLeftOut(t *testing.T) {
 		{"none came back", []CellResult{{Cell: "a"}, {Cell: "b"}}, []string{"a: it was not begun", "b: it was not begun"}, 6, 0, 2},
 		{"one failed on the way", []CellResult{good("a"), {Cell: "b", Tally: &Counts{Canaries: 3, Proven: 2, Inconclusive: 1}, Begun: true, Settled: true, Error: "Lambda.Unknown"}}, []string{"b: Lambda.Unknown"}, 0, 0, 2},
 		{"one could not even begin", []CellResult{good("a"), {Cell: "b", Tally: &Counts{}, Error: "States.Timeout"}}, []string{"b: States.Timeout"}, 3, 0, 2},
-		{"something has not come", []CellResult{good("a"), {Cell: "b", Tally: &Counts{Canaries: 3, Proven: 3}, Begun: true}}, []string{}, 0, 1, 0},
+		{"something has not come", []CellResult{good("a"), {Cell: "b", Tally: &Counts{Canaries: 3, Proven: 3}, Begun: true}}, []string{}, 0, 1, 2},
 		{"one that the configuration has no more", []CellResult{good("a"), good("b"), good("z")}, []string{}, 0, 0, 0},
 	} {
 		w := sum(6, tc.results...)
 		if !slices.Equal(w.Why, tc.why) || w.Unfinished != len(tc.why) || w.Tally.NotRun != tc.notRun || w.Awaited != tc.awaited || w.ExitCode() != tc.exit {
 			t.Errorf("%s: %+v, exit code %d", tc.name, w, w.ExitCode())
+		}
+		call := vitals.NewCall(time.Now(), slog.New(slog.DiscardHandler))
+		tellWhole(call.With(t.Context()), w)
+		if told := call.Numbers()[vitals.RunsWhole]; len(told) != 1 || (told[0] == 1) != (tc.exit == 0) {
+			t.Errorf("%s: RunsWhole %v", tc.name, told)
+		}
+		if text := fmt.Sprintf("%+v", w.news(c, time.Now())); strings.Contains(text, fmt.Sprintf("in %d cells a record", tc.awaited)) != (tc.awaited > 0) {
+			t.Errorf("%s: the chat is told %s", tc.name, text)
 		}
 	}
 }

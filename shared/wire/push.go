@@ -117,8 +117,10 @@ func (p *push) take(ctx context.Context, messages []Message) (PushResult, error)
 		}
 	}
 	vitals.From(ctx).Add(vitals.PoisonMessages, float64(out.Poison))
+	var came []run.Progressed
 	for cell, keys := range byCell {
 		heard, err := p.look(ctx, cell, version, keys)
+		came = append(came, p.progress(ctx, cell, heard, err)...)
 		out.Awaited += heard.Awaited
 		out.Decided += heard.Decided
 		out.Gets += heard.Gets
@@ -138,7 +140,27 @@ func (p *push) take(ctx context.Context, messages []Message) (PushResult, error)
 			}
 		}
 	}
+	if call := vitals.From(ctx); call != nil && len(came) > 0 {
+		tellProgress(call, came...)
+	}
 	return out, nil
+}
+
+// progress is what came of a cell's ledger in this call: what is decided here is told by
+// no other call. Nothing where nobody watches, or nothing was decided.
+func (p *push) progress(ctx context.Context, cell string, heard run.Heard, failed error) []run.Progressed {
+	call, l := vitals.From(ctx), p.cells[cell]
+	if call == nil || l == nil || heard.Decided == 0 && failed == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellIn)
+	defer cancel()
+	came, err := l.run.CameOf(ctx, &l.known, call.Began)
+	if err != nil {
+		p.log.WarnContext(ctx, "what came of these files is not told: the ledger could not be read", "cell", cell, "why", err.Error())
+		return nil
+	}
+	return []run.Progressed{came}
 }
 
 // listener is what a warm process keeps of one cell.

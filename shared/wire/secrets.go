@@ -42,36 +42,52 @@ func (c *Config) fetchSecrets(ctx context.Context) error {
 	return nil
 }
 
-// secretNames are the values of all keys of the configuration that end in _env, each once.
+// namedSecret is an environment variable that the configuration names.
+type namedSecret struct{ field, env string }
+
+// secretNames are the variables of namedSecrets.
 func (c *Config) secretNames() []string {
 	var out []string
-	var walk func(v reflect.Value)
-	walk = func(v reflect.Value) {
+	for _, s := range c.namedSecrets() {
+		out = append(out, s.env)
+	}
+	return out
+}
+
+// namedSecrets are the values of all keys of the configuration that end in _env, each once,
+// with the key where it stands first.
+func (c *Config) namedSecrets() (out []namedSecret) {
+	var walk func(at string, v reflect.Value)
+	walk = func(at string, v reflect.Value) {
 		switch v.Kind() {
 		case reflect.Pointer:
 			if !v.IsNil() {
-				walk(v.Elem())
+				walk(at, v.Elem())
 			}
 		case reflect.Slice:
 			for i := range v.Len() {
-				walk(v.Index(i))
+				walk(fmt.Sprintf("%s.%d", at, i), v.Index(i))
 			}
 		case reflect.Struct:
 			for i := range v.NumField() {
 				key, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-				field := v.Field(i)
+				field, below := v.Field(i), at
+				if key != "" { // else it is inline
+					below = strings.TrimPrefix(at+"."+key, ".")
+				}
 				switch {
 				case !v.Type().Field(i).IsExported():
 				case strings.HasSuffix(key, "_env") && field.Kind() == reflect.String:
-					if name := field.String(); name != "" && !slices.Contains(out, name) {
-						out = append(out, name)
+					env := field.String()
+					if env != "" && !slices.ContainsFunc(out, func(s namedSecret) bool { return s.env == env }) {
+						out = append(out, namedSecret{below, env})
 					}
 				default:
-					walk(field)
+					walk(below, field)
 				}
 			}
 		}
 	}
-	walk(reflect.ValueOf(c))
+	walk("", reflect.ValueOf(c))
 	return out
 }

@@ -3,9 +3,11 @@ package wire
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -54,5 +56,31 @@ func TestSecretsAreFetchedForWhatTheConfigurationNames(t *testing.T) {
 	t.Setenv("TEST_JIRA_TOKEN", arn+"absent")
 	if err := c.fetchSecrets(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "environment variable TEST_JIRA_TOKEN: read secret "+arn+"absent: ") || strings.Contains(err.Error(), "the value") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestNoSecretsNameLooksLikeItsARN: Secrets Manager ends an ARN with a hyphen and six
+// characters, and takes a name that ends so for a whole ARN: the secret is not found.
+func TestNoSecretsNameLooksLikeItsARN(t *testing.T) {
+	named, like := regexp.MustCompile(`\$\{self:custom\.secret\}/([a-z-]+?)(?:-\?{6})?"`), regexp.MustCompile(`-.{6}$`)
+	names := map[string]map[string]bool{}
+	for _, file := range []string{"../../serverless.yml", "../../infra/aws/service/roles.yml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[file] = map[string]bool{}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			names[file][m[1]] = true
+			if like.MatchString(m[1]) {
+				t.Errorf("%s: the secret %s looks like an ARN's end", file, m[1])
+			}
+		}
+	}
+	if a, b := names["../../serverless.yml"], names["../../infra/aws/service/roles.yml"]; len(a) < 5 || !maps.Equal(a, b) {
+		t.Errorf("functions are given %v, and may read %v", a, b)
+	}
+	if !like.MatchString("slack-signing-secret") {
+		t.Error("a name that looks like an ARN's end is not noticed")
 	}
 }

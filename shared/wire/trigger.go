@@ -65,6 +65,13 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
+	if c.cell == "" && c.Trigger.Cell != "" {
+		narrow := *c
+		if err := narrow.Select(Selection{Cell: c.Trigger.Cell}); err != nil {
+			return nil, err
+		}
+		c = &narrow
+	}
 	catalogue, err := Catalogue(c)
 	if err != nil {
 		return nil, err
@@ -406,6 +413,8 @@ func (t *trigger) selected(may May, w slack.Words) (scenarios, targets []string,
 	}
 	account, _, _ := strings.Cut(w.Target, "/")
 	switch {
+	case !t.c.has(w.Target) && t.c.cell != "":
+		return nil, nil, fmt.Sprintf("target %s is not configured in cell %s, for which alone one can ask here", w.Target, t.c.cell)
 	case !t.c.has(w.Target):
 		return nil, nil, fmt.Sprintf("target %s is not configured", w.Target)
 	case len(may.Targets) > 0 && !slices.Contains(may.Targets, w.Target) && !slices.Contains(may.Targets, account):

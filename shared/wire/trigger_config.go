@@ -17,8 +17,13 @@ type Trigger struct {
 	Callers []TriggerCaller `yaml:"callers"`
 	// Function is the name or ARN of the deployed inject function, which is started with
 	// what was asked for, Region its region. Left out, the next scheduled inject does it.
+	// Only inject is started: the records of what was asked for are looked for by the next
+	// scheduled confirm, and told of then.
 	Function string `yaml:"function"`
 	Region   string `yaml:"region"`
+	// Cell in whose ledger it stands what was asked for, and whose targets may be asked for.
+	// Needed where targets have cells; --cell and AUDITCANARY_CELL take its place.
+	Cell string `yaml:"cell"`
 }
 
 // May says what somebody may ask for.
@@ -71,6 +76,12 @@ func (c *Config) checkTrigger(bad complain) {
 	if (t.Function == "") != (t.Region == "") || t.Region != "" && !regionID.MatchString(t.Region) {
 		bad("trigger", "trigger needs both function and region, or neither")
 	}
+	switch cells := c.Cells(); {
+	case t.Cell == "" && len(cells) > 0:
+		bad("trigger", "trigger needs cell, since targets have cells: what is asked for stands in the ledger of one of them (%s)", all(cells, ""))
+	case t.Cell != "" && !slices.Contains(cells, t.Cell):
+		bad("trigger.cell", "trigger.cell %q is not the cell of any target", t.Cell)
+	}
 	if s := t.Slack; s != nil {
 		c.checkMay("trigger.slack", s.May, bad)
 		if !envName.MatchString(s.SigningSecretEnv) {
@@ -120,8 +131,12 @@ func (c *Config) checkMay(at string, m May, bad complain) {
 		}
 	}
 	for i, t := range m.Targets {
-		if !c.has(t) {
+		account, _, _ := strings.Cut(t, "/")
+		switch cell := c.Trigger.Cell; {
+		case !c.has(t):
 			bad(fmt.Sprintf("%s.targets.%d", at, i), "target %q is not ACCOUNT or ACCOUNT/REGION of a configured target", t)
+		case cell != "" && !slices.ContainsFunc(c.Targets, func(o Target) bool { return o.Account == account && o.Cell == cell }):
+			bad(fmt.Sprintf("%s.targets.%d", at, i), "target %q is not in trigger.cell %s", t, cell)
 		}
 	}
 }

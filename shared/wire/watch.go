@@ -17,29 +17,62 @@ import (
 // What a deployed function tells of itself. Each of these follows from what the function
 // has in hand anyway, and does nothing where nobody watches (at a terminal).
 
-// tellState tells what came of the ledger in this call.
+// tellAnyway tells what came of the ledger in a call that ends without an answer: what it
+// has decided by then is told by no other call.
+func tellAnyway(ctx context.Context, r *run.Run) {
+	call := vitals.From(ctx)
+	if call == nil {
+		return
+	}
+	if _, told := call.Numbers()[vitals.RunsCompleted]; told {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellIn)
+	defer cancel()
+	state, _, err := run.Fold(ctx, r.Log)
+	if err != nil {
+		call.Log.WarnContext(ctx, "what came of this call is not told: the ledger could not be read", "error", err)
+		return
+	}
+	tellState(ctx, state, r.Clock())
+}
+
+// tellIn is for how long at most the ledger is read for it: the call may be out of time.
+const tellIn = 20 * time.Second
+
+// tellState tells what came of the ledger in this call, and how it stands at its end.
 func tellState(ctx context.Context, state *run.State, now time.Time) {
 	call := vitals.From(ctx)
 	if call == nil {
 		return
 	}
 	p := state.Since(call.Began, now)
-	call.Set(vitals.RunsCompleted, float64(p.Completed))
+	tellProgress(call, p)
 	if !p.LastRun.IsZero() {
 		call.Set(vitals.LastRunAge, now.Sub(p.LastRun).Seconds())
 	}
-	for status, name := range map[canary.Status]vitals.Name{
-		canary.Pass: vitals.CanariesProven, canary.Late: vitals.CanariesLate, canary.Fail: vitals.CanariesFailed,
-		canary.Inconclusive: vitals.CanariesInconclusive, canary.NotRun: vitals.CanariesNotRun, canary.Excepted: vitals.CanariesExcepted,
-	} {
-		call.Set(name, float64(p.Verdicts[status]))
-	}
 	call.Set(vitals.CanariesWaiting, float64(p.Waiting))
 	call.Set(vitals.CanariesUnsealed, float64(p.Unsealed))
-	call.Set(vitals.SurfacedLatency, p.Latencies...)
-	call.Set(vitals.ForgedRecords, float64(p.Forged))
 	call.Set(vitals.ClockSkew, p.Skew.Seconds())
 	tellLedger(ctx, state.Size, state.Newest, now)
+}
+
+// tellProgress tells what counts of a call. Where it is about several ledgers, their
+// counts add up.
+func tellProgress(call *vitals.Call, of ...run.Progressed) {
+	var latencies []float64
+	for _, p := range of {
+		call.Add(vitals.RunsCompleted, float64(p.Completed))
+		for status, name := range map[canary.Status]vitals.Name{
+			canary.Pass: vitals.CanariesProven, canary.Late: vitals.CanariesLate, canary.Fail: vitals.CanariesFailed,
+			canary.Inconclusive: vitals.CanariesInconclusive, canary.NotRun: vitals.CanariesNotRun, canary.Excepted: vitals.CanariesExcepted,
+		} {
+			call.Add(name, float64(p.Verdicts[status]))
+		}
+		call.Add(vitals.ForgedRecords, float64(p.Forged))
+		latencies = append(latencies, p.Latencies...)
+	}
+	call.Set(vitals.SurfacedLatency, latencies...)
 }
 
 // tellLedger tells how the ledger stands at the end of the call.
@@ -49,6 +82,16 @@ func tellLedger(ctx context.Context, size int64, newest, now time.Time) {
 	if !newest.IsZero() {
 		call.Set(vitals.LedgerHeadAge, max(0, now.Sub(newest).Seconds()))
 	}
+}
+
+// tellWhole tells whether a run was completed in every cell. A sum over cells would not
+// say so: one that goes on may make up for others that do not.
+func tellWhole(ctx context.Context, w Whole) {
+	n := 0.0
+	if w.Completed() {
+		n = 1
+	}
+	vitals.From(ctx).Set(vitals.RunsWhole, n)
 }
 
 // tellSweep tells of a sweep that came to its end.

@@ -290,6 +290,19 @@ func TestServerlessYmlIsPackagedOffline(t *testing.T) {
 	}
 	environments(t, functions)
 
+	// Nothing of the trigger stands at a public address unless stage.yml says so.
+	for name, r := range x.Resources {
+		ofFunction := name == "TriggerLogGroup" || strings.HasPrefix(name, "TriggerLambda")
+		if ofFunction && r.Condition != "TriggerOn" {
+			t.Errorf("%s stands whether the trigger is wanted or not", name)
+		}
+	}
+	for name, o := range x.Outputs {
+		if refers, _ := json.Marshal(o); strings.Contains(string(refers), "TriggerLambda") && !strings.Contains(string(refers), `"Condition":"TriggerOn"`) {
+			t.Errorf("output %s tells of what may not be there: %s", name, refers)
+		}
+	}
+
 	for _, name := range []string{"run", "sweep", "packet"} {
 		machine := definition(t, name)
 		eachState(machine, func(state string, s map[string]any) {

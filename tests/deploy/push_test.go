@@ -175,4 +175,14 @@ func TestAFileIsJudgedAsItArrives(t *testing.T) {
 	if left := p.sandbox.left(t); len(left) > 0 {
 		t.Errorf("left in the accounts: %s", left)
 	}
+	// What is decided by a file is told once, by the call that was given it.
+	warm := slices.Clone(p.idle["confirm"])
+	p.stop()
+	told := 0
+	for _, in := range warm {
+		told += strings.Count(in.stderr.String(), `"RunsCompleted":1`)
+	}
+	if told != 2 {
+		t.Errorf("%d runs were told of; there was one in each of two cells", told)
+	}
 }
