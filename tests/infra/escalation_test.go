@@ -103,3 +103,42 @@ func TestTheInjectorCannotTouchItsOwnDeployment(t *testing.T) {
 		t.Errorf("the real break-glass role cannot be tried: denied %s", got.Reason)
 	}
 }
+
+// TestConfirmOpensTheInjectorToReadOnly: in a session of the name that reads, and of no other.
+func TestConfirmOpensTheInjectorToReadOnly(t *testing.T) {
+	template, err := cfn.Load(filepath.Join(dir, "member.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := values("us-east-1")
+	v["AWS::Partition"], v["HomeRegion"], v["Stage"] = "aws", "us-east-1", "prod"
+	made, err := template.Resolve(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(made["InjectorRole"].Properties["AssumeRolePolicyDocument"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := policy.Parse(text, policy.ForTrust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := []policy.Named{{Doc: policy.MustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`, policy.ForIdentity)}}
+	for _, tc := range []struct {
+		function, session string
+		want              bool
+	}{
+		{"confirm", "auditcanary-read", true}, {"confirm", "auditcanary-20261126-abc234-07", false}, {"confirm", "auditcanary-sweep", false},
+		{"inject", "auditcanary-20261126-abc234-07", true}, {"sweep", "auditcanary-sweep", true}, {"report", "auditcanary-read", false},
+	} {
+		role := "arn:aws:iam::222222222222:role/auditcanary/auditcanary-prod-" + tc.function
+		got := policy.Decide(policy.Request{Action: "sts:AssumeRole", Resource: "arn:aws:iam::111122223333:role/auditcanary/auditcanary-injector", PrincipalARN: role, RoleARN: role,
+			Account: "222222222222", ResourceAccount: "111122223333",
+			Context: policy.Context{"aws:principalarn": {role}, "sts:externalid": {v["ExternalId"]}, "sts:sourceidentity": {"auditcanary"}, "sts:rolesessionname": {tc.session}}},
+			policy.Layers{Identity: full, Resource: []policy.Named{{Doc: trust}}, ResourceMustAllow: true})
+		if got.Allowed != tc.want {
+			t.Errorf("%s as %s: %t %s", tc.function, tc.session, got.Allowed, got.Reason)
+		}
+	}
+}
