@@ -3,6 +3,7 @@ package aws
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,8 +19,14 @@ func EveryBoundary(plans []run.Plan) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	var actions, unnamed, things words
+	var actions, unnamed, things, ownActions, canarys words
 	for _, st := range sts {
+		if changes := changing(st.Action); len(changes) > 0 {
+			ownActions = append(ownActions, changes...)
+			for _, r := range st.Resource {
+				canarys = append(canarys, anyKind(inAnyAccount(r)))
+			}
+		}
 		if slices.Equal(st.Resource, words{"*"}) {
 			unnamed = append(unnamed, st.Action...)
 		} else {
@@ -28,9 +35,12 @@ func EveryBoundary(plans []run.Plan) (json.RawMessage, error) {
 		actions = append(actions, st.Action...)
 	}
 	for i, r := range things {
-		things[i] = strings.ReplaceAll(r, ":"+everyAccount+":", ":*:") // shorter; another account's are never reached
-		if strings.HasPrefix(r, "arn:aws:ec2:") {
+		things[i] = anyKind(inAnyAccount(r))
+		switch {
+		case strings.HasPrefix(r, "arn:aws:ec2:"):
 			things[i] = "arn:aws:ec2:*" // which has few names, and of which the tags are asked
+		case strings.HasPrefix(r, "arn:aws:eks:"):
+			things[i] = "arn:aws:eks:*" // any cluster, and any entry of it
 		}
 	}
 	type bound struct {
@@ -48,6 +58,9 @@ func EveryBoundary(plans []run.Plan) (json.RawMessage, error) {
 		{Sid: "GrantsNothing", Effect: "Allow", Action: words{"*"}, Resource: words{"*"}},
 		{Sid: "WhatNoScenarioDoes", Effect: "Deny", NotAction: listings(actions), Resource: words{"*"}},
 		{Sid: "WhatIsNotOurs", Effect: "Deny", NotAction: listings(unnamed), NotResource: widest(things)},
+		// Our own roles, policies and rules are listed as canaries' things are, and never
+		// changed: or the injector could lift this very boundary.
+		{Sid: "WhatIsOurOwn", Effect: "Deny", Action: byInitial(ownActions), NotResource: widest(canarys)},
 		// What the cloud names is known by its tags.
 		{Sid: "WhatIsNotTagged", Effect: "Deny", Resource: words{"*"}, Action: slices.DeleteFunc(slices.Clone(onTagged), func(a string) bool { return !slices.Contains(actions, a) }),
 			Condition: map[string]map[string]string{"Null": {resourceTagRun: "true"}, "StringNotEquals": {fixtureTag: "fixture"}}},
@@ -70,11 +83,12 @@ var onTagged = words{
 	"ec2:ModifySnapshotAttribute", "kms:CancelKeyDeletion", "kms:DisableKey", "kms:EnableKey", "kms:ScheduleKeyDeletion",
 }
 
-// listings shortens actions that only list, describe or tag to a pattern for each service.
+// listings shortens actions that only list, describe or tag to a pattern for each service,
+// and so those that read settings of buckets and trails, or a security group's two directions.
 func listings(actions words) (out words) {
 	for _, a := range actions {
 		service, name, _ := strings.Cut(a, ":")
-		for _, verb := range []string{"Describe", "List", "Tag"} {
+		for _, verb := range []string{"AuthorizeSecurityGroup", "Describe", "GetBucket", "GetTrail", "List", "RevokeSecurityGroup", "Tag"} {
 			if strings.HasPrefix(name, verb) {
 				a = service + ":" + verb + "*"
 			}
@@ -83,6 +97,48 @@ func listings(actions words) (out words) {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// changing are the actions that change who may do what, or what is told to the alerts.
+func changing(actions words) (out words) {
+	for _, a := range actions {
+		service, name, _ := strings.Cut(a, ":")
+		reads := strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List") || strings.HasPrefix(name, "Describe")
+		if (service == "iam" || service == "events") && !reads {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// byInitial shortens actions to a pattern for each service's initial: of what is denied, more
+// is no harm.
+func byInitial(actions words) (out words) {
+	for _, a := range actions {
+		service, name, _ := strings.Cut(a, ":")
+		out = append(out, service+":"+name[:1]+"*")
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// inAnyAccount is a resource in whichever account, which is shorter; another account's are
+// never reached.
+func inAnyAccount(resource string) string {
+	return strings.ReplaceAll(resource, ":"+everyAccount+":", ":*:")
+}
+
+var kindOf = regexp.MustCompile(`^(arn:aws:(?:iam:[^:]*:[^:]*:[a-z-]+/auditcanary/|(?:ssm|rds):[^:]*:[^:]*:[a-z-]+[/:]auditcanary-).*)$`)
+
+// anyKind is one of the canaries' things of IAM, SSM or RDS, whatever its kind: its name says
+// whose it is.
+func anyKind(resource string) string {
+	if !kindOf.MatchString(resource) {
+		return resource
+	}
+	f := strings.SplitN(resource, ":", 6)
+	f[5] = "*" + f[5][strings.IndexAny(f[5], "/:"):]
+	return strings.Join(f, ":")
 }
 
 // widest leaves out what another of the patterns covers.

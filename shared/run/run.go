@@ -119,7 +119,8 @@ func (r *Run) targetsOf(s canary.Scenario, provider string) []canary.Target {
 	return out
 }
 
-// NewRunID is a new run's name: its day, and 30 random bits.
+// NewRunID is a new run's name: its day, and 30 random bits. What the injector's role may
+// touch is known by names that begin so.
 func NewRunID(now time.Time) string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)

@@ -130,7 +130,9 @@ func (d *granting) step(name string) {
 		d.add(signer, aws.SignLedger, names{"key": s.KMSKey})
 	}
 	switch name {
-	case "inject", "confirm", "sweep": // confirm asks the event history of the accounts, and undoes
+	// confirm only asks the event history of the accounts, under a session policy for that
+	// alone; IAM does not enforce the policy, only the session's name (member.yaml).
+	case "inject", "confirm", "sweep":
 		for _, t := range c.Targets {
 			d.add(self, aws.BecomeRole, names{"role": t.RoleARN})
 		}

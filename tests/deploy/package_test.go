@@ -288,7 +288,7 @@ func TestServerlessYmlIsPackagedOffline(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(functions)); !slices.Equal(got, []string{"confirm", "inject", "packet", "report", "sweep", "trigger"}) {
 		t.Errorf("functions %q", got)
 	}
-	environments(t, functions)
+	environments(t, x, functions)
 
 	// Nothing of the trigger stands at a public address unless stage.yml says so.
 	for name, r := range x.Resources {
@@ -356,8 +356,8 @@ func lint(t *testing.T, x template) {
 }
 
 // environments: whatever variable the example's configuration names, those functions have
-// that read it, and each may read the secret whose ARN it is given.
-func environments(t *testing.T, functions map[string]resource) {
+// that read it, and the role of each may read the secret whose ARN it is given.
+func environments(t *testing.T, x template, functions map[string]resource) {
 	t.Helper()
 	example := filepath.Join("..", "..", "infra", "aws", "stages", "example", "auditcanary.yaml")
 	if _, err := wire.Load(example); err != nil {
@@ -367,14 +367,48 @@ func environments(t *testing.T, functions map[string]resource) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`(?m)^\s+\w+_env: (\w+)$`).FindAllStringSubmatch(string(text), -1) {
-		for name, f := range functions {
-			env := f.Properties["Environment"].(map[string]any)["Variables"].(map[string]any)
-			if env["AUDITCANARY_CONFIG"] != "auditcanary.yaml" || env[m[1]] == nil {
-				t.Errorf("%s has not %s: %v", name, m[1], env)
+	// Whoever assumes roles that want an external id.
+	who := map[string][]string{"external_id_env": {"inject", "confirm", "sweep"}, "key_env": slices.Sorted(maps.Keys(functions))}
+	found := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\s+(\w+_env): (\w+)$`).FindAllStringSubmatch(string(text), -1) {
+		if who[m[1]] == nil {
+			t.Errorf("who needs %s?", m[1])
+		}
+		found[m[1]] = true
+		for _, name := range who[m[1]] {
+			if problem := given(functions[name], m[2], x.statements()[strings.ToUpper(name[:1])+name[1:]+"Role"]); problem != "" {
+				t.Errorf("%s: %s", name, problem)
 			}
 		}
 	}
+	if len(found) != len(who) {
+		t.Errorf("the example names %v only", found)
+	}
+	confirm := functions["confirm"]
+	if given(confirm, "AUDITCANARY_NOBODYS", nil) == "" || given(confirm, "AUDITCANARY_EXTERNAL_ID", x.statements()["ReportRole"]) == "" {
+		t.Error("a variable that is not given, or a secret that may not be read, is not noticed")
+	}
+}
+
+// given says what is wrong with a variable that a function must have, and with its right to
+// read the secret that it names.
+func given(f resource, variable string, statements []map[string]any) string {
+	env := f.Properties["Environment"].(map[string]any)["Variables"].(map[string]any)
+	if env["AUDITCANARY_CONFIG"] != "auditcanary.yaml" || env[variable] == nil {
+		return fmt.Sprintf("it has not %s: %v", variable, env)
+	}
+	secret := fmt.Sprint(env[variable].(map[string]any)["Fn::Sub"])
+	for _, s := range statements {
+		if s["Action"] != "secretsmanager:GetSecretValue" {
+			continue
+		}
+		for _, r := range listOf(s["Resource"]) {
+			if sub, ok := r.(map[string]any); ok && sub["Fn::Sub"] == secret+"-??????" {
+				return ""
+			}
+		}
+	}
+	return "it may not read " + secret
 }
 
 func TestATemplateWithHolesIsNoticed(t *testing.T) {
