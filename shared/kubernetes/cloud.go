@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -77,7 +76,6 @@ type cluster struct {
 	Cluster
 	mu     sync.Mutex
 	server *server // once connected
-	fenced bool    // the fence was seen to stand
 }
 
 var (
@@ -205,18 +203,4 @@ func (cl *cluster) connect() (*server, error) {
 		}
 	}
 	return cl.server, nil
-}
-
-// ensureFence asks, once, whether the fence stands.
-func (c *Cloud) ensureFence(ctx context.Context, cl *cluster, s *session) error {
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	if cl.fenced {
-		return nil
-	}
-	if err := s.probeFence(ctx); err != nil {
-		return fmt.Errorf("cluster %s: %w", cl.Name, err)
-	}
-	cl.fenced = true
-	return nil
 }
