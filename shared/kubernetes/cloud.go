@@ -57,9 +57,10 @@ type Cluster struct {
 	Egress []string
 	// Fixtures by name: the real things that attempts which must be denied name.
 	Fixtures map[string]string
-	// AuditLog is a file that the API server itself writes its log to, if this program
-	// can read it: the only history of events that there is.
-	AuditLog string
+	// AuditLogs are the files that the API servers themselves write their logs to, one for
+	// each server there is, if this program can read them: the only history of events that
+	// there is.
+	AuditLogs []string
 	// CallTimeout bounds each call (default 30 s).
 	CallTimeout time.Duration
 }

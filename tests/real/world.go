@@ -57,7 +57,7 @@ clusters:
   - name: loopback
     kubeconfig: {{.Kubeconfig}}
     egress: [127.0.0.1]
-    audit_log: {{.AuditLog}}
+    audit_logs: [{{.AuditLog}}]
     fixtures: {log_shipper: log-shipper, log_shipper_namespace: kube-system}
 log_stores:
   - name: victorialogs
