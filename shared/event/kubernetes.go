@@ -150,15 +150,15 @@ func KubernetesEvents(raw []byte) ([][]byte, error) {
 	if err != nil || string(list["kind"]) != `"EventList"` {
 		return [][]byte{raw}, nil // what is wrong with it, its reader says
 	}
-	var items []jsontext.Value
-	if err := json.Unmarshal(list["items"], &items, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)); err != nil {
+	items := list["items"]
+	if items.Kind() != '[' {
 		return [][]byte{raw}, nil
 	}
-	out := make([][]byte, len(items))
-	for i, item := range items {
-		out[i] = item
+	events, err := split(items)
+	if err != nil {
+		return [][]byte{raw}, nil
 	}
-	return out, nil
+	return events, nil
 }
 
 // ReadGKE reads one LogEntry of Cloud Logging that holds a record of a GKE cluster's
@@ -278,43 +278,84 @@ func readMembers(raw []byte, above string, bodies []string, unreadable *[]string
 	return members, nil
 }
 
-// splitObject splits a JSON object into its members, of which no name stands twice. Of
-// what they hold it is only known that it is JSON: names may stand in that twice.
+// splitObject splits a JSON object into its members, of which no name stands twice. What
+// they hold is not looked at: whoever reads it says what is wrong with it.
 func splitObject(raw []byte) (map[string]jsontext.Value, error) {
-	d := jsontext.NewDecoder(bytes.NewReader(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	begin, err := d.ReadToken()
-	switch {
-	case err == io.EOF:
-		return nil, io.ErrUnexpectedEOF
-	case err != nil:
+	raw = trimJSON(raw)
+	if len(raw) > 0 && raw[0] != '{' {
+		return nil, fmt.Errorf("%s instead of a JSON object", jsontext.Value(raw).Kind())
+	}
+	parts, err := split(raw)
+	if err != nil {
 		return nil, err
-	case begin.Kind() != '{':
-		return nil, fmt.Errorf("%s instead of a JSON object", begin.Kind())
 	}
 	members := map[string]jsontext.Value{}
-	for {
-		token, err := d.ReadToken()
-		if err != nil {
-			return nil, err
+	for _, part := range parts {
+		end := stringEnd(part, 0)
+		value, stated := bytes.CutPrefix(trimJSON(part[end:]), []byte(":"))
+		if value = trimJSON(value); !stated || len(value) == 0 {
+			return nil, fmt.Errorf("%.40q is no name with a value", part)
 		}
-		if token.Kind() == '}' {
-			break
-		}
-		name := token.String()
-		value, err := d.ReadValue()
-		if err != nil {
+		var name string
+		if err := json.Unmarshal(part[:end], &name, jsontext.AllowInvalidUTF8(true)); err != nil {
 			return nil, err
 		}
 		if _, twice := members[name]; twice {
 			return nil, fmt.Errorf("duplicate name %.100q", name)
 		}
-		members[name] = value.Clone()
-	}
-	if _, err := d.ReadToken(); err != io.EOF {
-		return nil, errors.New("something stands after top-level value")
+		members[name] = value
 	}
 	return members, nil
 }
+
+// split splits a JSON object, or list, at its commas. It looks at brackets and strings
+// alone, so that nothing in one part, nor how deep it is, keeps it from the others.
+func split(raw []byte) ([][]byte, error) {
+	var parts [][]byte
+	depth, start := 0, 1
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = stringEnd(raw, i) - 1
+		case '{', '[':
+			depth++
+		case ',':
+			if depth == 1 {
+				parts, start = append(parts, trimJSON(raw[start:i])), i+1
+			}
+		case '}', ']':
+			if depth--; depth > 0 {
+				continue
+			}
+			if depth < 0 || raw[i] != raw[0]+2 { // as } is after { and ] after [
+				return nil, fmt.Errorf("%q closes what it did not open", raw[i])
+			}
+			if i+1 < len(raw) {
+				return nil, errors.New("something stands after top-level value")
+			}
+			if last := trimJSON(raw[start:i]); len(last) > 0 || len(parts) > 0 {
+				parts = append(parts, last)
+			}
+			return parts, nil
+		}
+	}
+	return nil, io.ErrUnexpectedEOF
+}
+
+// stringEnd is where the string ends that begins at i; the end of all, if it does not.
+func stringEnd(raw []byte, i int) int {
+	for i++; i < len(raw); i++ {
+		switch raw[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(raw)
+}
+
+func trimJSON(raw []byte) []byte { return bytes.Trim(raw, " \t\r\n") }
 
 // objectRef is what a request is about.
 type objectRef struct{ group, version, resource, subresource, namespace, name string }

@@ -171,13 +171,24 @@ func withBody(name, body string) string {
 }
 
 func TestAHostileBodyHidesNoOtherEvent(t *testing.T) {
-	a, b := withBody("requestObject", evil), string(auditEvent(nil))
-	got, err := KubernetesEvents([]byte(`{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[` + a + "," + b + `]}`))
-	if err != nil || len(got) != 2 || string(got[0]) != a || string(got[1]) != b {
-		t.Fatalf("got %q, %v", got, err)
-	}
-	if e, err := ReadKubernetes(got[1]); err != nil || len(e.Metadata.Unreadable) > 0 {
-		t.Errorf("%+v, %v", e, err)
+	b := string(auditEvent(nil))
+	for claim, body := range map[string]string{
+		"a name twice":        evil,
+		"as deep as is sent":  strings.Repeat("[", 10000) + strings.Repeat("]", 10000),
+		"deeper":              strings.Repeat("[", 20000) + strings.Repeat("]", 20000),
+		"brackets in strings": `{"a":"}],\"{[","b\\":"\\"}`,
+	} {
+		a := withBody("requestObject", body)
+		got, err := KubernetesEvents([]byte(`{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[` + a + "," + b + `]}`))
+		if err != nil || len(got) != 2 || string(got[0]) != a || string(got[1]) != b {
+			t.Errorf("%s: %d events, %v", claim, len(got), err)
+			continue
+		}
+		for i, raw := range got {
+			if e, err := ReadKubernetes(raw); err != nil || i == 1 && len(e.Metadata.Unreadable) > 0 {
+				t.Errorf("%s: %+v, %v", claim, e, err)
+			}
+		}
 	}
 	for _, list := range []string{`{"kind":"EventList","items":[` + b + `],"items":[]}`, `{"kind":"EventList","kind":"Event","items":[` + b + `]}`} {
 		if got, err := KubernetesEvents([]byte(list)); err != nil || len(got) != 1 || string(got[0]) != list {
