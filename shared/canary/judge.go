@@ -735,10 +735,20 @@ func Forged(sightings []Sighting, ours func(requestID string) bool) []Sighting {
 		}
 		imitates := strings.HasPrefix(e.Actor.Session.Name, Marker+"-") ||
 			e.Actor.Session.SourceIdentity == Marker ||
-			strings.Contains(e.HTTPRequest.UserAgent, "app/"+Marker)
+			strings.Contains(e.HTTPRequest.UserAgent, "app/"+Marker) ||
+			e.Cloud.Provider == "Kubernetes" && (accountOfOurs(e.Actor.UID) || accountOfOurs(e.Actor.Session.Name))
 		if imitates && !ours(id) {
 			out = append(out, si)
 		}
 	}
 	return out
+}
+
+// accountOfOurs reports whether a cluster's user is one that canaries act as: whoever
+// else does so has a token of theirs, or made himself one.
+func accountOfOurs(user string) bool {
+	if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
+		_, user, _ = strings.Cut(account, ":")
+	}
+	return strings.HasPrefix(user, Marker+"-")
 }

@@ -381,6 +381,30 @@ func TestOnlyAKnownRequestIDMakesARecordOurs(t *testing.T) {
 		{"session name", mk(func(e *event.Event) { blank(e); e.Actor.Session.Name = "auditcanary-20261122-abcdef-01" }), true},
 		{"source identity", mk(func(e *event.Event) { blank(e); e.Actor.Session.SourceIdentity = "auditcanary" }), true},
 		{"agent", mk(func(e *event.Event) { blank(e); e.HTTPRequest.UserAgent = "aws-sdk-go-v2/1 app/auditcanary" }), true},
+		{"a canary's token in other hands", mk(func(e *event.Event) {
+			blank(e)
+			e.Cloud.Provider, e.Actor.UID = "Kubernetes", "system:serviceaccount:auditcanary:auditcanary-canary"
+		}), true},
+		{"an account that a canary made", mk(func(e *event.Event) {
+			blank(e)
+			e.Cloud.Provider, e.Actor.UID = "Kubernetes", "system:serviceaccount:own-namespace:auditcanary-20261122-abcdef-01"
+		}), true},
+		{"a canary's user", mk(func(e *event.Event) {
+			blank(e)
+			e.Cloud.Provider, e.Actor.UID = "Kubernetes", "auditcanary-break-glass"
+		}), true},
+		{"who impersonates a canary's account", mk(func(e *event.Event) {
+			blank(e)
+			e.Cloud.Provider, e.Actor.Session.Name = "Kubernetes", "system:serviceaccount:auditcanary:auditcanary-canary"
+		}), true},
+		{"an account beside the canaries'", mk(func(e *event.Event) {
+			blank(e)
+			e.Cloud.Provider, e.Actor.UID = "Kubernetes", "system:serviceaccount:auditcanary-x:default"
+		}), false},
+		{"an id of another cloud that begins so", mk(func(e *event.Event) {
+			blank(e)
+			e.Cloud.Provider, e.Actor.UID = "AWS", "auditcanary-break-glass"
+		}), false},
 		{"no request id at all", mk(func(e *event.Event) { e.API.RequestUID = "" }), true},
 		{"somebody else's", mk(blank), false},
 	}

@@ -1,8 +1,10 @@
 package event
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -29,6 +31,7 @@ const (
 const (
 	StageResponseComplete = "ResponseComplete"
 	StagePanic            = "Panic"
+	stageResponseStarted  = "ResponseStarted"
 )
 
 // KubernetesOutcome reports whether an event that ReadKubernetes read tells what came
@@ -48,17 +51,19 @@ func KubernetesOutcome(e Event) bool {
 //
 // It is total, as ReadCloudTrail is: any bytes give an event or an error, never a
 // panic. Unknown fields are ignored; a field of the wrong type is left unstated and
-// named in Metadata.Unreadable. It is an error if raw is larger than
-// MaxKubernetesRecord, is not one JSON object, holds a name twice in one object, or
-// two that differ only in case in the envelope, the users, the object reference or the
-// status; is of another kind or version; or lacks auditID, stage, level or verb.
+// named in Metadata.Unreadable. So is a body (requestObject, responseObject) in which a
+// name stands twice: a patch is recorded as its sender wrote it, who may be anybody, and
+// the server does not mind. It is an error if raw is larger than MaxKubernetesRecord, is
+// not one JSON object, holds a name twice in one object but in those bodies, or two that
+// differ only in case in the envelope, the users, the object reference or the status; is
+// of another kind or version; or lacks auditID, stage, level or verb.
 //
 // A record of an outcome that states no code has the error "unstated": that it
 // succeeded is not known.
 //
 // Source of the fields: k8s.io/apiserver v0.37.2, pkg/apis/audit/v1.
 func ReadKubernetes(raw []byte) (Event, error) {
-	record, unreadable, err := readObject("kubernetes audit event", raw, MaxKubernetesRecord)
+	record, unreadable, err := readObject("kubernetes audit event", raw, MaxKubernetesRecord, "requestObject", "responseObject")
 	if err != nil {
 		return Event{}, err
 	}
@@ -135,36 +140,38 @@ func ReadKubernetes(raw []byte) (Event, error) {
 }
 
 // KubernetesEvents splits what an audit webhook is sent, an EventList, into the JSON
-// of its events, byte for byte; anything else is returned as it is, alone.
+// of its events, byte for byte; anything else is returned as it is, alone. What is wrong
+// within one event is that event's: the others are split off all the same.
 func KubernetesEvents(raw []byte) ([][]byte, error) {
 	if len(raw) > 16*MaxKubernetesRecord {
 		return nil, fmt.Errorf("kubernetes audit events: %d bytes, more than the %d allowed", len(raw), 16*MaxKubernetesRecord)
 	}
-	var list struct {
-		Kind  string           `json:"kind"`
-		Items []jsontext.Value `json:"items"`
-	}
-	if err := json.Unmarshal(raw, &list, jsontext.AllowInvalidUTF8(true)); err != nil || list.Kind != "EventList" {
+	list, err := splitObject(raw)
+	if err != nil || string(list["kind"]) != `"EventList"` {
 		return [][]byte{raw}, nil // what is wrong with it, its reader says
 	}
-	out := make([][]byte, len(list.Items))
-	for i, item := range list.Items {
-		out[i] = item
+	items := list["items"]
+	if items.Kind() != '[' {
+		return [][]byte{raw}, nil
 	}
-	return out, nil
+	events, err := split(items)
+	if err != nil {
+		return [][]byte{raw}, nil
+	}
+	return events, nil
 }
 
 // ReadGKE reads one LogEntry of Cloud Logging that holds a record of a GKE cluster's
 // API server: protoPayload an AuditLog of service k8s.io. What it states is laid out as
 // ReadKubernetes does it; the cluster is the event's account, its location the region.
-// It is as strict and as total as ReadKubernetes.
+// It is as strict and as total as ReadKubernetes, with the bodies request and response.
 //
 // The request id is the entry's operation.id, which is the server's audit id.
 //
 // Source of the fields: google.logging.v2.LogEntry, google.cloud.audit.AuditLog;
 // testdata/panther-gke.
 func ReadGKE(raw []byte) (Event, error) {
-	entry, unreadable, err := readObject("gke audit entry", raw, MaxKubernetesRecord)
+	entry, unreadable, err := readObject("gke audit entry", raw, MaxKubernetesRecord, "protoPayload.request", "protoPayload.response")
 	if err != nil {
 		return Event{}, err
 	}
@@ -203,6 +210,11 @@ func ReadGKE(raw []byte) (Event, error) {
 		HTTPRequest: HTTPRequest{UserAgent: from.text("callerSuppliedUserAgent")},
 	}
 	e.Actor.Type, e.Actor.Name = kubernetesUser(e.Actor.UID)
+	if first := operation.boolean("first"); first != nil && *first {
+		if last := operation.boolean("last"); last == nil || !*last {
+			e.Metadata.EventCode = stageResponseStarted // another entry will say what came of it
+		}
+	}
 	e.API.Error, e.API.ErrorMessage = gkeError(status, payload.object("response"))
 	for _, a := range payload.objects("authorizationInfo") {
 		if granted := a.boolean("granted"); granted != nil && e.Authorization.Decision == "" {
@@ -224,21 +236,126 @@ func ReadGKE(raw []byte) (Event, error) {
 	return e, nil
 }
 
-// readObject reads a JSON object strictly.
-func readObject(what string, raw []byte, most int) (object, *[]string, error) {
+// readObject reads a JSON object strictly. bodies are the paths ("a.b") of what others
+// than the writer of the record have written into it: one that is not as strict is left
+// out, and named as unreadable.
+func readObject(what string, raw []byte, most int, bodies ...string) (object, *[]string, error) {
 	if len(raw) > most {
 		return object{}, nil, fmt.Errorf("%s: %d bytes, more than the %d allowed", what, len(raw), most)
 	}
-	var members map[string]any
-	if err := json.Unmarshal(raw, &members, jsontext.AllowInvalidUTF8(true)); err != nil {
+	var unreadable []string
+	members, err := readMembers(raw, "", bodies, &unreadable)
+	if err != nil {
 		return object{}, nil, fmt.Errorf("%s: %w", what, err)
 	}
-	if members == nil {
-		return object{}, nil, fmt.Errorf("%s: null instead of a JSON object", what)
-	}
-	var unreadable []string
 	return object{members: members, unreadable: &unreadable}, &unreadable, nil
 }
+
+func readMembers(raw []byte, above string, bodies []string, unreadable *[]string) (map[string]any, error) {
+	split, err := splitObject(raw)
+	if err != nil {
+		return nil, err
+	}
+	members := map[string]any{}
+	for name, text := range split {
+		path := above + name
+		if text.Kind() == '{' && slices.ContainsFunc(bodies, func(b string) bool { return strings.HasPrefix(b, path+".") }) {
+			if members[name], err = readMembers(text, path+".", bodies, unreadable); err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			continue
+		}
+		var v any
+		switch err := json.Unmarshal(text, &v, jsontext.AllowInvalidUTF8(true)); {
+		case err == nil:
+			members[name] = v
+		case slices.Contains(bodies, path):
+			*unreadable = append(*unreadable, path)
+		default:
+			return nil, fmt.Errorf("%.100s: %w", path, err)
+		}
+	}
+	return members, nil
+}
+
+// splitObject splits a JSON object into its members, of which no name stands twice. What
+// they hold is not looked at: whoever reads it says what is wrong with it.
+func splitObject(raw []byte) (map[string]jsontext.Value, error) {
+	raw = trimJSON(raw)
+	if len(raw) > 0 && raw[0] != '{' {
+		return nil, fmt.Errorf("%s instead of a JSON object", jsontext.Value(raw).Kind())
+	}
+	parts, err := split(raw)
+	if err != nil {
+		return nil, err
+	}
+	members := map[string]jsontext.Value{}
+	for _, part := range parts {
+		end := stringEnd(part, 0)
+		value, stated := bytes.CutPrefix(trimJSON(part[end:]), []byte(":"))
+		if value = trimJSON(value); !stated || len(value) == 0 {
+			return nil, fmt.Errorf("%.40q is no name with a value", part)
+		}
+		var name string
+		if err := json.Unmarshal(part[:end], &name, jsontext.AllowInvalidUTF8(true)); err != nil {
+			return nil, err
+		}
+		if _, twice := members[name]; twice {
+			return nil, fmt.Errorf("duplicate name %.100q", name)
+		}
+		members[name] = value
+	}
+	return members, nil
+}
+
+// split splits a JSON object, or list, at its commas. It looks at brackets and strings
+// alone, so that nothing in one part, nor how deep it is, keeps it from the others.
+func split(raw []byte) ([][]byte, error) {
+	var parts [][]byte
+	depth, start := 0, 1
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = stringEnd(raw, i) - 1
+		case '{', '[':
+			depth++
+		case ',':
+			if depth == 1 {
+				parts, start = append(parts, trimJSON(raw[start:i])), i+1
+			}
+		case '}', ']':
+			if depth--; depth > 0 {
+				continue
+			}
+			if depth < 0 || raw[i] != raw[0]+2 { // as } is after { and ] after [
+				return nil, fmt.Errorf("%q closes what it did not open", raw[i])
+			}
+			if i+1 < len(raw) {
+				return nil, errors.New("something stands after top-level value")
+			}
+			if last := trimJSON(raw[start:i]); len(last) > 0 || len(parts) > 0 {
+				parts = append(parts, last)
+			}
+			return parts, nil
+		}
+	}
+	return nil, io.ErrUnexpectedEOF
+}
+
+// stringEnd is where the string ends that begins at i; the end of all, if it does not.
+func stringEnd(raw []byte, i int) int {
+	for i++; i < len(raw); i++ {
+		switch raw[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(raw)
+}
+
+func trimJSON(raw []byte) []byte { return bytes.Trim(raw, " \t\r\n") }
 
 // objectRef is what a request is about.
 type objectRef struct{ group, version, resource, subresource, namespace, name string }

@@ -162,6 +162,89 @@ func TestAnEventListIsSplitByteForByte(t *testing.T) {
 	}
 }
 
+// evil is a body as a hostile client can have it recorded: the server keeps a patch as
+// it was sent.
+const evil = `{"metadata":{"name":"x","name":"y"}}`
+
+func withBody(name, body string) string {
+	return strings.Replace(string(auditEvent(nil)), `"verb":`, `"`+name+`":`+body+`,"verb":`, 1)
+}
+
+func TestAHostileBodyHidesNoOtherEvent(t *testing.T) {
+	b := string(auditEvent(nil))
+	for claim, body := range map[string]string{
+		"a name twice":        evil,
+		"as deep as is sent":  strings.Repeat("[", 10000) + strings.Repeat("]", 10000),
+		"deeper":              strings.Repeat("[", 20000) + strings.Repeat("]", 20000),
+		"brackets in strings": `{"a":"}],\"{[","b\\":"\\"}`,
+	} {
+		a := withBody("requestObject", body)
+		got, err := KubernetesEvents([]byte(`{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[` + a + "," + b + `]}`))
+		if err != nil || len(got) != 2 || string(got[0]) != a || string(got[1]) != b {
+			t.Errorf("%s: %d events, %v", claim, len(got), err)
+			continue
+		}
+		for i, raw := range got {
+			if e, err := ReadKubernetes(raw); err != nil || i == 1 && len(e.Metadata.Unreadable) > 0 {
+				t.Errorf("%s: %+v, %v", claim, e, err)
+			}
+		}
+	}
+	for _, list := range []string{`{"kind":"EventList","items":[` + b + `],"items":[]}`, `{"kind":"EventList","kind":"Event","items":[` + b + `]}`} {
+		if got, err := KubernetesEvents([]byte(list)); err != nil || len(got) != 1 || string(got[0]) != list {
+			t.Errorf("a list whose own names stand twice is split: %q, %v", got, err)
+		}
+	}
+}
+
+func TestAHostileBodyIsLeftUnstated(t *testing.T) {
+	gke := func(name, body string) string {
+		return `{"insertId":"i","operation":{"id":"8c8a6b3e-6b5c-4d8e-9a38-0a4b8d6a2b11","first":true,"last":true},"protoPayload":{"serviceName":"k8s.io","methodName":"io.k8s.core.v1.pods.patch","` + name + `":` + body + `}}`
+	}
+	for _, tc := range []struct {
+		raw, unreadable string
+	}{
+		{withBody("requestObject", evil), "requestObject"},
+		{withBody("responseObject", evil), "responseObject"},
+		{withBody("requestObject", `{"n":1e999}`), "requestObject"},
+		{withBody("requestObject", `{"metadata":{"name":"x","Name":"y"}}`), ""}, // two names
+		{gke("request", evil), "protoPayload.request"},
+		{gke("response", evil), "protoPayload.response"},
+		{gke("request", `{"metadata":{"name":"x"}}`), ""},
+	} {
+		e, err := Read([]byte(tc.raw))
+		if err != nil {
+			t.Errorf("%s: %v", tc.raw, err)
+			continue
+		}
+		_, request := e.API.Request["body"]
+		_, response := e.API.Response["body"]
+		if got := strings.Join(e.Metadata.Unreadable, ","); got != tc.unreadable || (request || response) != (tc.unreadable == "") || e.API.RequestUID != "8c8a6b3e-6b5c-4d8e-9a38-0a4b8d6a2b11" {
+			t.Errorf("%s: unreadable %q, %+v", tc.raw, got, e.API)
+		}
+	}
+	for _, raw := range []string{gke("authenticationInfo", `{"principalEmail":"a","principalEmail":"b"}`), gke("methodName", `"x"`)} {
+		if e, err := ReadGKE([]byte(raw)); err == nil || !strings.Contains(err.Error(), "duplicate") {
+			t.Errorf("%s: %+v, %v", raw, e, err)
+		}
+	}
+}
+
+func TestAGKEEntryThatOnlyBeginsHasNoOutcome(t *testing.T) {
+	for operation, want := range map[string]bool{
+		`{"id":"a","first":true}`:              false,
+		`{"id":"a","first":true,"last":false}`: false,
+		`{"id":"a","first":true,"last":true}`:  true,
+		`{"id":"a","last":true}`:               true,
+		`{"id":"a"}`:                           true,
+	} {
+		e, err := ReadGKE([]byte(`{"insertId":"i","operation":` + operation + `,"protoPayload":{"serviceName":"k8s.io","methodName":"io.k8s.core.v1.pods.exec.create"}}`))
+		if err != nil || KubernetesOutcome(e) != want {
+			t.Errorf("%s: outcome %v, want %v (%v)", operation, !want, want, err)
+		}
+	}
+}
+
 func TestRecordsOfEKSAndGKE(t *testing.T) {
 	eks := readEach(t, "testdata/panther-kubernetes/EKS.ndjson", ReadKubernetes)
 	if len(eks) != 3 || eks[0].Actor.Session.Name != "1669660343296132000" || eks[0].Metadata.EventCode != "ResponseStarted" || eks[1].API.Error != "Forbidden" {
@@ -268,6 +351,9 @@ func FuzzReadKubernetes(f *testing.F) {
 	f.Add(auditEvent(nil))
 	f.Add([]byte(`{"auditID":"a","stage":"Panic","level":"None","verb":"\xff","responseStatus":{"code":1e300},"sourceIPs":[{}],"user":{"extra":{"accessKeyId":7}}}`))
 	f.Add([]byte(`{"kind":"EventList","items":[{"auditID":"a"},7]}`))
+	f.Add([]byte(`{"kind":"EventList","items":[` + withBody("requestObject", evil) + `]}`))
+	f.Add([]byte(withBody("responseObject", evil)))
+	f.Add([]byte(`{"protoPayload":{"serviceName":"k8s.io","methodName":"a","request":` + evil + `,"response":7}}`))
 	f.Add([]byte(`{"protoPayload":{"serviceName":"k8s.io","methodName":"a","resourceName":"namespaces/x/namespaces/"}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, read := range []func([]byte) (Event, error){ReadKubernetes, ReadGKE} {

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
@@ -19,27 +20,35 @@ type IDs struct {
 // it. The format is told by the member that holds the record's id: what has none of them
 // is taken for CloudTrail's, without an id.
 func Identify(raw []byte) (IDs, error) {
-	var r struct {
-		EventID   string `json:"eventID"` // CloudTrail
-		RequestID string `json:"requestID"`
-		AuditID   string `json:"auditID"` // audit.k8s.io
-		Stage     string `json:"stage"`
-		InsertID  string `json:"insertId"` // Cloud Logging
-		Operation struct {
-			ID string `json:"id"`
-		} `json:"operation"`
+	var eventID, requestID string // CloudTrail
+	var auditID, stage string     // audit.k8s.io
+	var insertID string           // Cloud Logging
+	var operation struct {
+		ID string `json:"id"`
 	}
-	if err := json.Unmarshal(raw, &r, jsontext.AllowInvalidUTF8(true)); err != nil {
+	members, err := splitObject(raw)
+	for name, to := range map[string]any{
+		"eventID": &eventID, "requestID": &requestID, "auditID": &auditID, "stage": &stage, "insertId": &insertID, "operation": &operation,
+	} {
+		if text, stated := members[name]; stated && err == nil {
+			err = json.Unmarshal(text, to, jsontext.AllowInvalidUTF8(true))
+		}
+	}
+	if err != nil {
 		return IDs{}, fmt.Errorf("the record is not a JSON object that has an id: %w", err)
 	}
 	switch {
-	case r.EventID != "":
-	case r.AuditID != "":
-		return IDs{r.AuditID + "/" + r.Stage, r.AuditID, Kubernetes}, nil
-	case r.InsertID != "":
-		return IDs{r.InsertID, r.Operation.ID, GKE}, nil
+	case eventID != "":
+	case auditID != "":
+		return IDs{auditID + "/" + stage, auditID, Kubernetes}, nil
+	case insertID != "":
+		return IDs{insertID, operation.ID, GKE}, nil
 	}
-	return IDs{r.EventID, r.RequestID, "cloudtrail"}, nil
+	// Nobody but its writer writes into a record of CloudTrail's.
+	if !jsontext.Value(raw).IsValid(jsontext.AllowInvalidUTF8(true)) {
+		return IDs{}, errors.New("the record is not a JSON object that has an id: a name stands twice in one object")
+	}
+	return IDs{eventID, requestID, "cloudtrail"}, nil
 }
 
 // Read reads one raw record of any format there is, as Identify tells it. What a record

@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -58,9 +57,10 @@ type Cluster struct {
 	Egress []string
 	// Fixtures by name: the real things that attempts which must be denied name.
 	Fixtures map[string]string
-	// AuditLog is a file that the API server itself writes its log to, if this program
-	// can read it: the only history of events that there is.
-	AuditLog string
+	// AuditLogs are the files that the API servers themselves write their logs to, one for
+	// each server there is, if this program can read them: the only history of events that
+	// there is.
+	AuditLogs []string
 	// CallTimeout bounds each call (default 30 s).
 	CallTimeout time.Duration
 }
@@ -77,7 +77,6 @@ type cluster struct {
 	Cluster
 	mu     sync.Mutex
 	server *server // once connected
-	fenced bool    // the fence was seen to stand
 }
 
 var (
@@ -205,18 +204,4 @@ func (cl *cluster) connect() (*server, error) {
 		}
 	}
 	return cl.server, nil
-}
-
-// ensureFence asks, once, whether the fence stands.
-func (c *Cloud) ensureFence(ctx context.Context, cl *cluster, s *session) error {
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	if cl.fenced {
-		return nil
-	}
-	if err := s.probeFence(ctx); err != nil {
-		return fmt.Errorf("cluster %s: %w", cl.Name, err)
-	}
-	cl.fenced = true
-	return nil
 }

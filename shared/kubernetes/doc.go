@@ -9,8 +9,9 @@
 //   - RBAC lets nobody grant what he does not hold: the roles that canaries make allow
 //     what the service account may do itself, which is to read a ConfigMap there is not;
 //   - an admission policy, the fence, refuses whatever that account would make, change or
-//     delete that is not named and labelled as a canary's. Before the first canary, a dry
-//     run asks whether it stands; without it nothing is done.
+//     delete that is not named and labelled as a canary's, and any token or certificate
+//     that is worth having. Before each canary, harmless requests ask whether it stands;
+//     without it nothing is done.
 //
 // One call is one request: no retries, no informers, no discovery. The Audit-ID is ours
 // to choose, and anybody else's too, so that it finds a record and proves nothing: the

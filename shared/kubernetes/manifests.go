@@ -131,6 +131,12 @@ func fencePolicy(cl Cluster) admissionregistrationv1.ValidatingAdmissionPolicy {
 				validation("bind nobody, and only their own roles",
 					"request.operation != 'CREATE' || !(request.resource.resource in ['rolebindings', 'clusterrolebindings']) || "+
 						"object.roleRef.name.startsWith("+prefix+") && (!has(object.subjects) || object.subjects.all(s, s.kind == 'Group' && s.name.startsWith('"+nobody+"')))"),
+				// Of their own account too: a token that is lost would else outlive itself.
+				validation("ask for worthless tokens only",
+					"request.resource.resource != 'serviceaccounts' || !("+sub+" && request.subResource == 'token') || "+
+						fmt.Sprintf("has(object.spec.audiences) && object.spec.audiences == ['%s'] && has(object.spec.expirationSeconds) && object.spec.expirationSeconds == %d", worthlessAudience, tokenSeconds)),
+				validation("ask nobody for certificates who signs",
+					"request.operation != 'CREATE' || request.resource.resource != 'certificatesigningrequests' || object.spec.signerName == '"+nobodysSigner+"'"),
 			},
 		}}
 }

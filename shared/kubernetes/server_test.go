@@ -82,6 +82,7 @@ func newAnswering(t *testing.T) *answering {
 
 func (a *answering) serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(strings.NewReader(string(body)))
 	one := asked{
 		method: r.Method, uri: r.URL.RequestURI(), auth: r.Header.Get("Authorization"), agent: r.UserAgent(), auditID: r.Header.Get("Audit-Id"),
 		impersonated: r.Header.Get("Impersonate-User"), groups: r.Header.Values("Impersonate-Group"), body: string(body),
@@ -92,10 +93,10 @@ func (a *answering) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Audit-Id", one.auditID)
 	w.Header().Set("Date", "Thu, 26 Nov 2026 17:00:00 GMT")
 	switch {
+	case one.probes():
+		a.fence(w, r)
 	case r.URL.Path == "/api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token":
 		a.token(w, r)
-	case r.URL.Query().Get("dryRun") == "All" && strings.Contains(one.body, `"fence-auditcanary"`):
-		a.fence(w, r)
 	default:
 		a.rest(w, r)
 	}
@@ -106,8 +107,13 @@ func (a *answering) canaryCalls() []asked {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(a.asked), func(x asked) bool {
-		return strings.HasSuffix(x.uri, "/auditcanary-canary/token") || strings.Contains(x.body, "fence-auditcanary")
+		return strings.HasSuffix(x.uri, "/auditcanary-canary/token") || x.probes()
 	})
+}
+
+// probes reports whether a request asks for the fence.
+func (x asked) probes() bool {
+	return strings.Contains(x.uri, "?dryRun=All&fieldManager=auditcanary") && strings.Contains(x.uri, "/serviceaccounts") && strings.HasPrefix(x.auth, "Bearer e30.")
 }
 
 func (a *answering) connect() (*rest.Config, error) {

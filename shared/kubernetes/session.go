@@ -56,7 +56,10 @@ func (c *Cloud) open(ctx context.Context, cl *cluster, sc scene, restoresOnly bo
 	if s.id, err = s.token(ctx); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", cl.Name, err)
 	}
-	return s, c.ensureFence(ctx, cl, s)
+	if err := s.probeFence(ctx); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", cl.Name, err)
+	}
+	return s, nil
 }
 
 // session implements run.Prober. It is safe for concurrent use.
@@ -154,29 +157,54 @@ func (s *session) ask(ctx context.Context, m message) (exchange, error) {
 	return x, err
 }
 
-// probeFence asks, as a dry run, for a service account that is none of a canary's.
+// probeFence asks for what each of three rules of the fence must refuse. It does so for
+// each session, since nobody says when a policy is changed or its binding taken away.
+//
+// Two are dry runs. No token can be asked for in one: that one is for nobody's audience,
+// and asks for a second more than is allowed. Where RBAC refuses it already, no scenario
+// needs it, and there is nothing to fence.
 func (s *session) probeFence(ctx context.Context) error {
-	const name = "fence-" + canary.Marker // not the marker's prefix
-	body, err := json.Marshal(corev1.ServiceAccount{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.scene.namespace},
-	})
-	if err != nil {
-		return err
+	account := func(name string, labels map[string]string) any {
+		return corev1.ServiceAccount{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.scene.namespace, Labels: labels},
+		}
 	}
-	m := message{contentType: "application/json", body: body, token: s.id.token}
-	m.method, m.path = http.MethodPost, "/api/v1/namespaces/"+s.scene.namespace+"/serviceaccounts"
-	m.query = map[string][]string{"dryRun": {metav1.DryRunAll}, "fieldManager": {canary.Marker}}
-	x, err := s.ask(ctx, m)
-	const advice = "nothing is done without it; apply what `auditcanary plan` prints"
-	switch o := x.outcome(err); {
-	case o.Result == canary.Refused && strings.Contains(o.Message, "ValidatingAdmissionPolicy '"+fence+"'"):
-		return nil
-	case o.Result == canary.Succeeded:
-		return fmt.Errorf("the admission policy %s does not keep canaries to their own names: %s", fence, advice)
-	default:
-		return fmt.Errorf("whether the admission policy %s stands could not be found out (%s: %s): %s", fence, o.Code, clean(o.Message), advice)
+	seconds := int64(tokenSeconds + 1)
+	token := authenticationv1.TokenRequest{
+		TypeMeta: metav1.TypeMeta{APIVersion: auth + "/v1", Kind: "TokenRequest"},
+		Spec:     authenticationv1.TokenRequestSpec{Audiences: []string{worthlessAudience}, ExpirationSeconds: &seconds},
 	}
+	accounts := "/api/v1/namespaces/" + s.scene.namespace + "/serviceaccounts"
+	for _, p := range []struct {
+		rule, path string
+		object     any
+		orRBAC     string
+	}{
+		// Not the marker's prefix.
+		{rule: "to their own names", path: accounts, object: account("fence-"+canary.Marker, map[string]string{labelRun: "none", labelCanary: "none"})},
+		{rule: "to what has their labels", path: accounts, object: account(canary.Marker+"-fence", nil)},
+		{rule: "to worthless tokens", path: accounts + "/" + serviceAccount + "/token", object: token, orRBAC: `cannot create resource "serviceaccounts/token"`},
+	} {
+		body, err := json.Marshal(p.object)
+		if err != nil {
+			return err
+		}
+		m := message{contentType: "application/json", body: body, token: s.id.token}
+		m.method, m.path = http.MethodPost, p.path
+		m.query = map[string][]string{"dryRun": {metav1.DryRunAll}, "fieldManager": {canary.Marker}}
+		x, err := s.ask(ctx, m)
+		const advice = "nothing is done without it; apply what `auditcanary plan` prints"
+		switch o := x.outcome(err); {
+		case o.Result == canary.Refused && strings.Contains(o.Message, "ValidatingAdmissionPolicy '"+fence+"'"):
+		case o.Result == canary.Refused && p.orRBAC != "" && strings.Contains(o.Message, p.orRBAC):
+		case o.Result == canary.Succeeded:
+			return fmt.Errorf("the admission policy %s does not keep canaries %s: %s", fence, p.rule, advice)
+		default:
+			return fmt.Errorf("whether the admission policy %s keeps canaries %s could not be found out (%s: %s): %s", fence, p.rule, o.Code, s.clean(o.Message), advice)
+		}
+	}
+	return nil
 }
 
 // Do implements run.Session: one attempt, whatever comes of it. refs that the reply does

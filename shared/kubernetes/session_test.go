@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"reflect"
 	"slices"
@@ -68,7 +69,7 @@ func TestAReceiptSaysAllThatTheRecordMust(t *testing.T) {
 	}
 }
 
-func TestEachCanaryHasATokenOfItsOwnAndTheFenceIsAskedForOnce(t *testing.T) {
+func TestEachCanaryHasATokenOfItsOwnAndAsksForTheFence(t *testing.T) {
 	a := newAnswering(t)
 	c, own := cloudOf(t, a, nil)
 	p, err := c.Plan(scenario(t, "kubernetes/role"), aCanary("kubernetes/role"))
@@ -90,8 +91,10 @@ func TestEachCanaryHasATokenOfItsOwnAndTheFenceIsAskedForOnce(t *testing.T) {
 	want := []string{
 		"POST /api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token injector",
 		"POST /api/v1/namespaces/auditcanary/serviceaccounts?dryRun=All&fieldManager=auditcanary " + theToken()[:8],
-		"POST /api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token injector",
+		"POST /api/v1/namespaces/auditcanary/serviceaccounts?dryRun=All&fieldManager=auditcanary " + theToken()[:8],
+		"POST /api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token?dryRun=All&fieldManager=auditcanary " + theToken()[:8],
 	}
+	want = append(want, want...)
 	if !slices.Equal(kinds, want) {
 		t.Errorf("asked %q", kinds)
 	}
@@ -108,6 +111,23 @@ func TestNothingIsDoneWithoutTheFence(t *testing.T) {
 		"another refuses": {fence: func(w http.ResponseWriter, _ *http.Request) {
 			status(w, 403, "Forbidden", `User "x" cannot create resource "serviceaccounts"`)
 		}, want: "could not be found out"},
+		"it forgets labels": {fence: func(w http.ResponseWriter, r *http.Request) {
+			if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), `"name":"auditcanary-fence"`) {
+				answer(w, 201, `{"kind":"ServiceAccount","apiVersion":"v1"}`)
+				return
+			}
+			status(w, 403, "Forbidden", fenceSays)
+		}, want: "does not keep canaries to what has their labels"},
+		"it is older than its rule of tokens": {fence: func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/token") {
+				answer(w, 201, `{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1"}`)
+				return
+			}
+			status(w, 403, "Forbidden", fenceSays)
+		}, want: "does not keep canaries to worthless tokens"},
+		"RBAC refuses what is not its to refuse": {fence: func(w http.ResponseWriter, _ *http.Request) {
+			status(w, 403, "Forbidden", `User "x" cannot create resource "serviceaccounts/token" in API group ""`)
+		}, want: "keeps canaries to their own names could not be found out"},
 		"a server that is ill": {fence: func(w http.ResponseWriter, _ *http.Request) { status(w, 500, "InternalError", "no") }, want: "could not be found out"},
 		"a proxy that says what the fence says": {fence: func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(403)

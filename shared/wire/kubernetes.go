@@ -43,10 +43,13 @@ type Cluster struct {
 	//
 	//   - log_shipper, log_shipper_namespace: the DaemonSet that ships the logs.
 	Fixtures map[string]string `yaml:"fixtures"`
-	// AuditLog is the file that the API server itself writes its audit log to, where this
-	// program can read it (on a node of the control plane). With it a record that is not
-	// in the store is either not emitted or lost on the way; without it nobody knows.
-	AuditLog string `yaml:"audit_log"`
+	// AuditLogs are the files that the API servers themselves write their audit logs to,
+	// where this program can read them (on a node of the control plane): one for each API
+	// server of the cluster, and all of them, since a call is recorded by the one that
+	// answered it. With them a record that is not in the store is either not emitted or
+	// lost on the way; without them, or where they no longer reach back to the call, nobody
+	// knows.
+	AuditLogs []string `yaml:"audit_logs"`
 	// AuditPolicy is the file of the API server's audit policy, and APIServerFlags its
 	// arguments: a list, or a file that has them (its command line, or the manifest of its
 	// pod). With them `auditcanary plan` and `auditcanary doctor` say what would not be
@@ -66,8 +69,8 @@ func (c *Config) driver(cl Cluster) kubernetes.Cluster {
 	if out.Namespace == "" {
 		out.Namespace = canary.Marker
 	}
-	if cl.AuditLog != "" {
-		out.AuditLog = c.path(cl.AuditLog)
+	for _, file := range cl.AuditLogs {
+		out.AuditLogs = append(out.AuditLogs, c.path(file))
 	}
 	return out
 }

@@ -37,7 +37,8 @@ type QueryStore struct {
 	// streams that hold the records (default, of kubernetes: kube-apiserver-audit-).
 	LogGroup     string `yaml:"log_group"`
 	StreamPrefix string `yaml:"stream_prefix"`
-	// Format of the records: kubernetes (default), gke or cloudtrail.
+	// Format of the records: kubernetes (default) or cloudtrail. Cloud Logging's entries of
+	// GKE (gke) are refused: they leave out too much of what a canary is known by.
 	Format string `yaml:"format"`
 	// Tenant: of loki the X-Scope-OrgID, of victorialogs ACCOUNT:PROJECT.
 	Tenant string `yaml:"tenant"`
@@ -121,8 +122,12 @@ func checkQuery(s LogStore, bad func(field, format string, args ...any)) {
 	if s.Bucket != "" || s.Prefix != "" || s.OrganizationID != "" || s.Trail != "" || s.HomeRegion != "" {
 		bad("", "log store %q: bucket, prefix, organization_id, trail and home_region are of type %s only", s.Name, archiveType)
 	}
-	if s.Format != "" && !slices.Contains(logstore.Formats(), s.Format) {
-		bad("format", "log store %q: format %q is not known; known: %s", s.Name, s.Format, strings.Join(logstore.Formats(), ", "))
+	proving := slices.DeleteFunc(logstore.Formats(), func(f string) bool { return f == "gke" })
+	switch {
+	case s.Format == "gke":
+		bad("format", "log store %q: format gke can prove no canary, and each would fail: entries of GKE state neither the URI that was asked for, nor the token and the account's uid that it was asked with; clusters of GKE cannot be proven yet", s.Name)
+	case s.Format != "" && !slices.Contains(proving, s.Format):
+		bad("format", "log store %q: format %q is not known; known: %s", s.Name, s.Format, strings.Join(proving, ", "))
 	}
 	for _, f := range [][2]string{{"cluster_field", s.ClusterField}, {"record_field", s.RecordField}} {
 		if f[1] != "" && !fieldName.MatchString(f[1]) {

@@ -51,6 +51,21 @@ func TestEachLogStoreTypeOpens(t *testing.T) {
 	}
 }
 
+func TestAFormatThatCanProveNothingIsRefused(t *testing.T) {
+	const store = `{name: audit, type: loki, url: "https://l.example.com", selector: '{a="b"}', format: FORMAT}`
+	for format, want := range map[string]string{
+		"gke":        "format gke can prove no canary",
+		"syslog":     `format "syslog" is not known; known: cloudtrail, kubernetes`,
+		"kubernetes": "",
+		"cloudtrail": "",
+	} {
+		_, err := storeConfig(t, strings.Replace(store, "FORMAT", format, 1))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "known: cloudtrail, gke")) {
+			t.Errorf("%s: %v, want %q", format, err, want)
+		}
+	}
+}
+
 func TestASecretThatIsMissingIsNamedAndNotGuessed(t *testing.T) {
 	for _, c := range []struct{ store, want string }{
 		{`{name: audit, type: loki, url: "https://l.example.com", selector: '{a="b"}', bearer_env: NO_SUCH_TOKEN}`, "environment variable NO_SUCH_TOKEN is empty"},

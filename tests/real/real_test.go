@@ -219,6 +219,11 @@ func (w *world) wide(t *testing.T) {
 		{"to execute in another's pod", "POST", "/api/v1/namespaces/kube-system/pods/etcd/exec?command=true&stdout=true", ""},
 		{"to evict another's pod", "POST", "/api/v1/namespaces/kube-system/pods/etcd/eviction", `{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"etcd"}}`},
 		{"to approve a certificate", "PATCH", "/apis/certificates.k8s.io/v1/certificatesigningrequests/somebody-elses/approval", `{"status":{"conditions":[{"type":"Approved","status":"True","reason":"x","message":"x"}]}}`},
+		{"to have a token of its own that lives for a year", "POST", "/api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token", `{"spec":{"expirationSeconds":31536000}}`},
+		{"to have another of its own", "POST", "/api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token", `{"spec":{"expirationSeconds":600}}`},
+		{"to have a worthless token that lives", "POST", "/api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token", `{"spec":{"audiences":["auditcanary.invalid"],"expirationSeconds":31536000}}`},
+		{"to have one that is good for more", "POST", "/api/v1/namespaces/auditcanary/serviceaccounts/auditcanary-canary/token", `{"spec":{"audiences":["auditcanary.invalid","https://kubernetes.default.svc"],"expirationSeconds":600}}`},
+		{"to ask for a certificate of one who signs", "POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", `{"metadata":{"name":"auditcanary-x",` + labels + `},"spec":{"signerName":"kubernetes.io/kube-apiserver-client","usages":["client auth"],"request":"` + string(request[1]) + `"}}`},
 		{"to have a token of another", "POST", "/api/v1/namespaces/kube-system/serviceaccounts/somebody-elses/token", `{"spec":{"audiences":["x"]}}`},
 	} {
 		err := canary(tc.method, tc.path, tc.body)
