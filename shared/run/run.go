@@ -127,6 +127,15 @@ func NewRunID(now time.Time) string {
 	return now.UTC().Format("20060102") + "-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))[:6]
 }
 
+// IsRunID reports whether a run may have this name: its day, a dash, 1 to 40 lower-case
+// letters, digits and dashes. What canaries make is named after it, and the permissions of
+// injectors are for names that begin with a day.
+func IsRunID(id string) bool {
+	day, rest, ok := strings.Cut(id, "-")
+	return ok && len(day) == 8 && day[0] == '2' && strings.Trim(day, "0123456789") == "" &&
+		rest != "" && len(rest) <= 40 && strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
 // CatalogueHash pins the scenarios: SHA-256 over their ids and hashes.
 func CatalogueHash(ss []canary.Scenario) string {
 	ss = slices.Clone(ss)

@@ -633,3 +633,16 @@ func dieAndRecover(t *testing.T, at int, after bool, s note.Signer, v note.Verif
 		t.Errorf("the run after the crash: %+v", sum.Tally)
 	}
 }
+
+func TestARunIsNamedAfterItsDay(t *testing.T) {
+	for _, id := range []string{run.NewRunID(time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)), "20261126-scale1", "20261126-on-demand"} {
+		if !run.IsRunID(id) {
+			t.Errorf("%q is refused", id)
+		}
+	}
+	for _, id := range []string{"", "mine", "20261126", "20261126-", "2026112-a", "10261126-a", "20261126-A", "20261126-a/b", "20261126-" + strings.Repeat("a", 41)} {
+		if run.IsRunID(id) {
+			t.Errorf("%q is taken", id)
+		}
+	}
+}

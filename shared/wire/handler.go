@@ -100,6 +100,9 @@ func InjectFunction() Handler {
 		if in.Plan {
 			return itinerary(c, in, false)
 		}
+		if in.Run != "" && !run.IsRunID(in.Run) {
+			return nil, fmt.Errorf("inject: run %q: a run's id begins with its day, as 20261126-abc123 does; the injector may touch only what is named so", in.Run)
+		}
 		r, err := Open(ctx, c, Options{Version: version})
 		if err != nil {
 			return nil, err

@@ -103,7 +103,7 @@ func TestAFileIsJudgedAsItArrives(t *testing.T) {
 			}
 		}
 	}
-	inject("pushed")
+	inject("20261126-pushed")
 	before := p.sandbox.archived(t)
 	if err := p.sandbox.advance(30 * time.Minute); err != nil {
 		t.Fatal(err)

@@ -21,10 +21,10 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 
 	api := newLambdaAPI(t)
 	start(t, lambdaFile(t, "inject"), nil, append(cloud.env, api.env())...)
-	api.invocations <- `{"run":"faces","summary":true}`
+	api.invocations <- `{"run":"20261126-faces","summary":true}`
 	answer := <-api.answers
 	injected := summary(t, answer.Body)
-	if answer.Kind != "response" || injected.Run != "faces" || len(injected.Canaries) == 0 {
+	if answer.Kind != "response" || injected.Run != "20261126-faces" || len(injected.Canaries) == 0 {
 		t.Fatalf("inject: %+v", answer)
 	}
 
@@ -42,7 +42,7 @@ func TestACanaryLivesUnderAllFaces(t *testing.T) {
 			cloud.advance(t, "1h")
 		}
 	}()
-	status, body := post(t, url, `{"run":"faces","wait":true,"integrity":true,"summary":true}`)
+	status, body := post(t, url, `{"run":"20261126-faces","wait":true,"integrity":true,"summary":true}`)
 	close(stop)
 	<-waiting
 	if status != http.StatusOK {

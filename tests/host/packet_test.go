@@ -57,7 +57,7 @@ func TestPacketsAreLockedAway(t *testing.T) {
 		}
 		return s
 	}
-	run("inject", `{"run":"locked"}`)
+	run("inject", `{"run":"20261126-locked"}`)
 	if out := run("packet", `{}`); !bytes.Contains(out, []byte(`"empty"`)) {
 		t.Errorf("a day on which nothing was done: %s", out)
 	}

@@ -135,8 +135,8 @@ func TestWhatIsAskedForIsBegunOnce(t *testing.T) {
 	if status, text := call(t, at, callerKey+"x", `{"do": "run"}`); status != http.StatusUnauthorized {
 		t.Errorf("another key: %d %s", status, text)
 	}
-	inject.invocations <- `{"run":"schedule","every":"hourly","summary":true}`
-	if body := (<-inject.answers).Body; summary(t, body).Run != "schedule" {
+	inject.invocations <- `{"run":"20261126-schedule","every":"hourly","summary":true}`
+	if body := (<-inject.answers).Body; summary(t, body).Run != "20261126-schedule" {
 		t.Error(body)
 	}
 	status, text = call(t, at, callerKey, `{"do": "status"}`)

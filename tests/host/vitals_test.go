@@ -164,14 +164,14 @@ func TestDeployedFunctionsTellTheirVitals(t *testing.T) {
 		}
 		return vitals, log
 	}
-	told, log := call("inject", `{"run":"watched"}`)
-	if v := told[0]; v["Stage"] != "prod" || v["run"] != "watched" || v["function"] != "inject" || v["request_id"] != "request-1" || v["RunsCompleted"] != 0.0 || v["CanariesWaiting"] != 4.0 || v["LedgerSize"].(float64) < 10 || v["LastRunAge"] != nil {
+	told, log := call("inject", `{"run":"20261126-watched"}`)
+	if v := told[0]; v["Stage"] != "prod" || v["run"] != "20261126-watched" || v["function"] != "inject" || v["request_id"] != "request-1" || v["RunsCompleted"] != 0.0 || v["CanariesWaiting"] != 4.0 || v["LedgerSize"].(float64) < 10 || v["LastRunAge"] != nil {
 		t.Errorf("inject: %v", v)
 	}
-	if first, last := log[0], log[len(log)-1]; first["msg"] != "begun" || last["msg"] != "ended" || last["run"] != "watched" {
+	if first, last := log[0], log[len(log)-1]; first["msg"] != "begun" || last["msg"] != "ended" || last["run"] != "20261126-watched" {
 		t.Errorf("inject logged %v", log)
 	}
-	told, _ = call("confirm", `{"run":"watched","wait":true}`, `{"run":"watched"}`)
+	told, _ = call("confirm", `{"run":"20261126-watched","wait":true}`, `{"run":"20261126-watched"}`)
 	latencies, _ := told[0]["SurfacedLatency"].([]any)
 	if v := told[0]; v["RunsCompleted"] != 1.0 || v["CanariesWaiting"] != 0.0 || v["CanariesProven"] != 4.0 || len(latencies) != 4 || v["LastRunAge"].(float64) <= 0 {
 		t.Errorf("confirm: %v", v)
