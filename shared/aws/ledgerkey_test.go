@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ const ledgerKeyARN = "arn:aws:kms:us-east-1:222222222222:key/11112222-3333-4444-
 
 // ed25519Service is KMS with one Ed25519 key.
 type ed25519Service struct {
+	mu      sync.Mutex // guards all below: a request may still be in hand when the next test goes on
 	key     ed25519.PrivateKey
 	public  any // what GetPublicKey tells
 	usage   string
@@ -40,6 +42,12 @@ func (k *ed25519Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if k.silent() {
+		<-r.Context().Done()
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	refuse := func(code string) {
 		w.WriteHeader(http.StatusBadRequest)
@@ -55,8 +63,6 @@ func (k *ed25519Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "TrentService.Sign":
 		message, err := base64.StdEncoding.DecodeString(in["Message"])
 		switch {
-		case k.silence:
-			<-r.Context().Done()
 		case k.fail != "":
 			refuse(k.fail)
 		case err != nil || len(message) > 4096 || in["MessageType"] != "RAW" || in["SigningAlgorithm"] != "ED25519_SHA_512" || in["KeyId"] != ledgerKeyARN:
@@ -68,6 +74,19 @@ func (k *ed25519Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		refuse("UnknownOperationException")
 	}
+}
+
+func (k *ed25519Service) silent() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.silence
+}
+
+// change sets something between two requests.
+func (k *ed25519Service) change(set func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	set()
 }
 
 func newEd25519Service(t *testing.T) (*ed25519Service, *kms.Client) {
@@ -118,13 +137,13 @@ func TestALedgerIsSignedByAKeyService(t *testing.T) {
 		"DisabledException": "enable the key", "KMSInvalidStateException": "cancel that", "AccessDeniedException": "allow this caller kms:Sign",
 		"NotFoundException": "correct signing.kms_key", "ThrottlingException": "quota", "ExpiredTokenException": "renew them", "SomethingNewException": "SomethingNewException",
 	} {
-		service.fail = code
+		service.change(func() { service.fail = code })
 		_, err := log.Append(t.Context(), []byte("c"))
 		if !errors.Is(err, ErrNotSigned) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), ledgerKeyARN) {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
-	service.fail = ""
+	service.change(func() { service.fail = "" })
 	if cp, err := log.Checkpoint(t.Context()); err != nil || cp.Size != 2 {
 		t.Errorf("after the failures: %+v, %v", cp, err)
 	}
@@ -133,19 +152,20 @@ func TestALedgerIsSignedByAKeyService(t *testing.T) {
 	}
 
 	// A silent KMS is waited for no longer than the caller waits.
-	service.silence = true
+	service.change(func() { service.silence = true })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := log.AppendAt(ctx, 3, []byte("d")); !errors.Is(err, ErrNotSigned) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("silence: %v", err)
 	}
-	service.silence = false
+	service.change(func() { service.silence = false })
 
 	// Another key's signature is noticed before anybody relies on it.
-	_, service.key, err = ed25519.GenerateKey(rand.Reader)
+	_, another, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	service.change(func() { service.key = another })
 	if _, err := log.Append(t.Context(), []byte("e")); !errors.Is(err, ErrNotSigned) || !strings.Contains(err.Error(), "not of signing.verifier") {
 		t.Errorf("another key: %v", err)
 	}
@@ -170,7 +190,7 @@ func TestOnlyAnEd25519KeyOfKMSSignsALedger(t *testing.T) {
 		"a key for something else":  {mine, "KEY_AGREEMENT", "l", "needs ECC_NIST_EDWARDS25519"},
 		"a name with a space in it": {mine, "SIGN_VERIFY", "l l", `name "l l"`},
 	} {
-		service.public, service.usage = tc.public, tc.usage
+		service.change(func() { service.public, service.usage = tc.public, tc.usage })
 		if _, err := LedgerVerifierKey(t.Context(), client, ledgerKeyARN, tc.name); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v", name, err)
 		}
