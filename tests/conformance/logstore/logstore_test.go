@@ -153,7 +153,16 @@ func TestWhatIsStoredIsFound(t *testing.T) {
 		if a, b := seen.Sightings[0].At, seen.Sightings[1].At; a == b {
 			t.Errorf("two records stand at one place: %+v", a)
 		}
-		if l := seen.Looked; len(l) != 1 || l[0].Account != to.Account || l[0].Records < 1 || l[0].Objects < 1 || l[0].First.IsZero() {
+		// A store is asked how much it has before it is asked for records, which may come in between.
+		looked := seen.Looked
+		for end := time.Now().Add(10 * time.Second); len(looked) == 1 && looked[0].Records < 1 && time.Now().Before(end); {
+			again, err := s.Poll(t.Context(), w)
+			if err != nil || len(again.Sightings) > 0 {
+				t.Fatalf("looking again: %+v, %v", again, err)
+			}
+			looked = again.Looked
+		}
+		if l := looked; len(l) != 1 || l[0].Account != to.Account || l[0].Records < 1 || l[0].Objects < 1 || l[0].First.IsZero() {
 			t.Errorf("looked at %+v", l)
 		}
 
