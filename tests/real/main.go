@@ -77,6 +77,7 @@ func show(ctx context.Context, out string) error {
 	defer w.stop()
 	fmt.Printf("kube-apiserver %s is up with its etcd, its webhook delivers audit events to VictoriaLogs %s,\nand what `auditcanary plan` prints is applied. %s.\n", cluster.Version, stores.VictoriaLogs.Version, time.Since(began).Round(time.Second))
 	fmt.Println("VictoriaLogs neither signs nor locks what it holds: that is accepted by two exceptions, and shown.")
+	fmt.Println("An administrator waited, as the canaries' account, for their fence to stand: such records are reported as imitations, as they should be.")
 	fmt.Println("\n$ auditcanary run")
 	if _, err := w.run(ctx, os.Stdout, "run"); err != nil { // the exit code says that nothing is proven without an exception
 		return err
