@@ -105,19 +105,8 @@ func planStep(t Target, s scene, kind canary.Kind, st canary.Step) (run.PlannedS
 		Service: service + ".amazonaws.com", Region: do.Region, ReadOnly: op.readOnly, DataEvent: op.dataEvent,
 	}}
 	out.Record.Operation = event.RecordedOperation(out.Record.Service, name)
-	switch {
-	case st.Undo != nil && st.NoUndo != "":
-		return out, fmt.Errorf("%s has an undo and a reason why none is needed", st.Call)
-	case st.Undo == nil && op.undo != "" && kind != canary.DryRun && (op.idle == nil || op.idle.check(s, st.Call, do.Params) != nil):
-		return out, fmt.Errorf("%s has no undo: it must be undone by %s", st.Call, op.undo)
-	case st.Undo == nil && st.NoUndo == "":
-		return out, fmt.Errorf("%s has no undo, and no reason (no_undo) why none is needed", st.Call)
-	case st.Undo == nil:
-		return out, nil
-	case op.undo == "":
-		return out, fmt.Errorf("%s leaves nothing to undo, but an undo is given (%s)", st.Call, st.Undo.Call)
-	case st.Undo.Call != op.undo:
-		return out, fmt.Errorf("%s is not proven to undo %s: %s is", st.Undo.Call, st.Call, op.undo)
+	if err := st.ProveUndo(op.undo, kind == canary.DryRun || op.idle != nil && op.idle.check(s, st.Call, do.Params) == nil); err != nil || st.Undo == nil {
+		return out, err
 	}
 	undo, _, err := planCall(t, s, st.Undo.Call, st.Undo.Params)
 	if err != nil {

@@ -71,19 +71,8 @@ func planStep(s scene, kind canary.Kind, st canary.Step, needs *rights) (run.Pla
 	out := run.PlannedStep{Step: st.ID, Call: do, NoUndo: st.NoUndo, Record: run.ExpectedRecord{
 		Service: cmp.Or(at.group, core), Operation: at.operation(), Region: Region, ReadOnly: op.readOnly,
 	}}
-	switch {
-	case st.Undo != nil && st.NoUndo != "":
-		return out, fmt.Errorf("%s has an undo and a reason why none is needed", st.Call)
-	case st.Undo == nil && op.undo != "":
-		return out, fmt.Errorf("%s has no undo: it must be undone by %s", st.Call, op.undo)
-	case st.Undo == nil && st.NoUndo == "":
-		return out, fmt.Errorf("%s has no undo, and no reason (no_undo) why none is needed", st.Call)
-	case st.Undo == nil:
-		return out, nil
-	case op.undo == "":
-		return out, fmt.Errorf("%s leaves nothing to undo, but an undo is given (%s)", st.Call, st.Undo.Call)
-	case st.Undo.Call != op.undo:
-		return out, fmt.Errorf("%s is not proven to undo %s: %s is", st.Undo.Call, st.Call, op.undo)
+	if err := st.ProveUndo(op.undo, false); err != nil || st.Undo == nil {
+		return out, err
 	}
 	undo, undoOp, _, err := planCall(s, st.Undo.Call, st.Undo.Params, needs, false)
 	if err != nil {
