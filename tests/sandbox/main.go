@@ -1,6 +1,6 @@
 // Command sandbox is a small AWS organisation on loopback, with its log archive.
 //
-//	go -C tests run ./sandbox -listen 127.0.0.1:0 -data DIR [-faults FILE] [-speed N] [-delay 5m] [-accounts 2] [-regions 2] [-include aws/*]
+//	go -C tests run ./sandbox -listen 127.0.0.1:0 -data DIR [-faults FILE] [-speed N] [-ahead 0s] [-delay 5m] [-accounts 2] [-regions 2] [-include aws/*]
 //
 // One address serves all services of all accounts and regions. The first line
 // on standard output is JSON and says where everything is:
@@ -71,6 +71,7 @@ type options struct {
 	data   string // absolute
 	faults *fault.Set
 	speed  float64
+	ahead  time.Duration
 	delay  time.Duration // average of delivery
 	world  cloud.Extent
 	// include is what the configuration selects of the scenarios.
@@ -86,6 +87,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.data, "data", "", "keep the archive, the configuration and the signing key in `DIR`")
 	f.StringVar(&faults, "faults", "", "let go wrong what `FILE` says")
 	f.Float64Var(&o.speed, "speed", 1, "run the clock `N` times as fast as the real one; 0: it stands still until it is put forward")
+	f.DurationVar(&o.ahead, "ahead", 0, "start the clock `DURATION` after the real time")
 	f.DurationVar(&o.delay, "delay", 5*time.Minute, "deliver records this long after the call, on `AVERAGE`, by the sandbox's clock")
 	accounts := f.Int("accounts", len(cloud.TargetAccounts()), "have `N` accounts in which canaries run")
 	regions := f.Int("regions", len(cloud.Regions()), "have `N` regions, at most 8")
@@ -101,6 +103,8 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		return o, errors.New("-data DIR is missing")
 	case o.speed != 0 && !(o.speed >= 1 && o.speed <= 1e6):
 		return o, fmt.Errorf("-speed %v: want 1 to 1000000, or 0", o.speed)
+	case o.ahead < 0:
+		return o, fmt.Errorf("-ahead %v: want 0 or more", o.ahead)
 	case o.delay <= 0:
 		return o, fmt.Errorf("-delay %v: want more than 0", o.delay)
 	}
@@ -143,7 +147,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	logger := log.New(stderr, "sandbox: ", log.LstdFlags)
-	now := newClock(time.Now, o.speed)
+	now := newClock(func() time.Time { return time.Now().Add(o.ahead) }, o.speed)
 	o.faults.Start(now.Now)
 	// What must still be done when ctx has ended has its own time.
 	closing := func(close func(context.Context) error) {

@@ -146,7 +146,8 @@ func start(ctx context.Context, dir string, o options) (*sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.cmd = exec.CommandContext(ctx, filepath.Join(dir, "sandbox"), "-data", filepath.Join(dir, "data"), "-speed", "0",
+	s.cmd = exec.CommandContext(ctx, filepath.Join(dir, "sandbox"), "-data", filepath.Join(dir, "data"),
+		"-speed", "0", "-ahead", untilMorning(time.Now().UTC()).String(),
 		"-accounts", fmt.Sprint(o.accounts), "-regions", fmt.Sprint(o.regions), "-include", strings.Join(dozen, ","))
 	s.cmd.Stderr = log
 	out, err := s.cmd.StdoutPipe()
@@ -175,6 +176,17 @@ func start(ctx context.Context, dir string, o options) (*sandbox, error) {
 		s.env = append(s.env, k+"="+v)
 	}
 	return s, nil
+}
+
+// untilMorning is how long it is to the next seven past ten. The sandbox begins there: how
+// many files a wave finds, in how many days' folders, hangs on the hour and the minute, and
+// what is counted today must be comparable with what was kept.
+func untilMorning(now time.Time) time.Duration {
+	start := now.Truncate(24 * time.Hour).Add(10*time.Hour + 7*time.Minute)
+	if start.Before(now) {
+		start = start.AddDate(0, 0, 1)
+	}
+	return start.Sub(now)
 }
 
 func (s *sandbox) stop() {
