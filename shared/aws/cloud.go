@@ -12,7 +12,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"golang.org/x/time/rate"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
@@ -52,7 +51,6 @@ type Cloud struct {
 
 	mu      sync.Mutex
 	readers map[reader]aws.CredentialsProvider
-	history map[canary.Target]*rate.Limiter
 
 	asking      sync.Mutex
 	attemptable map[string]standing // by account; see mayAttempt
@@ -61,7 +59,6 @@ type Cloud struct {
 var (
 	_ run.Cloud   = (*Cloud)(nil)
 	_ run.Sweeper = (*Cloud)(nil)
-	_ run.History = (*Cloud)(nil)
 )
 
 // New checks the options; it does no I/O. An error names the target and field.
@@ -72,8 +69,7 @@ func New(o Options) (*Cloud, error) {
 	c := &Cloud{
 		base: o.Base, clock: o.Clock, timeout: o.CallTimeout,
 		targets: map[string]Target{},
-		readers: map[reader]aws.CredentialsProvider{},
-		history: map[canary.Target]*rate.Limiter{}, attemptable: map[string]standing{},
+		readers: map[reader]aws.CredentialsProvider{}, attemptable: map[string]standing{},
 	}
 	if c.timeout <= 0 {
 		c.timeout = 30 * time.Second

@@ -27,21 +27,20 @@ const lookupAttempts = 10
 // Recorded implements run.History. The history cannot be asked for a request
 // id, but for an access key: a canary's session has its own, so the answer is
 // that session's events and nobody else's.
-func (c *Cloud) Recorded(ctx context.Context, r canary.Receipt) (*event.Event, error) {
-	at := canary.Target{Provider: "aws", Account: r.Want.Cloud.Account, Region: r.Want.Cloud.Region}
+func (i *Inspector) Recorded(ctx context.Context, r canary.Receipt) (*event.Event, error) {
+	account, region := r.Want.Cloud.Account, r.Want.Cloud.Region
 	fail := func(err error) (*event.Event, error) {
-		return nil, explain(err, "cloudtrail:LookupEvents for "+r.Call.Operation, at.Account, at.Region, readAdvice)
-	}
-	t, err := c.target(at)
-	if err != nil {
-		return fail(err)
+		return nil, i.explain(err, "cloudtrail:LookupEvents for "+r.Call.Operation, account, region)
 	}
 	key := r.Want.Actor.CredentialUID
 	if key == "" || len(r.RequestIDs) == 0 {
 		return fail(errors.New("the receipt has no request id or access key to look for"))
 	}
-	cfg := c.reading(t, at, string(policy([]statement{t.scene(at.Region, "*", canary.Marker).statement(historyReads[0], nil)})))
-	cfg.APIOptions = append(cfg.APIOptions, pace(c.limiter(at)))
+	cfg, err := i.open(ctx, account, region)
+	if err != nil {
+		return nil, err
+	}
+	cfg.APIOptions = append(cfg.APIOptions, pace(i.limiter(account, region)))
 	// Somebody else may be using up the rate: what is throttled is asked again.
 	cfg.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = lookupAttempts, 2*time.Second })
@@ -75,14 +74,15 @@ func (c *Cloud) Recorded(ctx context.Context, r canary.Receipt) (*event.Event, e
 	return nil, nil
 }
 
-// limiter of a place, shared by all who ask.
-func (c *Cloud) limiter(at canary.Target) *rate.Limiter {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l, ok := c.history[at]
+// limiter of an account and region, shared by all who ask.
+func (i *Inspector) limiter(account, region string) *rate.Limiter {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	at := account + "/" + region
+	l, ok := i.history[at]
 	if !ok {
 		l = rate.NewLimiter(lookupsPerSecond, 1)
-		c.history[at] = l
+		i.history[at] = l
 	}
 	return l
 }

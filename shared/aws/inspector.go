@@ -16,7 +16,10 @@ import (
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"golang.org/x/time/rate"
+
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/run"
 )
 
 // InspectorOptions is what an Inspector needs.
@@ -33,14 +36,17 @@ type InspectorOptions struct {
 	CallTimeout time.Duration
 }
 
-// Inspector reads the settings of accounts, through a read-only role in each. It
-// makes no call that changes anything, and is safe for concurrent use.
+// Inspector reads the settings of accounts, and their event history, through a read-only
+// role in each. It makes no call that changes anything, and is safe for concurrent use.
 type Inspector struct {
 	o InspectorOptions
 
-	mu    sync.Mutex
-	creds map[string]aws.CredentialsProvider // by account
+	mu      sync.Mutex
+	creds   map[string]aws.CredentialsProvider // by account
+	history map[string]*rate.Limiter           // by account and region
 }
+
+var _ run.History = (*Inspector)(nil)
 
 // An inspection is no part of a run, and its request ids are in no ledger: what it
 // leaves in the records must not carry the marks of canaries (canary.Forged), or
@@ -59,7 +65,7 @@ func NewInspector(o InspectorOptions) (*Inspector, error) {
 	if o.CallTimeout <= 0 {
 		o.CallTimeout = 30 * time.Second
 	}
-	return &Inspector{o: o, creds: map[string]aws.CredentialsProvider{}}, nil
+	return &Inspector{o: o, creds: map[string]aws.CredentialsProvider{}, history: map[string]*rate.Limiter{}}, nil
 }
 
 // RoleARN is the role in an account.

@@ -12,9 +12,6 @@ import (
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
-// historyReads is what asking the event history needs.
-var historyReads = grants{allow("*", nil, "cloudtrail:LookupEvents")}
-
 // kind is something canaries can leave behind, with the way to list it.
 type kind struct {
 	name   string
@@ -45,7 +42,7 @@ func kinds() []kind {
 
 // reads is all this driver ever reads in an account, as permissions.
 func reads() grants {
-	all := slices.Clone(historyReads)
+	var all grants
 	for _, k := range kinds() {
 		all = append(all, k.reads...)
 	}

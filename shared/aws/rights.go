@@ -118,6 +118,8 @@ var parts = map[Part]grants{
 	StartFunction: {allow("{function}", nil, "lambda:InvokeFunction")},
 
 	Inspect: {
+		// The event history, of what did not come through.
+		allow("*", nil, "cloudtrail:LookupEvents"),
 		// Sources: trails, the archive, keys.
 		allow("*", nil, "cloudtrail:DescribeTrails"),
 		allow("arn:{partition}:cloudtrail:*:*:trail/*", nil, "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"), // an organisation's is the management account's

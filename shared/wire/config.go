@@ -55,7 +55,8 @@ type Config struct {
 	// SecurityHub is the one that `auditcanary report --push securityhub` imports into. Optional.
 	SecurityHub *SecurityHub `yaml:"security_hub"`
 	// Inspection is how the settings of accounts are read (`auditcanary sources` and
-	// `auditcanary access`). May be left out; then nobody reads them.
+	// `auditcanary access`), and their event history when a record is missing. May be left
+	// out; then nobody reads them, and where a record was lost is unknown.
 	Inspection Inspection `yaml:"inspection"`
 	// Sources says who owns which class of sources of logs, and which must be recorded.
 	Sources []LogSource `yaml:"sources"`

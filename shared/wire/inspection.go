@@ -11,6 +11,9 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/auditcanary/auditcanary/shared/aws"
+	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/event"
+	"github.com/auditcanary/auditcanary/shared/run"
 )
 
 var rolePath = regexp.MustCompile(`^([\w+=,.@-]+/)*[\w+=,.@-]+$`)
@@ -63,6 +66,21 @@ func (c *Config) inspector(base awssdk.Config) (*aws.Inspector, error) {
 	return aws.NewInspector(aws.InspectorOptions{
 		Base: base, Role: in.Role, ExternalID: os.Getenv(in.ExternalIDEnv), Partition: c.partition(), CallTimeout: c.AWS.CallTimeout.Duration,
 	})
+}
+
+// history asks the accounts' own event history, of what did not come through.
+func (c *Config) history(base awssdk.Config) (run.History, error) {
+	if c.Inspection.Role == "" {
+		return noHistory{}, nil
+	}
+	return c.inspector(base)
+}
+
+// noHistory says why nobody was asked.
+type noHistory struct{}
+
+func (noHistory) Recorded(context.Context, canary.Receipt) (*event.Event, error) {
+	return nil, fmt.Errorf("the event history: %w", errNoInspection)
 }
 
 // inspected are the accounts to look into: the organisation's where it is asked,

@@ -130,9 +130,7 @@ func (d *granting) step(name string) {
 		d.add(signer, aws.SignLedger, names{"key": s.KMSKey})
 	}
 	switch name {
-	// confirm only asks the event history of the accounts, under a session policy for that
-	// alone; IAM does not enforce the policy, only the session's name (member.yaml).
-	case "inject", "confirm", "sweep":
+	case "inject", "sweep":
 		for _, t := range c.Targets {
 			d.add(self, aws.BecomeRole, names{"role": t.RoleARN})
 		}
@@ -158,9 +156,7 @@ func (d *granting) step(name string) {
 			d.add(who, aws.ReadKeyState, names{"key": key})
 		}
 	}
-	rules := false
 	for _, a := range c.Alerts {
-		rules = rules || len(a.Rules) > 0
 		switch {
 		case a.SQS != nil:
 			d.add(through(a.SQS.RoleARN), aws.ListenQueue, names{"queue": d.queue(a.SQS)})
@@ -174,7 +170,8 @@ func (d *granting) step(name string) {
 			d.bucket(through(a.Inbox.RoleARN), aws.ListenInbox, aws.ReadEncrypted, a.Inbox.Bucket, a.Inbox.Prefix, a.Inbox.Region)
 		}
 	}
-	if rules && c.Inspection.Role != "" { // the rules of alerts are read in whichever accounts they are
+	// Event histories, and the rules of alerts in whichever accounts they are.
+	if c.Inspection.Role != "" {
 		d.add(self, aws.BecomeRole, names{"role": "arn:" + d.partition + ":iam::*:role/" + c.Inspection.Role})
 	}
 }

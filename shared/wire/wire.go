@@ -59,8 +59,12 @@ func Open(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Clouds = map[string]run.Cloud{"aws": in.aws, kubernetes.Provider: in.kubernetes}
-	r.Sweepers = map[string]run.Sweeper{"aws": in.aws, kubernetes.Provider: in.kubernetes}
+	cloud, err := c.cloud(in.aws, r.Clock)
+	if err != nil {
+		return nil, err
+	}
+	r.Clouds = map[string]run.Cloud{"aws": cloud, kubernetes.Provider: in.kubernetes}
+	r.Sweepers = map[string]run.Sweeper{"aws": cloud, kubernetes.Provider: in.kubernetes}
 	r.Scenarios = catalogue
 	return r, nil
 }
@@ -73,9 +77,9 @@ func OpenLooking(ctx context.Context, c *Config, o Options) (*run.Run, error) {
 	return r, err
 }
 
-// opened are the clouds of a configuration.
+// opened is what acting is opened with as well.
 type opened struct {
-	aws        *aws.Cloud
+	aws        awssdk.Config
 	kubernetes *kubernetes.Cloud
 }
 
@@ -90,7 +94,7 @@ func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, opened, e
 	if err != nil {
 		return nil, opened{}, err
 	}
-	cloud, err := c.cloud(base, o.Clock)
+	history, err := c.history(base)
 	if err != nil {
 		return nil, opened{}, err
 	}
@@ -112,7 +116,7 @@ func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, opened, e
 	}
 	return &run.Run{
 		Log:          log,
-		Histories:    map[string]run.History{"aws": cloud, kubernetes.Provider: clusters},
+		Histories:    map[string]run.History{"aws": history, kubernetes.Provider: clusters},
 		Store:        store,
 		Custodian:    kept,
 		Keeping:      c.LogStores[0].keeping(),
@@ -129,7 +133,7 @@ func openLooking(ctx context.Context, c *Config, o Options) (*run.Run, opened, e
 		Progress:     o.Progress,
 		Version:      o.Version,
 		ConfigHash:   c.hash,
-	}, opened{cloud, clusters}, nil
+	}, opened{base, clusters}, nil
 }
 
 // global says where each provider records its global services.

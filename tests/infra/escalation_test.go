@@ -104,8 +104,8 @@ func TestTheInjectorCannotTouchItsOwnDeployment(t *testing.T) {
 	}
 }
 
-// TestConfirmOpensTheInjectorToReadOnly: in a session of the name that reads, and of no other.
-func TestConfirmOpensTheInjectorToReadOnly(t *testing.T) {
+// TestOnlyWhatActsBecomesTheInjector: and under a canary's name, or the sweep's.
+func TestOnlyWhatActsBecomesTheInjector(t *testing.T) {
 	template, err := cfn.Load(filepath.Join(dir, "member.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestConfirmOpensTheInjectorToReadOnly(t *testing.T) {
 		function, session string
 		want              bool
 	}{
-		{"confirm", "auditcanary-read", true}, {"confirm", "auditcanary-20261126-abc234-07", false}, {"confirm", "auditcanary-sweep", false},
+		{"confirm", "auditcanary-read", false}, {"confirm", "auditcanary-20261126-abc234-07", false}, {"inject", "mallory", false},
 		{"inject", "auditcanary-20261126-abc234-07", true}, {"sweep", "auditcanary-sweep", true}, {"report", "auditcanary-read", false},
 	} {
 		role := "arn:aws:iam::222222222222:role/auditcanary/auditcanary-prod-" + tc.function

@@ -167,7 +167,7 @@ func TestRecordFaults(t *testing.T) {
 					t.Errorf("delivered %s", pretty(e.rec))
 				}
 			}
-			out, err := cloudtrail.NewFromConfig(session).LookupEvents(t.Context(), &cloudtrail.LookupEventsInput{LookupAttributes: []cttypes.LookupAttribute{
+			out, err := cloudtrail.NewFromConfig(b.root(target, west)).LookupEvents(t.Context(), &cloudtrail.LookupEventsInput{LookupAttributes: []cttypes.LookupAttribute{
 				{AttributeKey: cttypes.LookupAttributeKeyEventName, AttributeValue: aws.String("DisableKey")}}})
 			if err != nil || len(out.Events) != tc.history {
 				t.Fatalf("%d in the history, want %d (%v)", len(out.Events), tc.history, err)

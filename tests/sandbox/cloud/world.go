@@ -350,7 +350,7 @@ const injectorPolicy = `{"Version":"2012-10-17","Statement":[
   "Resource":"arn:aws:iam::ACCOUNT:role/auditcanary/auditcanary-*"},
  {"Sid":"NotTheFixtures","Effect":"Deny","Action":["iam:AttachRolePolicy","iam:DetachRolePolicy","iam:DeleteRole","iam:TagRole"],"Resource":"*",
   "Condition":{"StringEquals":{"aws:ResourceTag/auditcanary":"fixture"}}},
- {"Sid":"Look","Effect":"Allow","Action":["iam:ListRoles","ec2:DescribeSecurityGroups","ec2:DescribeSecurityGroupRules","kms:ListKeys","cloudtrail:DescribeTrails","cloudtrail:LookupEvents"],"Resource":"*"},
+ {"Sid":"Look","Effect":"Allow","Action":["iam:ListRoles","ec2:DescribeSecurityGroups","ec2:DescribeSecurityGroupRules","kms:ListKeys","cloudtrail:DescribeTrails"],"Resource":"*"},
  {"Sid":"GroupFixture","Effect":"Allow","Action":["ec2:AuthorizeSecurityGroupIngress","ec2:RevokeSecurityGroupIngress"],"Resource":"arn:aws:ec2:*:ACCOUNT:security-group/*",
   "Condition":{"StringEquals":{"aws:ResourceTag/auditcanary":"fixture"}}},
  {"Sid":"GroupRules","Effect":"Allow","Action":["ec2:AuthorizeSecurityGroupIngress","ec2:RevokeSecurityGroupIngress"],"Resource":"arn:aws:ec2:*:ACCOUNT:security-group-rule/*"},
