@@ -46,7 +46,7 @@ require (
 	quamina.net/go/quamina v1.5.1
 )
 
-require github.com/aws/aws-sdk-go-v2/service/sfn v1.41.2
+require github.com/aws/aws-sdk-go-v2/service/sfn v1.48.0
 
 require (
 	github.com/agext/levenshtein v1.2.1 // indirect
@@ -100,7 +100,6 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/internal/checksum v1.11.11 // indirect
 	github.com/aws/aws-sdk-go-v2/service/internal/presigned-url v1.14.10 // indirect
 	github.com/aws/aws-sdk-go-v2/service/internal/s3shared v1.20.10 // indirect
-	github.com/aws/aws-sdk-go-v2/service/lambda v1.114.2 // indirect
 	github.com/aws/aws-sdk-go-v2/service/signin v1.12.3 // indirect
 	github.com/aws/aws-sdk-go-v2/service/sso v1.39.3 // indirect
 	github.com/aws/aws-sdk-go-v2/service/ssooidc v1.44.3 // indirect

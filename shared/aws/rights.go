@@ -49,8 +49,8 @@ const (
 	ListenInbox Part = "listen-inbox"
 	// ImportFindings: FindingsHub. Names: account, region.
 	ImportFindings Part = "import-findings"
-	// StartFunction: Kick. Names: function, an ARN.
-	StartFunction Part = "start-function"
+	// StartMachine: Machine. Names: machine, an ARN.
+	StartMachine Part = "start-machine"
 	// Inspect: Inspector, in one account. Names: account, bucket of the archive.
 	Inspect Part = "inspect"
 	// InspectOrganization: Inspector, in the management account (or one that acts for it).
@@ -115,7 +115,7 @@ var parts = map[Part]grants{
 		allow("arn:{partition}:securityhub:{region}:{account}:product/{account}/default", nil, "securityhub:BatchImportFindings"),
 		allow("arn:{partition}:securityhub:{region}:{account}:hub/default", nil, "securityhub:BatchUpdateFindings"),
 	},
-	StartFunction: {allow("{function}", nil, "lambda:InvokeFunction")},
+	StartMachine: {allow("{machine}", nil, "states:StartExecution")},
 
 	Inspect: {
 		// The event history, of what did not come through.

@@ -54,7 +54,7 @@ func TestNoPartMayDoWhatIsNotItsOwn(t *testing.T) {
 	writes := map[Part][]string{
 		BecomeRole: {"sts:AssumeRole", "sts:SetSourceIdentity"}, BecomeSigner: {"sts:AssumeRole"}, WriteLedger: {"s3:PutObject"}, WriteEvidence: {"s3:PutObject", "s3:PutObjectRetention"}, SignPackets: {"kms:Sign"}, SignLedger: {"kms:Sign"},
 		WriteEncrypted: {"kms:Decrypt", "kms:GenerateDataKey"}, ReadEncrypted: {"kms:Decrypt"}, ListenQueue: {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"},
-		ImportFindings: {"securityhub:BatchImportFindings", "securityhub:BatchUpdateFindings"}, StartFunction: {"lambda:InvokeFunction"},
+		ImportFindings: {"securityhub:BatchImportFindings", "securityhub:BatchUpdateFindings"}, StartMachine: {"states:StartExecution"},
 	}
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
 		for _, g := range parts[part] {

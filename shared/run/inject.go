@@ -229,7 +229,8 @@ func (a *act) call(ctx context.Context, in canary.Intent) (canary.Receipt, error
 // make is call, however the call is made.
 func (a *act) make(ctx context.Context, in canary.Intent, effect func(context.Context) canary.Receipt) (canary.Receipt, error) {
 	c := a.plan.Canary
-	if err := a.r.append(ctx, Entry{Type: "intent", Run: c.Run, Canary: c.ID, Intent: &in}); err != nil {
+	// With it goes how the session came about, while this process lives to say so.
+	if err := a.r.append(ctx, append(a.r.own(c.Run), Entry{Type: "intent", Run: c.Run, Canary: c.ID, Intent: &in})...); err != nil {
 		return canary.Receipt{}, err
 	}
 	a.evidence.Intents = append(a.evidence.Intents, in)

@@ -324,7 +324,7 @@ func (s *State) unanswered(si canary.Sighting) bool {
 	id, ok := strings.CutPrefix(si.Event.Actor.Session.Name, canary.Marker+"-")
 	cs := s.byCanary[id]
 	if !ok || cs == nil {
-		return false
+		return s.opens(si)
 	}
 	for _, in := range cs.Evidence.Intents {
 		r, answered := cs.Evidence.Receipt(in.Step, in.Phase, in.Attempt)
@@ -333,6 +333,15 @@ func (s *State) unanswered(si canary.Sighting) bool {
 		}
 	}
 	return cs.mayLook(si)
+}
+
+// opens reports whether a record may be that of a canary's session being opened, by a
+// process that died before its first intent.
+func (s *State) opens(si canary.Sighting) bool {
+	name, _ := si.Event.API.Request["roleSessionName"].(string)
+	id, ok := strings.CutPrefix(name, canary.Marker+"-")
+	cs := s.byCanary[id]
+	return si.Event.API.Operation == "AssumeRole" && ok && cs != nil && cs.Run.Abandoned && len(cs.Evidence.Intents) == 0
 }
 
 // mayLook reports whether a record may be that of a look at a protection which the

@@ -149,13 +149,22 @@ func CatalogueHash(ss []canary.Scenario) string {
 
 // noteOwn writes down which calls drivers made for themselves.
 func (r *Run) noteOwn(ctx context.Context, runID string) error {
-	if r.Own == nil {
-		return nil
-	}
-	for chunk := range slices.Chunk(r.Own(), 1000) {
-		if err := r.append(ctx, Entry{Type: "own", Run: runID, Own: &Own{RequestIDs: chunk}}); err != nil {
+	for _, e := range r.own(runID) {
+		if err := r.append(ctx, e); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// own are entries of the calls that drivers made for themselves since it was asked last.
+func (r *Run) own(runID string) []Entry {
+	if r.Own == nil {
+		return nil
+	}
+	var out []Entry
+	for chunk := range slices.Chunk(r.Own(), 1000) {
+		out = append(out, Entry{Type: "own", Run: runID, Own: &Own{RequestIDs: chunk}})
+	}
+	return out
 }

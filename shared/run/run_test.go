@@ -40,6 +40,7 @@ type world struct {
 	lacks   string              // an account that has nothing to act on
 	hidden  error               // what listing answers beside what it finds
 	vault   vault               // what attempts are made on (attempt_test.go)
+	own     []string            // request ids of sessions, known to the process alone
 }
 
 var errDead = errors.New("the process is dead")
@@ -94,8 +95,17 @@ func (w *world) Plan(s canary.Scenario, c canary.Canary) (run.Plan, error) {
 }
 
 func (w *world) Open(_ context.Context, p run.Plan) (run.Prober, error) {
-	if w.dead() {
-		return nil, errDead
+	err := w.effect(func() {
+		id := fmt.Sprintf("req-%d", w.effects)
+		w.own = append(w.own, id)
+		w.records = append(w.records, canary.Sighting{Event: event.Event{
+			Time: w.now, Cloud: event.Cloud{Account: p.Canary.Target.Account, Region: p.Canary.Target.Region}, Actor: event.Actor{UID: "arn:runner"},
+			API:         event.API{Service: "sts.amazonaws.com", Operation: "AssumeRole", RequestUID: id, Request: map[string]any{"roleSessionName": p.Canary.Name()}},
+			HTTPRequest: event.HTTPRequest{UserAgent: "app/" + canary.Marker}, Metadata: event.Metadata{UID: "event-" + id},
+		}, Raw: []byte(`{"r":"` + id + `"}`), At: recordedAt(id), Stored: w.now.Add(5 * time.Minute)})
+	})
+	if err != nil {
+		return nil, err
 	}
 	return session{w, p.Canary}, nil
 }
@@ -175,7 +185,7 @@ func (w *world) Poll(_ context.Context, watch *run.Watch) (run.Seen, error) {
 	read := watch.State.(map[string]bool)
 	seen := run.Seen{AsOf: w.now}
 	for _, si := range w.records {
-		if si.Stored.Before(w.now) && !read[si.At.Key] && (watch.RequestIDs[si.Event.API.RequestUID] || strings.HasPrefix(si.Event.Actor.Session.Name, canary.Marker+"-")) {
+		if si.Stored.Before(w.now) && !read[si.At.Key] && (watch.RequestIDs[si.Event.API.RequestUID] || strings.HasPrefix(si.Event.Actor.Session.Name, canary.Marker+"-") || si.Event.HTTPRequest.UserAgent != "") {
 			read[si.At.Key] = true
 			seen.Sightings = append(seen.Sightings, si)
 		}
@@ -255,7 +265,9 @@ func process(t *testing.T, w *world, files *memory, s note.Signer, v note.Verifi
 	if err != nil {
 		return nil, err
 	}
+	w.own = nil // died with the process
 	return &run.Run{
+		Own: func() []string { w.mu.Lock(); defer w.mu.Unlock(); ids := w.own; w.own = nil; return ids },
 		Log: log, Clouds: map[string]run.Cloud{"test": w}, Sweepers: map[string]run.Sweeper{"test": w}, Store: w,
 		Scenarios: []canary.Scenario{
 			{ID: "test/two", Kind: canary.DoneAndUndone, Scope: "region", Steps: []canary.Step{
@@ -617,6 +629,11 @@ func dieAndRecover(t *testing.T, at int, after bool, s note.Signer, v note.Verif
 			if w.done[cs.Plan.Canary.ID+" "+ps.Call.Operation+" "+ps.Call.Params["Name"].(string)] != 1 {
 				t.Errorf("canary %s counts as proven but %s was never done", cs.Plan.Canary.ID, ps.Call.Operation)
 			}
+		}
+	}
+	for _, rs := range state.Runs {
+		if len(rs.Forged) > 0 {
+			t.Errorf("our own calls are called forged: %+v", rs.Forged)
 		}
 	}
 	if len(w.done) > 0 && len(state.Canaries) == 0 {

@@ -99,6 +99,12 @@ func (c *Config) selectCell(name string) error {
 	return nil
 }
 
+// inCell is the configuration narrowed down to a cell.
+func (c *Config) inCell(name string) (*Config, error) {
+	narrow := *c // Select replaces what it narrows down
+	return &narrow, narrow.Select(Selection{Cell: name})
+}
+
 // inCell is the alert as it arrives for one cell.
 func (a Alert) inCell(name string) Alert {
 	if a.SQS != nil {

@@ -60,8 +60,9 @@ type Input struct {
 	// day, or week, of which every verdict is final.
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
-	// Asked makes inject do what somebody asked for (see Trigger), by the command's id.
-	// The scheduled call does what was asked for and not begun, after its own.
+	// Asked makes inject do what somebody asked for (see Trigger), by the command's id, as
+	// Run. The scheduled call does what was asked for and not begun, after its own. To
+	// report it says that Whole is of no scheduled run.
 	Asked string `json:"asked,omitempty"`
 }
 
@@ -233,7 +234,9 @@ func ReportFunction() Handler {
 	return function("report", func(ctx context.Context, c *Config, in Input, _ string) (any, error) {
 		if in.Whole != nil {
 			w := whole(c, in)
-			tellWhole(ctx, w)
+			if in.Asked == "" { // the dead man's switch is fed by the schedule alone
+				tellWhole(ctx, w)
+			}
 			w.tell(ctx, c)
 			return w, nil
 		}
@@ -334,21 +337,35 @@ func takeWaiting(ctx context.Context, r *run.Run, c *Config, o Options) error {
 	return err
 }
 
-// asked does what somebody asked for.
+// asked does what somebody asked for, or says how far it is: begun before, waiting for
+// another run to end, or refused.
 func asked(ctx context.Context, r *run.Run, c *Config, in Input) (any, error) {
-	begun, err := r.Take(ctx, in.Asked)
+	if _, err := r.Take(ctx, in.Asked); err != nil {
+		return nil, err
+	}
+	state, cp, err := run.Fold(ctx, r.Log)
 	if err != nil {
 		return nil, err
 	}
-	if len(begun) == 0 { // begun before, refused, or waiting for another run
-		state, _, err := run.Fold(ctx, r.Log)
-		if err != nil {
-			return nil, err
-		}
-		known, _ := state.Ask(in.Asked)
-		return known, nil
+	known, ok := state.Ask(in.Asked)
+	if !ok {
+		return nil, fmt.Errorf("inject: nobody asked for %q, as far as the ledger says", in.Asked)
 	}
-	vitals.From(ctx).About("", begun[0])
-	in.Run, in.Looks = begun[0], -1
-	return answerOf(ctx, r, c, in)
+	in.Run, in.Looks = run.RunFor(known), -1
+	vitals.From(ctx).About("", in.Run)
+	tellState(ctx, state, r.Clock())
+	if in.Summary {
+		return run.Summarise(state, cp, in.Run, r.SLO, r.Clock()), nil
+	}
+	out := outcomeOf(r, c, state, cp, in)
+	switch {
+	case known.Refused == "" && !out.Begun:
+		out.Waits, out.WaitSeconds = true, int(askAgain.Seconds())
+	case out.Begun && !out.Injected && out.WaitSeconds > 1: // somebody is at it, or has died: his lease says
+		out.Waits = true
+	}
+	return out, nil
 }
+
+// askAgain is after how long it is tried again to begin what waits for another run.
+const askAgain = time.Minute

@@ -37,6 +37,8 @@ type Outcome struct {
 	WaitSeconds int `json:"wait_seconds"`
 	// Looks at the log store so far, this one counted.
 	Looks int `json:"looks"`
+	// Waits: what was asked for waits for another run's end, or another function does it.
+	Waits bool `json:"waits"`
 
 	exitCode int
 }
@@ -102,20 +104,23 @@ func outcomeOf(r *run.Run, c *Config, state *run.State, cp ledger.Checkpoint, in
 }
 
 // Given is what an execution of a state machine was started with: by a schedule, by hand,
-// or by the event that says how another execution ended.
+// by the trigger, or by the event that says how another execution ended.
 type Given struct {
 	// Run is the run's id, if somebody chose it.
 	Run   string `json:"run"`
-	Every string `json:"every"`
+	Every string `json:"every,omitempty"`
+	// Asked is the id of a command, and Run the run it becomes, in one Cell where there are cells.
+	Asked string `json:"asked,omitempty"`
+	Cell  string `json:"cell,omitempty"`
 	// Scheduled is the time that a schedule names: the same, if it delivers twice.
-	Scheduled time.Time `json:"scheduled"`
+	Scheduled time.Time `json:"scheduled,omitzero"`
 	// Detail of an event "Step Functions Execution Status Change".
 	Detail *struct {
 		Execution string `json:"executionArn"`
 		Status    string `json:"status"`
 		StartDate int64  `json:"startDate"` // milliseconds since 1970
 		Input     string `json:"input"`     // JSON
-	} `json:"detail"`
+	} `json:"detail,omitempty"`
 }
 
 // Itinerary is what a state machine begins with: the run's id, and where it takes place.
@@ -123,10 +128,14 @@ type Itinerary struct {
 	// Run; "" where a sweep is of no run in particular.
 	Run   string `json:"run"`
 	Every string `json:"every"`
+	// Asked is the command that the run does, and Cell the one it is limited to; "" neither.
+	Asked string `json:"asked"`
+	Cell  string `json:"cell"`
 	// Why the run is over, for a sweep after it.
 	Why   string `json:"why"`
 	Cells []Cell `json:"cells"`
-	// Canaries that are planned in all cells: what is in no cell's tally was not run.
+	// Canaries that are planned in all cells: what is in no cell's tally was not run. What a
+	// command selects stands in the ledger: 0.
 	Canaries int `json:"canaries"`
 }
 
@@ -152,8 +161,8 @@ func itinerary(c *Config, in Input, sweep bool) (Itinerary, error) {
 			return Itinerary{}, fmt.Errorf("plan: what execution %s was given: %w", execution, err)
 		}
 	}
-	out := Itinerary{Every: given.Every, Why: why, Cells: []Cell{}}
-	if err := c.Select(Selection{Every: given.Every}); err != nil {
+	out := Itinerary{Every: given.Every, Asked: given.Asked, Cell: given.Cell, Why: why, Cells: []Cell{}}
+	if err := c.Select(Selection{Every: given.Every, Cell: given.Cell}); err != nil {
 		return out, err
 	}
 	if !sweep || why != "" {
@@ -168,7 +177,7 @@ func itinerary(c *Config, in Input, sweep bool) (Itinerary, error) {
 	if len(out.Cells) == 0 {
 		out.Cells = append(out.Cells, Cell{})
 	}
-	if sweep {
+	if sweep || out.Asked != "" {
 		return out, nil
 	}
 	catalogue, err := Catalogue(c)
@@ -305,9 +314,9 @@ func (t *Counts) add(o Counts) {
 }
 
 // tell posts the whole to the chat, once for each run. The chat is asked for it first: no
-// ledger is the whole's own. Where there is one ledger, its report has told already.
+// ledger is the whole's own. Where it is one ledger's run, its report has told already.
 func (w *Whole) tell(ctx context.Context, c *Config) {
-	if len(c.Cells()) == 0 && w.Unfinished == 0 {
+	if len(c.Cells()) < 2 && w.Unfinished == 0 {
 		w.Said = "the report of the run itself was posted"
 		return
 	}

@@ -60,6 +60,20 @@ func TestARunsIDFollowsFromWhatBeganIt(t *testing.T) {
 	if got := id(`{"scheduled":"2026-11-26T08:52:00Z"}`, "arn:sweep", true); got != "" {
 		t.Errorf("a sweep by the clock is of run %s", got)
 	}
+	// What somebody asked for takes place in its cell, and is swept there alone.
+	for given, sweep := range map[string]bool{
+		`{"run":"20261126-abc234","asked":"slack:1","cell":"a"}`: false,
+		`{"detail":{"executionArn":"arn:one","status":"ABORTED","startDate":1795680003000,"input":"{\"run\":\"20261126-abc234\",\"asked\":\"slack:1\",\"cell\":\"a\"}"}}`: true,
+	} {
+		in := Input{Plan: true, Execution: "arn:one", Started: started}
+		if err := json.Unmarshal([]byte(given), &in.Given); err != nil {
+			t.Fatal(err)
+		}
+		out, err := itinerary(celled(t), in, sweep)
+		if err != nil || out.Run != "20261126-abc234" || out.Asked != "slack:1" || out.Cell != "a" || !slices.Equal(out.Cells, []Cell{{"a", 0}}) || out.Canaries != 0 {
+			t.Errorf("%+v, %v", out, err)
+		}
+	}
 	if _, err := itinerary(celled(t), Input{Plan: true}, false); err == nil {
 		t.Error("a run of nothing in particular has an id")
 	}

@@ -142,8 +142,8 @@ func (d *granting) step(name string) {
 			d.add(through(e.RoleARN), aws.SignPackets, names{"key": e.KMSKey})
 		}
 	case "trigger":
-		if t := c.Trigger; t != nil && t.Function != "" {
-			d.add(self, aws.StartFunction, names{"function": d.function(t)})
+		if t := c.Trigger; t != nil && t.StateMachine != "" {
+			d.add(self, aws.StartMachine, names{"machine": t.StateMachine})
 		}
 	}
 	if name != "confirm" {
@@ -194,13 +194,6 @@ func (d *granting) bucket(policy string, part, encrypted aws.Part, bucket, prefi
 	if key := d.o.BucketKeys[bucket]; key != "" {
 		d.add(policy, encrypted, names{"key": key, "region": region})
 	}
-}
-
-func (d *granting) function(t *Trigger) string {
-	if strings.HasPrefix(t.Function, "arn:") {
-		return t.Function
-	}
-	return "arn:" + d.partition + ":lambda:" + t.Region + ":*:function:" + t.Function // in the account of whoever calls it by its name
 }
 
 func (d *granting) queue(q *AlertQueue) string {
@@ -311,7 +304,7 @@ func standard() *Config {
 		Evidence:   Evidence{Bucket: "${EvidenceBucket}", Prefix: "${EvidencePrefix}", Region: "${AWS::Region}", RoleARN: role("${AWS::AccountId}", "evidence"), KMSKey: "${SigningKey.Arn}"},
 		Inspection: Inspection{Role: inspectorRole, Organization: &Organization{ManagementAccount: "${AWS::AccountId}"}},
 		Alerts:     []Alert{{Name: "tap", SQS: &AlertQueue{QueueURL: "${AlertTapArn}"}, Rules: []string{"any"}}},
-		Trigger:    &Trigger{Function: "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:auditcanary-${Stage}-inject"},
+		Trigger:    &Trigger{StateMachine: "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:auditcanary-${Stage}-run"},
 	}
 }
 

@@ -14,7 +14,7 @@ func TestPoliciesOfAConfiguration(t *testing.T) {
 	c.Ledger = Ledger{Origin: "x.example", S3: &LedgerS3{Bucket: "ledger", Prefix: "l", Region: "us-east-1"}}
 	c.Evidence = Evidence{Bucket: "evidence", Prefix: "p/", Region: "us-east-1", RoleARN: "arn:aws:iam::222222222222:role/evidence", KMSKey: "arn:aws:kms:us-east-1:222222222222:key/k"}
 	c.Alerts = []Alert{{Name: "x", SQS: &AlertQueue{QueueURL: "https://sqs.us-east-1.amazonaws.com/333333333333/tap", Region: "us-east-1"}}}
-	c.Trigger = &Trigger{Function: "inject", Region: "us-east-1"}
+	c.Trigger = &Trigger{StateMachine: "arn:aws:states:us-east-1:222222222222:stateMachine:auditcanary-prod-run"}
 	c.Signing = Signing{KMSKey: "arn:aws:kms:us-east-1:222222222222:key/l"}
 	policies, err := Policies(c, PolicyOptions{BucketKeys: map[string]string{"ledger": "arn:aws:kms:us-east-1:222222222222:key/d"}})
 	if err != nil {
@@ -35,7 +35,7 @@ func TestPoliciesOfAConfiguration(t *testing.T) {
 		{"function-packet", []string{"s3:GetObject", "arn:aws:iam::222222222222:role/evidence"}, []string{"s3:PutObject", "GenerateDataKey", "injector"}},
 		{"function-report", []string{"arn:aws:s3:::ledger/l/*"}, []string{"sts:"}},
 		{"function-confirm", []string{"arn:aws:sqs:us-east-1:333333333333:tap", c.LogStores[0].RoleARN}, []string{"evidence"}},
-		{"function-trigger", []string{"arn:aws:lambda:us-east-1:*:function:inject"}, []string{"sts:"}},
+		{"function-trigger", []string{"states:StartExecution", "arn:aws:states:us-east-1:222222222222:stateMachine:auditcanary-prod-run"}, []string{"sts:", "lambda:"}},
 		{"evidence", []string{"kms:Sign", "arn:aws:s3:::evidence/p/*", "s3:PutObjectRetention"}, []string{"ledger"}},
 	} {
 		doc, ok := of[tc.policy]

@@ -46,7 +46,8 @@ type TriggerOptions struct {
 	Clock   func() time.Time // nil: the real one
 	// Local does what was asked for in this process, until the context of OpenTrigger
 	// ends and what is under way then is undone: wait for it before the process ends.
-	// nil: the configured function is started instead.
+	// Where there are cells it is done in one of them only. nil: the configured state
+	// machine is started instead.
 	Local *sync.WaitGroup
 	// Log takes a line about each thing that goes wrong. Optional.
 	Log io.Writer
@@ -65,18 +66,21 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
+	every := c
 	if c.cell == "" && c.Trigger.Cell != "" {
-		narrow := *c
-		if err := narrow.Select(Selection{Cell: c.Trigger.Cell}); err != nil {
+		var err error
+		if c, err = c.inCell(c.Trigger.Cell); err != nil {
 			return nil, err
 		}
-		c = &narrow
+	}
+	if o.Local != nil {
+		every = c
 	}
 	catalogue, err := Catalogue(c)
 	if err != nil {
 		return nil, err
 	}
-	t := &trigger{c: c, within: answerIn, clock: o.Clock, slo: c.CanarySLO(), log: o.Log, keys: map[string]caller{}}
+	t := &trigger{c: c, every: every, within: answerIn, clock: o.Clock, slo: c.CanarySLO(), log: o.Log, keys: map[string]caller{}, ledgers: map[string]*ledger.Log{}}
 	for _, s := range catalogue {
 		t.scenarios = append(t.scenarios, s.ID)
 	}
@@ -86,20 +90,23 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 	if t.ledger, err = OpenLedger(ctx, c, ReadWrite); err != nil {
 		return nil, err
 	}
+	t.ledgers[c.cell] = t.ledger
 	switch {
 	case o.Local != nil:
 		take := func(ctx context.Context) (bool, error) {
 			return takeAsked(ctx, c, Options{Version: o.Version, Clock: o.Clock})
 		}
 		t.kick = local(ctx, o.Local, takeAgain, take, t.complain)
-	case c.Trigger.Function != "":
+	case c.Trigger.StateMachine != "":
 		base, _, err := c.baseAWS(ctx)
 		if err != nil {
 			return nil, err
 		}
-		base.Region = c.Trigger.Region
-		k := aws.NewKick(base, c.Trigger.Function)
-		t.kick = func(ctx context.Context, id string) error { return k.Start(ctx, Input{Asked: id, Cell: c.cell}) }
+		machine, err := aws.NewMachine(base, c.Trigger.StateMachine)
+		if err != nil {
+			return nil, err
+		}
+		t.kick = func(ctx context.Context, what Given) error { return machine.Start(ctx, what.Run, what) }
 	}
 	mux := http.NewServeMux()
 	if c.Trigger.Slack != nil {
@@ -117,7 +124,9 @@ type served struct {
 
 // trigger takes what is asked for.
 type trigger struct {
-	c         *Config
+	c *Config // of the cell whose status is told, in whose ledger stands who was turned away
+	// every is the configuration with all targets that may be asked for.
+	every     *Config
 	ledger    *ledger.Log
 	clock     func() time.Time
 	slo       canary.SLO
@@ -128,11 +137,12 @@ type trigger struct {
 	groups    *slack.Groups
 	keys      map[string]caller
 	// kick starts the work on a command; nil: the schedule does it.
-	kick func(ctx context.Context, id string) error
+	kick func(ctx context.Context, what Given) error
 
 	mu        sync.Mutex
-	strangers int       // requests that were not allowed and the ledger was not told of
-	noted     time.Time // when it was told last
+	ledgers   map[string]*ledger.Log // by cell
+	strangers int                    // requests that were not allowed and the ledger was not told of
+	noted     time.Time              // when it was told last
 }
 
 type caller struct {
@@ -174,7 +184,7 @@ func (t *trigger) secrets() error {
 // local does what was asked for in this process: at its start what an earlier process has
 // left, then whatever somebody asks for. As long as something waits, for another run to
 // end, or nobody knows, it tries again after some time. It ends with ctx.
-func local(ctx context.Context, work *sync.WaitGroup, again time.Duration, take func(context.Context) (waiting bool, err error), complain func(format string, args ...any)) func(context.Context, string) error {
+func local(ctx context.Context, work *sync.WaitGroup, again time.Duration, take func(context.Context) (waiting bool, err error), complain func(format string, args ...any)) func(context.Context, Given) error {
 	asked := make(chan struct{}, 1)
 	asked <- struct{}{}
 	work.Go(func() {
@@ -198,7 +208,7 @@ func local(ctx context.Context, work *sync.WaitGroup, again time.Duration, take 
 			}
 		}
 	})
-	return func(context.Context, string) error {
+	return func(context.Context, Given) error {
 		select {
 		case asked <- struct{}{}:
 		default: // it is about to look
@@ -333,12 +343,22 @@ type outcome struct {
 
 // take writes down what was asked for, and starts it.
 func (t *trigger) take(ctx context.Context, a run.Asked, may May, words slack.Words) outcome {
+	cell := t.c.cell
 	if a.Command == "run" {
 		a.Scenarios, a.Targets, a.Refused = t.selected(may, words)
+		if a.Refused == "" {
+			cell, a.Refused = t.cellOf(a.Targets)
+		}
 	}
 	noteCtx, cancel := context.WithTimeout(ctx, t.within-kickIn)
 	defer cancel()
-	known, state, repeat, err := run.NoteAsked(noteCtx, t.ledger, t.clock, a)
+	var known run.Asked
+	var state *run.State
+	var repeat bool
+	log, err := t.ledgerOf(noteCtx, cell)
+	if err == nil {
+		known, state, repeat, err = run.NoteAsked(noteCtx, log, t.clock, a)
+	}
 	out := outcome{Asked: a.ID, status: http.StatusOK}
 	switch {
 	case err != nil:
@@ -359,14 +379,14 @@ func (t *trigger) take(ctx context.Context, a run.Asked, may May, words slack.Wo
 	if begun := state.Run(out.Run) != nil; repeat && (begun || known.Run != "") {
 		return out
 	}
-	if err := t.start(ctx, a.ID); err != nil {
+	if err := t.start(ctx, Given{Run: out.Run, Asked: known.ID, Cell: cell}); err != nil {
 		t.complain("start %s: %v", out.Run, err)
 	}
 	return out
 }
 
 // start starts the work, and does not wait for it longer than there is time.
-func (t *trigger) start(ctx context.Context, id string) error {
+func (t *trigger) start(ctx context.Context, what Given) error {
 	if t.kick == nil {
 		return nil // the schedule's
 	}
@@ -374,13 +394,47 @@ func (t *trigger) start(ctx context.Context, id string) error {
 	defer cancel()
 	done := make(chan error, 1)
 	kick := t.kick // it may outlast us
-	go func() { done <- kick(ctx, id) }()
+	go func() { done <- kick(ctx, what) }()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("no answer in time; the next scheduled inject takes it up: %w", ctx.Err())
 	}
+}
+
+// cellOf is the cell in whose ledger a request for targets stands, and which does it, or why
+// there is none.
+func (t *trigger) cellOf(targets []string) (cell, refused string) {
+	switch cells := t.every.cellsOf(targets); len(cells) {
+	case 0:
+		return "", ""
+	case 1:
+		return cells[0], ""
+	default:
+		return t.c.cell, fmt.Sprintf("what is asked for is done in one cell, and this is in %d (%s): name an account", len(cells), all(cells, ""))
+	}
+}
+
+// ledgerOf a cell, opened once.
+func (t *trigger) ledgerOf(ctx context.Context, cell string) (*ledger.Log, error) {
+	t.mu.Lock()
+	log := t.ledgers[cell]
+	t.mu.Unlock()
+	if log != nil {
+		return log, nil
+	}
+	c, err := t.every.inCell(cell)
+	if err != nil {
+		return nil, err
+	}
+	if log, err = OpenLedger(ctx, c, ReadWrite); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	t.ledgers[cell] = log
+	t.mu.Unlock()
+	return log, nil
 }
 
 // selected is what of a request somebody may ask for: patterns or ids, targets, or why
@@ -413,9 +467,9 @@ func (t *trigger) selected(may May, w slack.Words) (scenarios, targets []string,
 	}
 	account, _, _ := strings.Cut(w.Target, "/")
 	switch {
-	case !t.c.has(w.Target) && t.c.cell != "":
-		return nil, nil, fmt.Sprintf("target %s is not configured in cell %s, for which alone one can ask here", w.Target, t.c.cell)
-	case !t.c.has(w.Target):
+	case !t.every.has(w.Target) && t.every.cell != "":
+		return nil, nil, fmt.Sprintf("target %s is not configured in cell %s, for which alone one can ask here", w.Target, t.every.cell)
+	case !t.every.has(w.Target):
 		return nil, nil, fmt.Sprintf("target %s is not configured", w.Target)
 	case len(may.Targets) > 0 && !slices.Contains(may.Targets, w.Target) && !slices.Contains(may.Targets, account):
 		return nil, nil, fmt.Sprintf("%s is not among the targets that you may ask for: %s", w.Target, strings.Join(may.Targets, ", "))

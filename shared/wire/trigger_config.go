@@ -15,14 +15,14 @@ type Trigger struct {
 	Slack *TriggerSlack `yaml:"slack"`
 	// Callers may POST to /run.
 	Callers []TriggerCaller `yaml:"callers"`
-	// Function is the name or ARN of the deployed inject function, which is started with
-	// what was asked for, Region its region. Left out, the next scheduled inject does it.
-	// Only inject is started: the records of what was asked for are looked for by the next
-	// scheduled confirm, and told of then.
-	Function string `yaml:"function"`
-	Region   string `yaml:"region"`
-	// Cell in whose ledger it stands what was asked for, and whose targets may be asked for.
-	// Needed where targets have cells; --cell and AUDITCANARY_CELL take its place.
+	// StateMachine is the ARN of the deployed state machine of runs, auditcanary-STAGE-run:
+	// an execution of it does what was asked for, looks for its records, and tells of them.
+	// Left out, the next scheduled inject does it, and the next scheduled confirm looks.
+	StateMachine string `yaml:"state_machine"`
+	// Cell of which the status is told, and in whose ledger stands who was turned away.
+	// What is asked for stands in the ledger of its target's own cell. Needed where targets
+	// have cells; --cell and AUDITCANARY_CELL take its place, and then only that cell's
+	// targets may be asked for.
 	Cell string `yaml:"cell"`
 }
 
@@ -60,9 +60,10 @@ type TriggerCaller struct {
 }
 
 var (
-	callerID  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
-	slackUser = regexp.MustCompile(`^[UW][A-Z0-9]{2,30}$`)
-	slackTeam = regexp.MustCompile(`^S[A-Z0-9]{2,30}$`)
+	machineARN = regexp.MustCompile(`^arn:aws(-[a-z]+)*:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_-]{1,80}$`)
+	callerID   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
+	slackUser  = regexp.MustCompile(`^[UW][A-Z0-9]{2,30}$`)
+	slackTeam  = regexp.MustCompile(`^S[A-Z0-9]{2,30}$`)
 )
 
 func (c *Config) checkTrigger(bad complain) {
@@ -73,12 +74,12 @@ func (c *Config) checkTrigger(bad complain) {
 	if t.Slack == nil && len(t.Callers) == 0 {
 		bad("trigger", "trigger says who may ask for a run: it needs slack or callers")
 	}
-	if (t.Function == "") != (t.Region == "") || t.Region != "" && !regionID.MatchString(t.Region) {
-		bad("trigger", "trigger needs both function and region, or neither")
+	if t.StateMachine != "" && !machineARN.MatchString(t.StateMachine) {
+		bad("trigger.state_machine", "state_machine %q is not the ARN of a state machine, like arn:aws:states:us-east-1:222222222222:stateMachine:auditcanary-prod-run", t.StateMachine)
 	}
 	switch cells := c.Cells(); {
 	case t.Cell == "" && len(cells) > 0:
-		bad("trigger", "trigger needs cell, since targets have cells: what is asked for stands in the ledger of one of them (%s)", all(cells, ""))
+		bad("trigger", "trigger needs cell, since targets have cells: it tells the status of one of them (%s)", all(cells, ""))
 	case t.Cell != "" && !slices.Contains(cells, t.Cell):
 		bad("trigger.cell", "trigger.cell %q is not the cell of any target", t.Cell)
 	}
@@ -131,14 +132,21 @@ func (c *Config) checkMay(at string, m May, bad complain) {
 		}
 	}
 	for i, t := range m.Targets {
-		account, _, _ := strings.Cut(t, "/")
-		switch cell := c.Trigger.Cell; {
-		case !c.has(t):
+		if !c.has(t) {
 			bad(fmt.Sprintf("%s.targets.%d", at, i), "target %q is not ACCOUNT or ACCOUNT/REGION of a configured target", t)
-		case cell != "" && !slices.ContainsFunc(c.Targets, func(o Target) bool { return o.Account == account && o.Cell == cell }):
-			bad(fmt.Sprintf("%s.targets.%d", at, i), "target %q is not in trigger.cell %s", t, cell)
 		}
 	}
+}
+
+// cellsOf are the cells of targets, ACCOUNT or ACCOUNT/REGION; of all where there are none.
+func (c *Config) cellsOf(targets []string) []string {
+	if len(targets) == 0 {
+		return c.Cells()
+	}
+	narrow := Config{Targets: slices.DeleteFunc(slices.Clone(c.Targets), func(t Target) bool {
+		return !slices.ContainsFunc(targets, func(of string) bool { account, _, _ := strings.Cut(of, "/"); return account == t.Account })
+	})}
+	return narrow.Cells()
 }
 
 // has reports whether a target, ACCOUNT or ACCOUNT/REGION, is configured.

@@ -40,7 +40,7 @@ type desk struct {
 	h      http.Handler
 	mu     sync.Mutex
 	now    time.Time
-	kicked []string
+	kicked []Given
 	log    bytes.Buffer
 	ids    int
 }
@@ -74,10 +74,10 @@ func openDesk(t *testing.T, trigger string) (*desk, error) {
 		return nil, err
 	}
 	d.trigger = theTrigger(t, d.h)
-	d.kick = func(_ context.Context, id string) error {
+	d.kick = func(_ context.Context, what Given) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.kicked = append(d.kicked, id)
+		d.kicked = append(d.kicked, what)
 		return nil
 	}
 	return d, nil
@@ -155,7 +155,7 @@ func TestACommandIsWrittenDownAndBegun(t *testing.T) {
 	body := d.form("U0AUDITOR", "run aws/kms-* 111122223333/us-east-1")
 	status, first := d.slash(body, slackSecret)
 	all := d.asked()
-	if status != http.StatusOK || len(all) != 1 || len(d.kicked) != 1 || d.kicked[0] != all[0].ID {
+	if status != http.StatusOK || len(all) != 1 || len(d.kicked) != 1 || d.kicked[0] != (Given{Run: run.RunFor(all[0]), Asked: all[0].ID}) {
 		t.Fatalf("%d %s\n%+v\nkicked %v", status, first, all, d.kicked)
 	}
 	a := all[0]
@@ -375,7 +375,7 @@ func TestASlowKickHoldsNobodyUp(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	d.kick = func(context.Context, string) error { <-stop; return nil } // deaf to its context
+	d.kick = func(context.Context, Given) error { <-stop; return nil } // deaf to its context
 	begun := time.Now()
 	status, text := d.slash(d.form("U0AUDITOR", "run"), slackSecret)
 	if took := time.Since(begun); took > 2*time.Second || status != http.StatusOK || !strings.Contains(text, "was asked for") {
@@ -389,11 +389,11 @@ func TestASlowKickHoldsNobodyUp(t *testing.T) {
 		t.Errorf("%d wait, %v", len(state.Waiting()), err)
 	}
 	// A kick that fails: the same command kicks once more, and says the same.
-	d.kick = func(context.Context, string) error { return errors.New("\x1b[2Jno") }
+	d.kick = func(context.Context, Given) error { return errors.New("\x1b[2Jno") }
 	body := d.form("U0AUDITOR", "run")
 	_, first := d.slash(body, slackSecret)
 	n := 0
-	d.kick = func(context.Context, string) error { n++; return nil }
+	d.kick = func(context.Context, Given) error { n++; return nil }
 	if _, again := d.slash(body, slackSecret); again != first || n != 1 || strings.Contains(d.log.String(), "\x1b") {
 		t.Errorf("%q, then %q; %d kicks; %q", first, again, n, d.log.String())
 	}
@@ -429,7 +429,7 @@ func TestWhatWaitsIsTriedAgain(t *testing.T) {
 			t.Errorf("taken at %v with %d complaints, want %v with 1", at, complaints, want)
 		}
 		for range 3 {
-			if err := kick(ctx, "http:1"); err != nil {
+			if err := kick(ctx, Given{Asked: "http:1"}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -492,5 +492,26 @@ func TestATriggerWithoutItsSecretsIsNotOpened(t *testing.T) {
 		if _, err := openDesk(t, tt.config); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "xoxb-1") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestWhatWasAskedForAndIsNotBegun: a state machine that comes for it learns whether to wait.
+func TestWhatWasAskedForAndIsNotBegun(t *testing.T) {
+	d, err := openDesk(t, triggerConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.slash(d.form("U0AUDITOR", "run"), slackSecret)
+	id := d.asked()[0].ID
+	r := &run.Run{Log: d.ledger, Clock: d.clock} // of a catalogue that has lost its scenarios
+	out, err := asked(t.Context(), r, d.c, Input{Asked: id})
+	if got, ok := out.(Outcome); err != nil || !ok || got.Begun || got.Waits || got.Run != d.kicked[0].Run {
+		t.Errorf("refused: %+v, %v", out, err)
+	}
+	if all := d.asked(); !strings.Contains(all[len(all)-1].Refused, "no scenario matches") {
+		t.Errorf("%+v", all)
+	}
+	if out, err := asked(t.Context(), r, d.c, Input{Asked: "slack:nobody"}); err == nil || !strings.Contains(err.Error(), "nobody asked for") {
+		t.Errorf("%+v, %v", out, err)
 	}
 }

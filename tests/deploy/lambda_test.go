@@ -13,10 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/auditcanary/auditcanary/shared/slack"
+	"github.com/auditcanary/auditcanary/tests/sandbox/cloud"
 )
 
 // platform is AWS Lambda as a state machine sees it: it gives each call to a process of
@@ -102,8 +106,52 @@ func newPlatform(t *testing.T) *platform {
 	if len(names) != 2 || strings.Contains(p.config, `"aws/*"`) {
 		t.Fatalf("the sandbox's configuration is another than it was:\n%s", text)
 	}
+	p.config += "\ntrigger: {cell: a, state_machine: \"" + runMachine + "\", callers: [{id: ci, key_env: CI_KEY}]}\n"
+	p.sandbox.env = append(p.sandbox.env, "CI_KEY="+callerKey)
 	t.Cleanup(p.stop)
 	return p
+}
+
+const (
+	runMachine = "arn:aws:states:us-east-1:222222222222:stateMachine:auditcanary-test-run"
+	callerKey  = "0123456789abcdef0123456789abcdef"
+)
+
+// request asks the trigger for something, as a program does through its address, and
+// returns the input of the one execution that it starts.
+func (p *platform) request(t *testing.T, body string, answer any) string {
+	t.Helper()
+	ts := strconv.FormatInt(time.Now().Unix(), 10)
+	event, err := json.Marshal(map[string]any{
+		"version": "2.0", "rawPath": "/run", "requestContext": map[string]any{"http": map[string]any{"method": "POST", "path": "/run"}},
+		"headers": map[string]string{"x-auditcanary-key": "ci", "x-auditcanary-timestamp": ts, "x-auditcanary-signature": slack.Sign(callerKey, ts, []byte(body))},
+		"body":    body,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // whoever got no answer asks again
+		text, failed := p.invoke("trigger", string(event))
+		var said struct {
+			StatusCode int
+			Body       string
+		}
+		if failed != nil || json.Unmarshal([]byte(text), &said) != nil || said.StatusCode != http.StatusAccepted || json.Unmarshal([]byte(said.Body), answer) != nil {
+			t.Fatalf("the trigger: %v %s", failed, text)
+		}
+	}
+	var calls []cloud.CallLog
+	p.sandbox.ask(t, "calls", &calls)
+	var inputs []string
+	for _, c := range calls {
+		if c.Operation == "StartExecution" && c.Error == "" {
+			inputs = append(inputs, c.Params["input"].(string))
+		}
+	}
+	if len(inputs) != 1 {
+		t.Fatalf("started: %q", inputs)
+	}
+	return inputs[0]
 }
 
 func (p *platform) stop() {

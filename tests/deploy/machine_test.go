@@ -149,6 +149,8 @@ type order struct {
 	input   any
 	// abort, once closed, cancels it.
 	abort chan struct{}
+	// waits is told whenever it waits. Optional.
+	waits func(time.Duration)
 }
 
 // started is the time that all executions say they were started at.
@@ -198,6 +200,9 @@ func (p *platform) execute(t *testing.T, o order) execution {
 			return
 		}
 		out.Waited += by
+		if o.waits != nil {
+			o.waits(by)
+		}
 		if err := p.sandbox.advance(by); err != nil {
 			t.Error(err)
 		}

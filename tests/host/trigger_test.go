@@ -121,9 +121,9 @@ func TestWhatIsAskedForIsBegunOnce(t *testing.T) {
 			t.Errorf("%s was done", c.Scenario)
 		}
 	}
-	inject.invocations <- `{"asked":"slack:1.2","summary":true}` // Lambda delivers twice
-	var known run.Asked
-	if body := (<-inject.answers).Body; json.Unmarshal([]byte(body), &known) != nil || known.Run != done.Run {
+	inject.invocations <- `{"asked":"slack:1.2"}` // what began it is tried again
+	var once wire.Outcome
+	if body := (<-inject.answers).Body; json.Unmarshal([]byte(body), &once) != nil || once.Run != done.Run || !once.Injected || once.Waits || once.Tally.Canaries != len(done.Canaries) {
 		t.Errorf("once more: %s", body)
 	}
 

@@ -293,7 +293,7 @@ func (d *deployed) standard() {
 	data, _ := os.ReadFile(d.sb.Config)
 	whole := string(data)
 	from, to := strings.Index(whole, "  - account: \""+cloud.TargetAccounts()[1]), strings.Index(whole, "log_stores:")
-	more := "trigger: {function: auditcanary-" + deployedStage + "-inject, region: us-east-1, callers: [{id: ci, key_env: AUDITCANARY_CALLER_KEY}]}\n"
+	more := "trigger: {state_machine: \"arn:aws:states:us-east-1:" + cloud.ToolAccount + ":stateMachine:auditcanary-" + deployedStage + "-run\", callers: [{id: ci, key_env: AUDITCANARY_CALLER_KEY}]}\n"
 	whole = whole[:from] + whole[to:] + more
 	// Regional canaries in one region; those of the account are recorded in us-east-1.
 	whole = strings.Replace(whole, "    regions: [us-east-1, eu-west-1]\n", "    regions: [eu-west-1]\n", 1)

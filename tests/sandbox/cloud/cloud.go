@@ -87,6 +87,7 @@ type Cloud struct {
 	careless map[string]bool // buckets whose conditions of writes are ignored
 	decided  decided
 	logged   logged
+	started  map[string]bool // executions of state machines, by ARN
 }
 
 // services is every API the sandbox answers, by signing name.
@@ -113,7 +114,7 @@ func services() map[string]service {
 		"secretsmanager": secretsmanagerService(),
 		"ssm":            ssmService(),
 		"sqs":            sqsService(),
-		"lambda":         lambdaService(),
+		"states":         statesService(),
 	}
 }
 

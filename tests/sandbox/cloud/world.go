@@ -302,6 +302,7 @@ const trustInjector = `{"Version":"2012-10-17","Statement":[
 const runnerPolicy = `{"Version":"2012-10-17","Statement":[
  {"Effect":"Allow","Action":["kms:Sign","kms:GetPublicKey"],"Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/auditcanary":"ledger"}}},
  {"Effect":"Allow","Action":["sts:AssumeRole","sts:SetSourceIdentity","sts:TagSession"],"Resource":"arn:aws:iam::*:role/auditcanary/*"},
+ {"Effect":"Allow","Action":"states:StartExecution","Resource":"arn:aws:states:*:222222222222:stateMachine:auditcanary-*"},
  {"Effect":"Allow","Action":["s3:GetBucketLocation","s3:ListBucket"],"Resource":"arn:aws:s3:::auditcanary-ledger"},
  {"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::auditcanary-ledger/*"}]}`
 
