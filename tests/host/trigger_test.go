@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/auditcanary/auditcanary/shared/run"
 	"github.com/auditcanary/auditcanary/shared/slack"
+	"github.com/auditcanary/auditcanary/shared/wire"
 )
 
 const (

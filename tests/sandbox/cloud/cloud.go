@@ -76,6 +76,7 @@ type Cloud struct {
 	mu       sync.Mutex // guards all below
 	world    *Seed
 	sessions map[string]*session // by access key id
+	forgetAt int                 // when there are so many, those that have expired are forgotten
 	faults   Faults
 	calls    []CallLog
 	changed  map[string]int // changing calls among them, by principal

@@ -45,11 +45,18 @@ func (s sample) statistic(name string) float64 {
 // count delivers a record to the log groups of the trails that record it, and lets
 // the metric filters that are on them by then count it.
 func (c *Cloud) count(account, region string, rec map[string]any, now time.Time) {
-	for owner, a := range c.world.Accounts {
+	for _, owner := range slices.Compact([]string{account, c.world.Management}) {
+		a := c.world.Accounts[owner]
+		if a == nil {
+			continue
+		}
 		for _, r := range a.Regions {
 			for _, t := range r.Trails {
+				if !t.Logging || t.LogGroup == "" || owner != account && !t.Organization || !t.MultiRegion && t.Home != region {
+					continue
+				}
 				f := strings.Split(t.LogGroup, ":") // arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*
-				if !t.Logging || len(f) < 7 || owner != account && !(t.Organization && owner == c.world.Management) || !t.MultiRegion && t.Home != region {
+				if len(f) < 7 {
 					continue
 				}
 				at, group := place{f[4], f[3]}, f[6]
