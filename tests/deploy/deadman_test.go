@@ -1,15 +1,20 @@
-package vitals
+package deploy
 
 import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/auditcanary/auditcanary/shared/vitals"
 )
+
+// at is when the alarms' tests begin.
+var at = time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)
 
 // A CloudWatch of our own, as small as these alarms need it: metrics from lines of the
 // embedded metric format, alarms with the meaning that missing data has there.
@@ -22,11 +27,9 @@ type sample struct {
 	value float64
 }
 
-// take reads a line as CloudWatch Logs does: what breaks the format makes no metric.
+// take reads a line as CloudWatch Logs does: what is not in the format makes no metric. (That
+// ours are to the letter is tested in shared/vitals.)
 func (cw cloudwatch) take(line []byte) {
-	if len(breaches(line)) > 0 {
-		return
-	}
 	var doc struct {
 		AWS struct {
 			Timestamp int64
@@ -64,17 +67,15 @@ type metricAlarm struct {
 	fill                      bool // FILL(metric, 0)
 }
 
-func number(v any) float64 {
-	switch v := v.(type) {
-	case int:
-		return float64(v)
-	case float64:
-		return v
+func alarmOf(t *testing.T, a map[string]any) metricAlarm {
+	t.Helper()
+	number := func(v any) float64 {
+		f, err := strconv.ParseFloat(fmt.Sprint(v), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
 	}
-	panic(fmt.Sprintf("%v is no number", v))
-}
-
-func alarmOf(a map[string]any) metricAlarm {
 	out := metricAlarm{op: fmt.Sprint(a["ComparisonOperator"]), missing: fmt.Sprint(a["TreatMissingData"]), threshold: number(a["Threshold"]), n: int(number(a["EvaluationPeriods"])), m: int(number(a["DatapointsToAlarm"]))}
 	if a["MetricName"] != nil {
 		out.metric, out.stat, out.period = fmt.Sprint(a["Namespace"], " ", a["MetricName"]), fmt.Sprint(a["Statistic"]), time.Duration(number(a["Period"]))*time.Second
@@ -179,23 +180,13 @@ func TestMissingDataMeansWhatItMeansInCloudWatch(t *testing.T) {
 }
 
 // watchAlarm reads one alarm of the file, with other values for some parameters.
-func watchAlarm(t *testing.T, id string, parameters map[string]any) metricAlarm {
+func watchAlarm(t *testing.T, id string, parameters map[string]string) metricAlarm {
 	t.Helper()
-	data, err := os.ReadFile(watchFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tm := readTemplate(t, data)
-	for name, v := range parameters {
-		p := tm.Parameters[name]
-		p.Default = v
-		tm.Parameters[name] = p
-	}
-	a, ok := tm.alarms()[id]
+	a, ok := alarms(watch(t, watchFile, parameters))[id]
 	if !ok {
 		t.Fatalf("no alarm %s", id)
 	}
-	return alarmOf(a)
+	return alarmOf(t, a)
 }
 
 // rang is for how long after a moment an alarm first was in ALARM, looking every minute
@@ -219,24 +210,24 @@ func TestTheDeadMansSwitch(t *testing.T) {
 	// added up, the whole is told, and it is whole if every cell lives.
 	hour := func(t *testing.T, cw cloudwatch, begin time.Time, cells, living int, spoil func([]byte) []byte) {
 		t.Helper()
-		tell := func(minute int, name Name, n float64) {
-			call := NewCall(begin, nil)
+		tell := func(minute int, name vitals.Name, n float64) {
+			call := vitals.NewCall(begin, nil)
 			call.Set(name, n)
-			lines, err := EMF(begin.Add(time.Duration(minute)*time.Minute), "dev", nil, call.Numbers())
+			lines, err := vitals.EMF(begin.Add(time.Duration(minute)*time.Minute), "dev", nil, call.Numbers())
 			if err != nil || len(lines) != 1 {
 				t.Fatal(err)
 			}
 			cw.take(spoil(lines[0]))
 		}
 		for range living {
-			tell(random.IntN(20), RunsCompleted, 0)
-			tell(20+random.IntN(10), RunsCompleted, 1)
+			tell(random.IntN(20), vitals.RunsCompleted, 0)
+			tell(20+random.IntN(10), vitals.RunsCompleted, 1)
 		}
 		n := 0.0
 		if living == cells {
 			n = 1
 		}
-		tell(30+random.IntN(29), RunsWhole, n) // it takes its time, never the same
+		tell(30+random.IntN(29), vitals.RunsWhole, n) // it takes its time, never the same
 	}
 	whole := func(line []byte) []byte { return line }
 	nothing := func(*testing.T, cloudwatch, time.Time) {}
@@ -265,7 +256,7 @@ func TestTheDeadMansSwitch(t *testing.T) {
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := watchAlarm(t, "RunMissing", map[string]any{"Cells": tc.cells})
+			a := watchAlarm(t, "RunMissing", map[string]string{"Cells": fmt.Sprint(tc.cells)})
 			cw := cloudwatch{}
 			for h := start; h.Before(end); h = h.Add(time.Hour) {
 				if !h.Before(stop) {
@@ -308,30 +299,30 @@ func TestTheDeadMansSwitch(t *testing.T) {
 // TestAlarmsOnWhatWasTold: each of the others rings on its number, and not without it.
 func TestAlarmsOnWhatWasTold(t *testing.T) {
 	for id, tc := range map[string]struct {
-		name      Name
+		name      vitals.Name
 		good, bad float64
 	}{
-		"RunOld":          {LastRunAge, 7000, 20000},
-		"CanariesFailed":  {CanariesFailed, 0, 1},
-		"CanariesUnknown": {CanariesInconclusive, 0, 2},
-		"CanariesNotRun":  {CanariesNotRun, 0, 1},
-		"ForgedRecords":   {ForgedRecords, 0, 1},
-		"Leftovers":       {Leftovers, 0, 1},
-		"SweepProblems":   {SweepProblems, 0, 1},
-		"LedgerOld":       {LedgerHeadAge, 3600, 8000},
-		"LedgerNotSigned": {LedgerSignErrors, 0, 1},
-		"ClocksDiffer":    {ClockSkew, 1, 120},
-		"TicketsFailed":   {TicketsFailed, 0, 1},
-		"PostsFailed":     {PostsFailed, 0, 3},
-		"PoisonMessages":  {PoisonMessages, 0, 1},
-		"SweepMissing":    {SweepsCompleted, 1, 0},
-		"PacketMissing":   {PacketsBuilt, 1, 0},
+		"RunOld":          {vitals.LastRunAge, 7000, 20000},
+		"CanariesFailed":  {vitals.CanariesFailed, 0, 1},
+		"CanariesUnknown": {vitals.CanariesInconclusive, 0, 2},
+		"CanariesNotRun":  {vitals.CanariesNotRun, 0, 1},
+		"ForgedRecords":   {vitals.ForgedRecords, 0, 1},
+		"Leftovers":       {vitals.Leftovers, 0, 1},
+		"SweepProblems":   {vitals.SweepProblems, 0, 1},
+		"LedgerOld":       {vitals.LedgerHeadAge, 3600, 8000},
+		"LedgerNotSigned": {vitals.LedgerSignErrors, 0, 1},
+		"ClocksDiffer":    {vitals.ClockSkew, 1, 120},
+		"TicketsFailed":   {vitals.TicketsFailed, 0, 1},
+		"PostsFailed":     {vitals.PostsFailed, 0, 3},
+		"PoisonMessages":  {vitals.PoisonMessages, 0, 1},
+		"SweepMissing":    {vitals.SweepsCompleted, 1, 0},
+		"PacketMissing":   {vitals.PacketsBuilt, 1, 0},
 	} {
 		a := watchAlarm(t, id, nil)
 		for value, want := range map[float64]string{tc.good: "OK", tc.bad: "ALARM"} {
 			cw := cloudwatch{}
 			for i := range 12 {
-				lines, err := EMF(at.Add(time.Duration(i)*a.period), "dev", nil, map[Name][]float64{tc.name: {value}})
+				lines, err := vitals.EMF(at.Add(time.Duration(i)*a.period), "dev", nil, map[vitals.Name][]float64{tc.name: {value}})
 				if err != nil {
 					t.Fatal(err)
 				}
