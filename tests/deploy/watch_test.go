@@ -138,7 +138,7 @@ func (x template) watches(t *testing.T) {
 	if alarms < 18 {
 		t.Errorf("%d alarms are packaged", alarms)
 	}
-	for name, want := range map[string]any{"Stage": "example", "Service": "auditcanary", "Cells": 2.0, "RunEvery": 86400.0, "SweepEvery": 3600.0, "AlarmEmail": ""} { // watch.yml's own are others
+	for name, want := range map[string]any{"Stage": "example", "Service": "auditcanary", "RunEvery": 86400.0, "SweepEvery": 3600.0, "AlarmEmail": ""} { // watch.yml's own are others
 		if got := x.Parameters[name]["Default"]; got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
@@ -238,9 +238,6 @@ func TestTheStageSaysWhereItsValuesComeFrom(t *testing.T) {
 		Archive      string `yaml:"archive_account"`
 		LedgerKey    string `yaml:"ledger_key_arn"`
 		DataKey      string `yaml:"data_key_arn"`
-		Watch        struct {
-			Cells int `yaml:"cells"`
-		} `yaml:"watch"`
 	}
 	if err := yaml.Unmarshal(text, &stage); err != nil {
 		t.Fatal(err)
@@ -252,8 +249,8 @@ func TestTheStageSaysWhereItsValuesComeFrom(t *testing.T) {
 	if s := c.Ledger.S3; s.Bucket != stage.LedgerBucket || s.Prefix != stage.LedgerPrefix || s.Region != stage.Region || c.Signing.KMSKey != stage.LedgerKey {
 		t.Errorf("the ledger is in %+v, signed by %q; stage.yml: %+v", *s, c.Signing.KMSKey, stage)
 	}
-	if !strings.Contains(c.LogStores[0].RoleARN, ":"+stage.Archive+":") || len(c.Cells()) != stage.Watch.Cells {
-		t.Errorf("reader %s, cells %q; stage.yml: %+v", c.LogStores[0].RoleARN, c.Cells(), stage)
+	if !strings.Contains(c.LogStores[0].RoleARN, ":"+stage.Archive+":") {
+		t.Errorf("reader %s; stage.yml: %+v", c.LogStores[0].RoleARN, stage)
 	}
 	evidence, err := cfn.Load(filepath.Join(infra, "evidence.yaml"))
 	if err != nil {
