@@ -417,7 +417,6 @@ func planLooks(t Target, s scene, st canary.Step) ([]canary.Call, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Read, err)
 		}
-		params = plain(params)
 		l, _, err := lookUpLook(p.Read, params)
 		if err != nil {
 			return nil, err
@@ -436,7 +435,6 @@ func planAttempt(t Target, s scene, name string, params map[string]any) (canary.
 	if err != nil {
 		return canary.Call{}, operation{}, fmt.Errorf("%s: %w", name, err)
 	}
-	expanded = plain(expanded)
 	op, _, err := lookUpAttempt(name, expanded)
 	if err != nil {
 		return canary.Call{}, op, err

@@ -35,7 +35,7 @@ func (s *session) Look(ctx context.Context, call canary.Call) (r canary.Reading)
 	}
 	l, in, err := lookUpLook(call.Operation, call.Params)
 	if err == nil {
-		err = l.guards.check(s.scene, call.Operation, plain(call.Params))
+		err = l.guards.check(s.scene, call.Operation, canary.Plain(call.Params))
 	}
 	if want := s.scene.regionOf(l.operation); err == nil && call.Region != want {
 		err = fmt.Errorf("%s must be sent to %s, not %q", call.Operation, want, call.Region)
@@ -68,7 +68,7 @@ func (s *session) Attempt(ctx context.Context, call canary.Call, seen []canary.R
 			err = fmt.Errorf("%s: nothing was read of what protects the thing", call.Operation)
 		}
 		if err == nil {
-			err = op.guards.check(held.scene, call.Operation, plain(call.Params))
+			err = op.guards.check(held.scene, call.Operation, canary.Plain(call.Params))
 		}
 		if want := s.scene.regionOf(op); err == nil && call.Region != want {
 			err = fmt.Errorf("%s must be sent to %s, not %q", call.Operation, want, call.Region)

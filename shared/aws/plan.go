@@ -48,7 +48,7 @@ func (c *Cloud) Plan(s canary.Scenario, cn canary.Canary) (run.Plan, error) {
 	for _, st := range s.Steps {
 		step, err := planStep(t, exact, s.Kind, st)
 		if err != nil {
-			return run.Plan{}, fmt.Errorf("%sstep %q: %w", position(s, st), st.ID, err)
+			return run.Plan{}, fmt.Errorf("%sstep %q: %w", s.Position(st), st.ID, err)
 		}
 		p.Steps = append(p.Steps, step)
 		if len(step.Looks) > 0 {
@@ -68,13 +68,6 @@ func (c *Cloud) Plan(s canary.Scenario, cn canary.Canary) (run.Plan, error) {
 		return run.Plan{}, fmt.Errorf("its session policy has %d characters, %d more than STS takes: split the scenario", n, n-maxSessionPolicy)
 	}
 	return p, nil
-}
-
-func position(s canary.Scenario, st canary.Step) string {
-	if s.File == "" || st.Line == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s:%d: ", s.File, st.Line)
 }
 
 // planStep works out one step, or says why it is refused.
@@ -156,7 +149,6 @@ func planCall(t Target, s scene, name string, params map[string]any) (canary.Cal
 	if err != nil {
 		return canary.Call{}, operation{}, fmt.Errorf("%s: %w", name, err)
 	}
-	expanded = plain(expanded) // the shape it has when it is read back from the ledger
 	op, _, err := lookUp(name, expanded)
 	if err != nil {
 		return canary.Call{}, op, err
@@ -174,7 +166,7 @@ func planCall(t Target, s scene, name string, params map[string]any) (canary.Cal
 // expand resolves the references a plan can resolve, and leaves the others.
 func expand(t Target, s scene, params map[string]any) (map[string]any, error) {
 	var noFixture error
-	out, err := canary.Expand(keepEscapes(params), func(ref string) (string, bool) {
+	out, err := canary.ExpandAhead(params, func(ref string) (string, bool) {
 		switch ref {
 		case "name":
 			return s.name, true
@@ -201,36 +193,13 @@ func expand(t Target, s scene, params map[string]any) (map[string]any, error) {
 	if err = errors.Join(noFixture, err); err != nil {
 		return nil, err
 	}
-	expanded, _ := out.(map[string]any)
-	return expanded, nil
-}
-
-// keepEscapes doubles each escape, since the run will expand once more.
-func keepEscapes(v any) any {
-	switch v := v.(type) {
-	case string:
-		return strings.ReplaceAll(v, "$${", "$$${")
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, x := range v {
-			out[k] = keepEscapes(x)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, x := range v {
-			out[i] = keepEscapes(x)
-		}
-		return out
-	default:
-		return v
-	}
+	return out, nil
 }
 
 // loosely expands a call that has been planned already for any canary of any run.
 func loosely(t Target, s scene, name string, params map[string]any) canary.Call {
 	expanded, _ := expand(t, s, params) // planCall has expanded the same
-	return canary.Call{Operation: name, Params: plain(expanded)}
+	return canary.Call{Operation: name, Params: expanded}
 }
 
 // looselyAttempt is loosely for a step with a protection.

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -229,7 +228,7 @@ func (s *session) admit(call canary.Call) (operation, any, error) {
 	if refs := canary.References(call.Params); len(refs) > 0 {
 		return op, nil, fmt.Errorf("%s: ${%s} is not resolved", call.Operation, refs[0])
 	}
-	if err := op.guards.check(s.scene, call.Operation, plain(call.Params)); err != nil {
+	if err := op.guards.check(s.scene, call.Operation, canary.Plain(call.Params)); err != nil {
 		return op, nil, err
 	}
 	want := s.scene.region
@@ -254,7 +253,7 @@ func (s *session) want(call canary.Call, readOnly bool, xs []exchange, o canary.
 		},
 		API: event.API{
 			Service: service + ".amazonaws.com", Operation: operation,
-			Request: plain(call.Params), ReadOnly: aws.Bool(readOnly),
+			Request: canary.Plain(call.Params), ReadOnly: aws.Bool(readOnly),
 		},
 		SrcEndpoint: event.Endpoint{IP: strings.Join(s.target.Egress, ",")},
 	}
@@ -266,17 +265,6 @@ func (s *session) want(call canary.Call, readOnly bool, xs []exchange, o canary.
 		e.Time, e.API.RequestUID, e.HTTPRequest.UserAgent = x.date, x.requestID, x.userAgent
 	}
 	return e
-}
-
-// plain gives parameters the shape JSON gives them (numbers are float64).
-func plain(params map[string]any) map[string]any {
-	b, err := json.Marshal(params)
-	if err != nil {
-		return nil
-	}
-	var out map[string]any
-	_ = json.Unmarshal(b, &out)
-	return out
 }
 
 // refusals are the codes with which services say that the caller may not.

@@ -11,6 +11,7 @@ package canary
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -113,6 +114,14 @@ type Step struct {
 	NoUndo string `json:"no_undo,omitempty"`
 	// Line of the step in its file, for messages.
 	Line int `json:"-"`
+}
+
+// Position says where the step was read from, for messages: "file:line: ", or "".
+func (s Scenario) Position(st Step) string {
+	if s.File == "" || st.Line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d: ", s.File, st.Line)
 }
 
 // Protection is one look at what protects a thing that a step attempts to take away.

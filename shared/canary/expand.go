@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,30 @@ import (
 // variables need one).
 func Expand(v any, lookup func(name string) (string, bool)) (any, error) {
 	return eachString(v, func(s string) (any, error) { return expandString(s, lookup) })
+}
+
+// ExpandAhead is Expand of what will be expanded once more, before the call: "$${" stays, and
+// so does a reference that lookup gives back. The result has the shape that it has when it is
+// read back from the ledger.
+func ExpandAhead(params map[string]any, lookup func(name string) (string, bool)) (map[string]any, error) {
+	kept, _ := eachString(params, func(s string) (any, error) { return strings.ReplaceAll(s, "$${", "$$${"), nil })
+	out, err := Expand(kept, lookup)
+	if err != nil {
+		return nil, err
+	}
+	expanded, _ := out.(map[string]any)
+	return Plain(expanded), nil
+}
+
+// Plain gives parameters the shape JSON gives them (numbers are float64).
+func Plain(params map[string]any) map[string]any {
+	b, err := json.Marshal(params)
+	if err != nil {
+		return nil
+	}
+	var out map[string]any
+	_ = json.Unmarshal(b, &out)
+	return out
 }
 
 // eachString is v with every string of it replaced.

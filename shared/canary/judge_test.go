@@ -2,6 +2,7 @@ package canary
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -441,5 +442,26 @@ func TestExpand(t *testing.T) {
 		if s := got.(map[string]any)["k"].([]any)[0]; s != tt.out {
 			t.Errorf("%q: got %q, want %q", tt.in, s, tt.out)
 		}
+	}
+}
+
+// TestExpandAhead: what it leaves, the expansion before the call makes of it what one would.
+func TestExpandAhead(t *testing.T) {
+	const text = "${name} ${steps.a.Id} $${aws:username}"
+	steps := func(n string) (string, bool) { return "I", n == "steps.a.Id" }
+	ahead, err := ExpandAhead(map[string]any{"k": []any{text, 1}}, func(n string) (string, bool) {
+		if strings.HasPrefix(n, "steps.") {
+			return "${" + n + "}", true
+		}
+		return "N", n == "name"
+	})
+	if err != nil || !reflect.DeepEqual(ahead, map[string]any{"k": []any{"N ${steps.a.Id} $${aws:username}", 1.0}}) {
+		t.Fatalf("%v, %v", ahead, err)
+	}
+	if got, err := Expand(ahead, steps); err != nil || !reflect.DeepEqual(got, map[string]any{"k": []any{"N I ${aws:username}", 1.0}}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := ExpandAhead(map[string]any{"k": "${nobody}"}, steps); err == nil || !strings.Contains(err.Error(), "${nobody}") {
+		t.Errorf("an unknown reference: %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -534,15 +533,4 @@ func deletesNothing(_ scene, r request) error {
 		return fmt.Errorf("body must be a dry run (dryRun: [All]) with preconditions.uid %s, which no object has", noUID)
 	}
 	return nil
-}
-
-// plain gives parameters the shape JSON gives them (numbers are float64).
-func plain(params map[string]any) map[string]any {
-	raw, err := json.Marshal(params)
-	if err != nil {
-		return nil
-	}
-	var out map[string]any
-	_ = json.NewDecoder(bytes.NewReader(raw)).Decode(&out)
-	return out
 }

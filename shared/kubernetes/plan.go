@@ -37,20 +37,13 @@ func (c *Cloud) Plan(s canary.Scenario, cn canary.Canary) (run.Plan, error) {
 	for _, st := range s.Steps {
 		step, err := planStep(sc, s.Kind, st, &needs)
 		if err != nil {
-			return run.Plan{}, fmt.Errorf("%sstep %q: %w", position(s, st), st.ID, err)
+			return run.Plan{}, fmt.Errorf("%sstep %q: %w", s.Position(st), st.ID, err)
 		}
 		p.Steps = append(p.Steps, step)
 	}
 	p.SessionPolicy = needs.json()
 	p.Permissions = p.SessionPolicy
 	return p, nil
-}
-
-func position(s canary.Scenario, st canary.Step) string {
-	if s.File == "" || st.Line == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s:%d: ", s.File, st.Line)
 }
 
 // planStep works out one step, or says why it is refused.
@@ -98,7 +91,6 @@ func planCall(s scene, name string, params map[string]any, needs *rights, denied
 	if err != nil {
 		return canary.Call{}, operation{}, endpoint{}, fmt.Errorf("%s: %w", name, err)
 	}
-	expanded = plain(expanded) // the shape it has when it is read back from the ledger
 	op, r, err := lookUp(name, expanded)
 	if err != nil {
 		return canary.Call{}, op, endpoint{}, err
@@ -119,7 +111,7 @@ func planCall(s scene, name string, params map[string]any, needs *rights, denied
 // expand resolves the references a plan can resolve, and leaves the others.
 func expand(s scene, params map[string]any) (map[string]any, error) {
 	var noFixture error
-	out, err := canary.Expand(params, func(ref string) (string, bool) {
+	out, err := canary.ExpandAhead(params, func(ref string) (string, bool) {
 		switch ref {
 		case "name":
 			return s.name, true
@@ -144,8 +136,7 @@ func expand(s scene, params map[string]any) (map[string]any, error) {
 	if err = errors.Join(noFixture, err); err != nil {
 		return nil, err
 	}
-	expanded, _ := out.(map[string]any)
-	return expanded, nil
+	return out, nil
 }
 
 // rights are RBAC rules: of the whole cluster, and of the canaries' namespace.

@@ -52,6 +52,14 @@ func TestAMissingFixtureRefusesTheClusterOnly(t *testing.T) {
 	}
 }
 
+// TestAnEscapeIsStillOneInThePlan: the run expands once more.
+func TestAnEscapeIsStillOneInThePlan(t *testing.T) {
+	got, err := expand(scene{name: "n"}, map[string]any{"a": "${name} $${name}"})
+	if err != nil || got["a"] != "n $${name}" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // TestWhatIsNotHarmlessIsRefused changes one thing of a scenario that is planned.
 func TestWhatIsNotHarmlessIsRefused(t *testing.T) {
 	for _, tc := range []struct {

@@ -193,8 +193,13 @@ func (p Protection) broken() (out []Chain) {
 }
 
 // chainsSay sums the chains up in words.
-func chainsSay(p Protection) string {
-	if !p.validated() {
+func chainsSay(r Report) string {
+	p := r.Protection
+	switch stores := r.Facts.Stores; {
+	case p.validated():
+	case len(stores) > 0 && !slices.ContainsFunc(stores, StoreFact.signed):
+		return "Nothing signs for what is in this log store, so that there is no chain of digests to validate, and nothing is known of the records beside those of canaries."
+	default:
 		return "No chain of digests was ever validated, so that nothing is known of the log files beside those of canaries: run auditcanary integrity."
 	}
 	n := map[ChainResult]int{}

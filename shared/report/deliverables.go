@@ -115,7 +115,11 @@ func (r Report) inventory(asked *Inspection) document {
 	}
 	stores := section{Title: "Central log stores", Head: []string{"Store", "Type", "Bucket", "Prefix", "Region", "Organisation", "Trail", "Retention demanded", "Digest due within"}}
 	for _, s := range r.Facts.Stores {
-		stores.Rows = append(stores.Rows, []string{s.Name, s.Type, s.Bucket, or(s.Prefix, "none"), s.Region, or(s.Organization, "none"), or(s.Trail, "not stated"), retention(s), duration(s.DigestedSeconds)})
+		due := "no digest"
+		if s.signed() {
+			due = duration(s.DigestedSeconds)
+		}
+		stores.Rows = append(stores.Rows, []string{s.Name, s.Type, or(s.Bucket, "none"), or(s.Prefix, "none"), or(s.Region, "none"), or(s.Organization, "none"), or(s.Trail, "not stated"), retention(s), due})
 	}
 	seen := section{Title: "What was seen, by place", Text: "Records of canaries in this period. A place without one may log nothing.", Head: []string{"Account", "Region", "Canaries", "Records seen", "Objects", "First arrival", "Last arrival"}}
 	for _, p := range r.places() {
@@ -125,6 +129,17 @@ func (r Report) inventory(asked *Inspection) document {
 	d.Sections = append([]section{sources, stores, seen}, asked.sources()...)
 	return d
 }
+
+// where is its type, and its region, if it has one.
+func (s StoreFact) where() string {
+	if s.Region == "" {
+		return s.Type
+	}
+	return s.Type + " in " + s.Region
+}
+
+// signed reports whether anything signs for what is in the store.
+func (s StoreFact) signed() bool { return s.DigestedSeconds > 0 }
 
 func retention(s StoreFact) string {
 	if s.Mode == "" {
@@ -189,9 +204,10 @@ func (r Report) protectionDesign(asked *Inspection) document {
 
 	demanded := section{Title: "What is demanded", Head: []string{"Demand", "Value"}}
 	for _, s := range r.Facts.Stores {
-		demanded.Rows = append(demanded.Rows,
-			[]string{"Retention of every object of store " + s.Name, retention(s)},
-			[]string{"Signed digest that names every object of store " + s.Name, "within " + duration(s.DigestedSeconds) + " after it arrived"})
+		demanded.Rows = append(demanded.Rows, []string{"Retention of every object of store " + s.Name, retention(s)})
+		if s.signed() {
+			demanded.Rows = append(demanded.Rows, []string{"Signed digest that names every object of store " + s.Name, "within " + duration(s.DigestedSeconds) + " after it arrived"})
+		}
 	}
 	demanded.Rows = append(demanded.Rows,
 		[]string{"Arrival of a record", "within " + duration(r.Facts.SLO.PassSeconds) + "; late until " + duration(r.Facts.SLO.LateSeconds) + ", missing after that"},
@@ -227,9 +243,16 @@ func (r Report) design() *diagram {
 	var stores []box
 	for i, s := range r.Facts.Stores {
 		id := fmt.Sprintf("store%d", i)
-		stores = append(stores, box{ID: id, Name: "log store " + s.Name, Lines: []string{
-			s.Type + " in " + s.Region, "bucket " + s.Bucket, retention(s), "signed digests within " + duration(s.DigestedSeconds),
-		}})
+		one := box{ID: id, Name: "log store " + s.Name, Lines: []string{s.where()}}
+		if s.Bucket != "" {
+			one.Lines = append(one.Lines, "bucket "+s.Bucket)
+		}
+		signed := "nothing signs for it"
+		if s.signed() {
+			signed = "signed digests within " + duration(s.DigestedSeconds)
+		}
+		one.Lines = append(one.Lines, retention(s), signed)
+		stores = append(stores, one)
 		trail := "the provider's trail"
 		if s.Trail != "" {
 			trail = "trail " + s.Trail
@@ -421,7 +444,7 @@ func (r Report) testResults() document {
 	}
 	forged := section{Title: "Records that imitate a canary", Head: []string{"Event id", "Request id", "Operation", "Actor", "Object", "Arrived"}}
 	for _, f := range r.Findings {
-		forged.Rows = append(forged.Rows, []string{f.EventID, f.RequestID, f.Operation, f.Actor, "s3 " + f.At.Bucket + "/" + f.At.Key, moment(f.Stored)})
+		forged.Rows = append(forged.Rows, []string{f.EventID, f.RequestID, f.Operation, f.Actor, f.At.Object(), moment(f.Stored)})
 	}
 	left := section{Title: "What canaries left behind", Head: []string{"Canary", "Place", "What", "Listed"}}
 	for _, l := range r.Leftovers {

@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/coverage"
 )
 
@@ -226,5 +227,33 @@ func TestDiagramsDrawEveryBoxOnce(t *testing.T) {
 				t.Errorf("boxes %q and %q overlap", a.Name.Text, b.Name.Text)
 			}
 		}
+	}
+}
+
+// TestAStoreIsNamedInItsOwnWords: one without buckets that nothing signs for is not said
+// to have either.
+func TestAStoreIsNamedInItsOwnWords(t *testing.T) {
+	in := exampleInput(t)
+	in.Facts.Stores = []StoreFact{{Name: "audit", Type: "loki", Region: "fsn1"}}
+	r := New(in)
+	r.Findings[0].At = canary.Location{Store: "audit", Key: "loki://audit/kube"}
+	docs := map[string]string{}
+	for _, d := range r.documents(nil) {
+		var b bytes.Buffer
+		if err := d.writeMarkdown(&b); err != nil {
+			t.Fatal(err)
+		}
+		docs[d.Name] = b.String()
+	}
+	for _, tt := range []struct{ doc, want string }{
+		{"test-results", `| loki:\/\/audit/kube |`},
+		{"log-source-inventory", "| audit | loki | none | none | fsn1 | none | not stated | none demanded | no digest |"},
+	} {
+		if !strings.Contains(docs[tt.doc], tt.want) {
+			t.Errorf("%s does not say %q:\n%s", tt.doc, tt.want, docs[tt.doc])
+		}
+	}
+	if design := docs["log-protection-design"]; strings.Contains(design, "igned digest that names every") || strings.Contains(design, "bucket") || !strings.Contains(design, "loki in fsn1") || !strings.Contains(design, "nothing signs for it") {
+		t.Errorf("log-protection-design:\n%s", design)
 	}
 }

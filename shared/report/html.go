@@ -161,7 +161,7 @@ func newPage(r Report) (page, error) {
 		p.Meta = append(p.Meta, [2]string{"Owner", r.Facts.Owner})
 	}
 	p.LatencySays, p.Plots = latencyOf(r)
-	p.ChainsSay = chainsSay(r.Protection)
+	p.ChainsSay = chainsSay(r)
 	p.Chains, p.MoreChains = chainRows(r)
 	sorted := worstFirst(r.Canaries)
 	var bad int

@@ -87,7 +87,7 @@ func answerOf(r Report) answer {
 	if len(broken) > 0 {
 		a.Then = append(a.Then, fmt.Sprintf("%s broken: log files or the digests that sign for them were changed, removed or not written, first at %s / %s.", amount(len(broken), "chain of digests is", "chains of digests are"), broken[0].Account, broken[0].Region))
 	} else if !r.Protection.validated() {
-		a.Then = append(a.Then, chainsSay(r.Protection))
+		a.Then = append(a.Then, chainsSay(r))
 	}
 	a.Frameworks = frameworks(r)
 	a.Bar, a.Alt = stacked(r.Tally.statuses(), rect{W: 1000, H: 10}, false)
@@ -385,7 +385,13 @@ type storeRow struct{ Name, Where, Retention, Digested string }
 
 func storeRows(r Report) (out []storeRow) {
 	for _, s := range r.Facts.Stores {
-		one := storeRow{Name: s.Name, Where: fmt.Sprintf("%s, s3://%s/%s in %s", s.Type, s.Bucket, s.Prefix, s.Region), Retention: "none is demanded", Digested: lasts(float64(s.DigestedSeconds))}
+		one := storeRow{Name: s.Name, Where: s.where(), Retention: "none is demanded", Digested: "no digest"}
+		if s.Bucket != "" {
+			one.Where = fmt.Sprintf("%s, s3://%s/%s in %s", s.Type, s.Bucket, s.Prefix, s.Region)
+		}
+		if s.signed() {
+			one.Digested = lasts(float64(s.DigestedSeconds))
+		}
 		if s.Mode != "" {
 			one.Retention = fmt.Sprintf("%s for %s", s.Mode, amount(s.Days, "day", "days"))
 		}

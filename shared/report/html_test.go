@@ -108,6 +108,10 @@ func TestChainsAreToldAsTheyAre(t *testing.T) {
 	if got := words(text(New(in))); strings.Count(got, "No chain of digests was ever validated") != 2 || !strings.Contains(got, "run auditcanary integrity") {
 		t.Error("it is not said that no chain was ever validated")
 	}
+	in.Facts.Stores = []StoreFact{{Name: "audit", Type: "loki"}}
+	if got := words(text(New(in))); strings.Count(got, "Nothing signs for what is in this log store") != 2 || strings.Contains(got, "auditcanary integrity") || strings.Contains(got, "s3:") || !strings.Contains(got, "audit loki none is demanded no digest") {
+		t.Errorf("of a store without digests: %s", got)
+	}
 }
 
 // TestAChainIsIntactOnlyIfItIsKnownToBe.

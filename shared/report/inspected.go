@@ -176,7 +176,7 @@ func (i *Inspection) access() []section {
 
 // chains are what every chain of digests is worth.
 func (r Report) chains() section {
-	s := section{Title: "Chains of digests, as they were found", Text: chainsSay(r.Protection)}
+	s := section{Title: "Chains of digests, as they were found", Text: chainsSay(r)}
 	if !r.Protection.validated() {
 		return s
 	}

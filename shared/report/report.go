@@ -160,7 +160,8 @@ type StoreFact struct {
 	// Retention demanded: mode COMPLIANCE, GOVERNANCE or "" (none), and days.
 	Mode string `json:"mode,omitempty"`
 	Days int    `json:"days,omitempty"`
-	// DigestedSeconds within which a signed digest must name an object.
+	// DigestedSeconds within which a signed digest must name an object; 0: nothing signs for
+	// what is in the store.
 	DigestedSeconds int64 `json:"digested_seconds"`
 }
 

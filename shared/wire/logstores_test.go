@@ -12,6 +12,7 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/auditcanary/auditcanary/shared/canary"
+	"github.com/auditcanary/auditcanary/shared/coverage"
 )
 
 // storeConfig is a configuration with a log store of its own.
@@ -89,6 +90,9 @@ func TestWhatIsDemandedOfAStoreThatSignsNothing(t *testing.T) {
 	}
 	if k := c.LogStores[0].keeping(); k.Mode != canary.Compliance || k.Digested != 0 || k.Overdue != 0 {
 		t.Errorf("%+v: a lock is demanded unless that is given up in so many words, and no digest is waited for", k)
+	}
+	if f, err := c.facts(coverage.Report{}); err != nil || f.Stores[0].DigestedSeconds != 0 {
+		t.Errorf("the report demands a digest: %+v, %v", f.Stores, err)
 	}
 	if err := c.needArchive("sources"); err == nil || !strings.Contains(err.Error(), "type loki") {
 		t.Errorf("an inventory of an archive that there is not: %v", err)

@@ -101,7 +101,7 @@ func (c *Config) facts(measured coverage.Report) (report.Facts, error) {
 		f.Scenarios = append(f.Scenarios, one)
 	}
 	for _, s := range c.LogStores {
-		need := s.Protection.Keeping()
+		need := s.keeping()
 		f.Stores = append(f.Stores, report.StoreFact{
 			Name: s.Name, Type: s.Type, Bucket: s.Bucket, Prefix: s.Prefix, Region: s.Region, Organization: s.OrganizationID,
 			Trail: s.Trail, Reader: s.RoleARN, Mode: need.Mode, Days: need.Days, DigestedSeconds: int64(need.Digested / time.Second),

@@ -309,7 +309,17 @@ func (r *resolver) value(at string, v any) any {
 					list := x.([]any)
 					return r.name(at, fmt.Sprintf("%v.%v", list[0], list[1]))
 				case "Fn::Sub":
-					return reference.ReplaceAllStringFunc(x.(string), func(m string) string { return r.name(at, m[2:len(m)-1]) })
+					text, own := x, map[string]any(nil)
+					if list, ok := x.([]any); ok && len(list) == 2 {
+						text, own = list[0], object(list[1])
+					}
+					return reference.ReplaceAllStringFunc(fmt.Sprint(text), func(m string) string {
+						name := m[2 : len(m)-1]
+						if v, ok := own[name]; ok {
+							return fmt.Sprint(r.value(at, v))
+						}
+						return r.name(at, name)
+					})
 				case "Fn::If":
 					list := x.([]any)
 					if r.holds(map[string]any{"Condition": list[0]}) {

@@ -18,23 +18,17 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/wire"
+	"github.com/auditcanary/auditcanary/tests/cfn"
 )
 
 // template is what CloudFormation would be given.
 type template struct {
-	Parameters map[string]any
+	Parameters map[string]map[string]any
 	Conditions map[string]any
 	Outputs    map[string]any
-	Resources  map[string]resource
+	Resources  map[string]cfn.Resource
 
 	file string
-}
-
-type resource struct {
-	Type       string
-	Condition  string
-	DependsOn  any
-	Properties map[string]any
 }
 
 // packaged packages serverless.yml without credentials, and without a network: the proxy
@@ -252,7 +246,7 @@ func TestServerlessYmlIsPackagedOffline(t *testing.T) {
 	}
 
 	timeouts := map[string]float64{}
-	functions := map[string]resource{}
+	functions := map[string]cfn.Resource{}
 	for name, r := range x.Resources {
 		if r.Type != "AWS::Lambda::Function" {
 			continue
@@ -357,7 +351,7 @@ func lint(t *testing.T, x template) {
 
 // environments: whatever variable the example's configuration names, those functions have
 // that read it, and the role of each may read the secret whose ARN it is given.
-func environments(t *testing.T, x template, functions map[string]resource) {
+func environments(t *testing.T, x template, functions map[string]cfn.Resource) {
 	t.Helper()
 	example := filepath.Join("..", "..", "infra", "aws", "stages", "example", "auditcanary.yaml")
 	if _, err := wire.Load(example); err != nil {
@@ -392,7 +386,7 @@ func environments(t *testing.T, x template, functions map[string]resource) {
 
 // given says what is wrong with a variable that a function must have, and with its right to
 // read the secret that it names.
-func given(f resource, variable string, statements []map[string]any) string {
+func given(f cfn.Resource, variable string, statements []map[string]any) string {
 	env := f.Properties["Environment"].(map[string]any)["Variables"].(map[string]any)
 	if env["AUDITCANARY_CONFIG"] != "auditcanary.yaml" || env[variable] == nil {
 		return fmt.Sprintf("it has not %s: %v", variable, env)
@@ -413,7 +407,7 @@ func given(f resource, variable string, statements []map[string]any) string {
 
 func TestATemplateWithHolesIsNoticed(t *testing.T) {
 	x := template{
-		Resources: map[string]resource{
+		Resources: map[string]cfn.Resource{
 			"Role": {Type: "AWS::IAM::Role", Condition: "Off", DependsOn: "Nobody", Properties: map[string]any{
 				"A": map[string]any{"Ref": "Gone"}, "B": map[string]any{"Fn::GetAtt": []any{"Lost", "Arn"}}, "C": map[string]any{"Fn::Sub": "${AWS::Region}${Missing}${Role.Arn}"},
 				"D": map[string]any{"Fn::If": []any{"Never", "a", "b"}},

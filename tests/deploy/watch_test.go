@@ -19,35 +19,16 @@ import (
 
 const infra = "../../infra/aws"
 
-// put replaces Ref and Fn::Sub by the parameters' defaults; other references stay.
-func (x template) put(v any) any {
-	value := func(name string) string {
-		if p, ok := x.Parameters[name].(map[string]any); ok {
-			return fmt.Sprint(p["Default"])
-		}
-		return name
+// made are the packaged resources, with the parameters' defaults, those too that are made
+// on a condition. Where a reference leads nowhere is dangling's affair.
+func (x template) made() map[string]cfn.Resource {
+	all := maps.Clone(x.Resources)
+	for name, r := range all {
+		r.Condition = ""
+		all[name] = r
 	}
-	switch v := v.(type) {
-	case map[string]any:
-		if name, ok := v["Ref"].(string); ok && len(v) == 1 {
-			return value(name)
-		}
-		if text, ok := v["Fn::Sub"].(string); ok && len(v) == 1 {
-			return substituted.ReplaceAllStringFunc(text, func(ref string) string { return value(ref[2 : len(ref)-1]) })
-		}
-		out := map[string]any{}
-		for k, one := range v {
-			out[k] = x.put(one)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, one := range v {
-			out[i] = x.put(one)
-		}
-		return out
-	}
-	return v
+	made, _ := (&cfn.Template{Parameters: x.Parameters, Conditions: x.Conditions, Resources: all}).Resolve(place)
+	return made
 }
 
 // watched are the dimensions that alarms and dashboards name, "FunctionName NAME", by
@@ -55,7 +36,7 @@ func (x template) put(v any) any {
 func (x template) watched(t *testing.T) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
-	for id, r := range x.Resources {
+	for id, r := range x.made() {
 		switch r.Type {
 		case "AWS::CloudWatch::Alarm":
 			var walk func(v any)
@@ -74,12 +55,12 @@ func (x template) watched(t *testing.T) map[string][]string {
 					}
 				}
 			}
-			walk(x.put(r.Properties))
+			walk(r.Properties)
 		case "AWS::CloudWatch::Dashboard":
 			var body struct {
 				Widgets []struct{ Properties struct{ Metrics [][]any } }
 			}
-			if err := json.Unmarshal([]byte(x.put(r.Properties["DashboardBody"]).(string)), &body); err != nil {
+			if err := json.Unmarshal([]byte(r.Properties["DashboardBody"].(string)), &body); err != nil {
 				t.Fatalf("%s: %v", id, err)
 			}
 			for _, w := range body.Widgets {
@@ -95,8 +76,8 @@ func (x template) watched(t *testing.T) map[string][]string {
 // there are the dimensions of what the template makes.
 func (x template) there() map[string]bool {
 	out := map[string]bool{}
-	for _, r := range x.Resources {
-		p, _ := x.put(r.Properties).(map[string]any)
+	for _, r := range x.made() {
+		p := r.Properties
 		switch r.Type {
 		case "AWS::Lambda::Function":
 			out[fmt.Sprint("FunctionName ", p["FunctionName"])] = true
@@ -107,7 +88,7 @@ func (x template) there() map[string]bool {
 		case "AWS::Logs::LogGroup":
 			out[fmt.Sprint("LogGroupName ", p["LogGroupName"])] = true
 		case "AWS::StepFunctions::StateMachine":
-			out[fmt.Sprint("StateMachineArn arn:AWS::Partition:states:AWS::Region:AWS::AccountId:stateMachine:", p["StateMachineName"])] = true
+			out[fmt.Sprint("StateMachineArn arn:aws:states:us-east-1:111122223333:stateMachine:", p["StateMachineName"])] = true
 		}
 	}
 	return out
@@ -157,8 +138,8 @@ func (x template) watches(t *testing.T) {
 	if alarms < 18 {
 		t.Errorf("%d alarms are packaged", alarms)
 	}
-	for name, want := range map[string]any{"Stage": "example", "Service": "auditcanary", "Cells": 2.0, "RunEvery": 86400.0, "SweepEvery": 3600.0, "AlarmEmail": ""} { // watch.yml's own are others
-		if got := x.Parameters[name].(map[string]any)["Default"]; got != want {
+	for name, want := range map[string]any{"Stage": "example", "Service": "auditcanary", "RunEvery": 86400.0, "SweepEvery": 3600.0, "AlarmEmail": ""} { // watch.yml's own are others
+		if got := x.Parameters[name]["Default"]; got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
@@ -257,9 +238,6 @@ func TestTheStageSaysWhereItsValuesComeFrom(t *testing.T) {
 		Archive      string `yaml:"archive_account"`
 		LedgerKey    string `yaml:"ledger_key_arn"`
 		DataKey      string `yaml:"data_key_arn"`
-		Watch        struct {
-			Cells int `yaml:"cells"`
-		} `yaml:"watch"`
 	}
 	if err := yaml.Unmarshal(text, &stage); err != nil {
 		t.Fatal(err)
@@ -271,8 +249,8 @@ func TestTheStageSaysWhereItsValuesComeFrom(t *testing.T) {
 	if s := c.Ledger.S3; s.Bucket != stage.LedgerBucket || s.Prefix != stage.LedgerPrefix || s.Region != stage.Region || c.Signing.KMSKey != stage.LedgerKey {
 		t.Errorf("the ledger is in %+v, signed by %q; stage.yml: %+v", *s, c.Signing.KMSKey, stage)
 	}
-	if !strings.Contains(c.LogStores[0].RoleARN, ":"+stage.Archive+":") || len(c.Cells()) != stage.Watch.Cells {
-		t.Errorf("reader %s, cells %q; stage.yml: %+v", c.LogStores[0].RoleARN, c.Cells(), stage)
+	if !strings.Contains(c.LogStores[0].RoleARN, ":"+stage.Archive+":") {
+		t.Errorf("reader %s; stage.yml: %+v", c.LogStores[0].RoleARN, stage)
 	}
 	evidence, err := cfn.Load(filepath.Join(infra, "evidence.yaml"))
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/auditcanary/auditcanary/shared/vitals"
+	"github.com/auditcanary/auditcanary/tests/nodemodules"
 )
 
 // documents reads the documents of the embedded metric format among the lines of an
@@ -40,7 +41,7 @@ func documents(t *testing.T, lines ...string) (out []map[string]any) {
 // TestVitalsAreWrittenAsAWSsOwnLibraryWritesThem: the same numbers through
 // aws-embedded-metrics, which checks them too, give the same documents.
 func TestVitalsAreWrittenAsAWSsOwnLibraryWritesThem(t *testing.T) {
-	dir := emfLibrary(t)
+	dir := nodemodules.Install(t, "the vitals are not held against aws-embedded-metrics")
 	at := time.Now().UTC().Truncate(time.Millisecond) // the library takes no time long past
 	numbers := map[vitals.Name][]float64{}
 	type metric struct {
@@ -68,10 +69,7 @@ func TestVitalsAreWrittenAsAWSsOwnLibraryWritesThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "emf.mjs"), script, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "node", "emf.mjs")
+	cmd := exec.CommandContext(t.Context(), "node", "--input-type=module", "--eval", string(script))
 	var stderr bytes.Buffer
 	cmd.Dir, cmd.Stdin, cmd.Stderr = dir, bytes.NewReader(in), &stderr
 	out, err := cmd.Output()
@@ -93,32 +91,6 @@ func TestVitalsAreWrittenAsAWSsOwnLibraryWritesThem(t *testing.T) {
 	if a, b := documents(t, ours...), documents(t, theirs...); len(a) != 3 || !reflect.DeepEqual(a, b) {
 		t.Errorf("ours\n%s\ntheirs\n%s", strings.Join(ours, "\n"), strings.Join(theirs, "\n"))
 	}
-}
-
-// emfLibrary installs what testdata/npm names, by its lock file, once for all runs.
-func emfLibrary(t *testing.T) string {
-	t.Helper()
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("no %s here: the vitals are not held against aws-embedded-metrics", tool)
-		}
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		data, err := os.ReadFile(filepath.Join("testdata", "npm", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("npm ci: %v: the vitals are not held against aws-embedded-metrics\n%s", err, out)
-	}
-	return dir
 }
 
 // TestDeployedFunctionsTellTheirVitals: the real functions as Lambda runs them. A run is

@@ -24,6 +24,7 @@ import (
 
 	driver "github.com/auditcanary/auditcanary/shared/jira"
 	"github.com/auditcanary/auditcanary/shared/ticket"
+	"github.com/auditcanary/auditcanary/tests/nodemodules"
 	"github.com/auditcanary/auditcanary/tests/sandbox/jira"
 )
 
@@ -49,57 +50,8 @@ func site(t *testing.T, flavour string, how ...func(*jira.Options)) *jira.Server
 	return s
 }
 
-// npm installs what testdata/npm names, by its lock file, once for all runs, and
-// returns where.
-func npm(t *testing.T) string {
-	t.Helper()
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("no %s here: the site is not held against jira.js", tool)
-		}
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Skipf("no place to keep npm packages: %v", err)
-	}
-	dir := filepath.Join(cache, "auditcanary-tests", "jira.js-6.2.0")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "jira.js", "package.json")); err == nil {
-		return dir
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	fresh, err := os.MkdirTemp(filepath.Dir(dir), "new-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(fresh)
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		data, err := os.ReadFile(filepath.Join("testdata", "npm", name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(fresh, name), data, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = fresh
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("npm ci: %v: the site is not held against jira.js\n%s", err, out)
-	}
-	if err := os.Rename(fresh, dir); err != nil && !os.IsExist(err) {
-		if _, there := os.Stat(dir); there != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 func TestAnIndependentClientFindsAJira(t *testing.T) {
-	dir := npm(t)
+	dir := nodemodules.Install(t, "the site is not held against jira.js")
 	srv := httptest.NewServer(site(t, jira.Cloud))
 	defer srv.Close()
 	script, err := os.ReadFile(filepath.Join("testdata", "npm", "client.mjs"))
