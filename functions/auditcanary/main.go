@@ -77,7 +77,7 @@ func newRoot() *cobra.Command {
 		statusCommand(o), sweepCommand(o), ledgerCommand(o), configCommand(o), notifyCommand(o),
 		coverageCommand(o), scopeCommand(o), sourcesCommand(o), accessCommand(o),
 		reportCommand(o), serveCommand(o), deliverablesCommand(o), policiesCommand(o),
-		packetCommand(o), verifyCommand(o), exceptionsCommand(o), triggerCommand(o), initCommand(o), doctorCommand(o),
+		packetCommand(o), verifyCommand(o), exceptionsCommand(o), triggerCommand(o), initCommand(o), doctorCommand(o), tapsCommand(o),
 	)
 	return root
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -200,11 +199,10 @@ func (d *granting) queue(q *AlertQueue) string {
 	if strings.HasPrefix(q.QueueURL, "${") { // a template's parameter is the ARN
 		return q.QueueURL
 	}
-	u, err := url.Parse(q.QueueURL)
+	account, name, err := queueOf(strings.ReplaceAll(q.QueueURL, cellMark, "*"))
 	if err != nil {
 		return q.QueueURL // the configuration was checked
 	}
-	account, name, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	return "arn:" + d.partition + ":sqs:" + q.Region + ":" + account + ":" + name
 }
 
