@@ -25,7 +25,9 @@ func NewMachine(cfg awssdk.Config, machine string) (*Machine, error) {
 		return nil, fmt.Errorf("state machine %q: %w", machine, err)
 	}
 	cfg = cfg.Copy()
-	cfg.Region = at.Region
+	// Its record must not carry the marks of canaries (canary.Forged): its request id is in
+	// no ledger.
+	cfg.Region, cfg.AppID = at.Region, ""
 	return &Machine{sfn.NewFromConfig(cfg, func(o *sfn.Options) { o.RetryMaxAttempts = 1 }), machine}, nil
 }
 

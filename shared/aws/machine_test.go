@@ -17,6 +17,9 @@ func TestAnExecutionIsStartedOnceForAName(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		region := strings.Split(r.Header.Get("Authorization"), "/")[2]
+		if agent := r.Header.Get("User-Agent"); strings.Contains(agent, "auditcanary") {
+			t.Errorf("called as %s", agent)
+		}
 		got += r.Header.Get("X-Amz-Target") + " " + region + " " + string(body) + "\n"
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		w.WriteHeader(status)
@@ -24,7 +27,7 @@ func TestAnExecutionIsStartedOnceForAName(t *testing.T) {
 	}))
 	defer server.Close()
 	const machine = "arn:aws:states:eu-west-1:222222222222:stateMachine:auditcanary-prod-run"
-	cfg := awssdk.Config{Region: "us-east-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "x", "")}
+	cfg := awssdk.Config{Region: "us-east-1", AppID: "auditcanary", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "x", "")}
 	m, err := NewMachine(cfg, machine)
 	if err != nil {
 		t.Fatal(err)

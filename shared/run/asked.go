@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -171,6 +172,9 @@ func (r *Run) Take(ctx context.Context, id string) ([]string, error) {
 		}
 		runID := RunFor(ask)
 		err = narrowed.Inject(ctx, runID)
+		if errors.Is(err, errRefused) {
+			continue
+		}
 		if errors.Is(err, errUnderWay) {
 			r.progress("inject", 0, 0, "what %s asked for waits until another run is injected", ask.By)
 			return begun, nil
@@ -183,8 +187,44 @@ func (r *Run) Take(ctx context.Context, id string) ([]string, error) {
 	}
 }
 
-// errUnderWay: a run that was asked for is not begun beside another.
-var errUnderWay = errors.New("another run is under way")
+// errUnderWay: a run that was asked for is not begun beside another. errRefused: it was
+// refused meanwhile.
+var (
+	errUnderWay = errors.New("another run is under way")
+	errRefused  = errors.New("it was refused")
+)
+
+// giveUp refuses what was asked for and is not begun, of runs that are over: whoever would
+// have told of them does not any more.
+func (r *Run) giveUp(ctx context.Context, over []Over) error {
+	for _, o := range over {
+		for {
+			state, cp, err := Fold(ctx, r.Log)
+			if err != nil {
+				return err
+			}
+			waiting := state.Waiting()
+			i := slices.IndexFunc(waiting, func(a Asked) bool { return RunFor(a) == o.Run })
+			if i < 0 {
+				break
+			}
+			waiting[i].Refused = short("it was not begun when its execution ended: " + o.Why)
+			err = r.noteAt(ctx, cp.Size, waiting[i])
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, ledger.ErrMoved) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// askedFor reports whether somebody asked for a run, beside the schedule.
+func (s *State) askedFor(runID string) bool {
+	return slices.ContainsFunc(s.Asked, func(a Asked) bool { return a.Run == runID })
+}
 
 // underWay reports whether somebody injects, as far as the ledger tells: a run whose
 // process died is not waited for longer than a command is.
@@ -211,6 +251,9 @@ func (r *Run) narrow(a Asked) (*Run, string) {
 	}
 	if len(out.Targets) == 0 {
 		return nil, fmt.Sprintf("target %s is not configured", strings.Join(a.Targets, ", "))
+	}
+	if out.Planned() == 0 {
+		return nil, fmt.Sprintf("no scenario of %s is for %s", cmp.Or(strings.Join(a.Scenarios, ", "), "these"), cmp.Or(strings.Join(a.Targets, ", "), "these targets"))
 	}
 	return &out, ""
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/auditcanary/auditcanary/shared/canary"
 	"github.com/auditcanary/auditcanary/shared/run"
 )
 
@@ -219,4 +220,82 @@ func TestACommandIsTakenUpAfterACrash(t *testing.T) {
 	if died < 10 {
 		t.Errorf("it died %d times only", died)
 	}
+}
+
+// TestWhatIsAskedForIsSparedWhileSomebodyMayBeAtIt: the execution that came for it is over,
+// and another function does it.
+func TestWhatIsAskedForIsSparedWhileSomebodyMayBeAtIt(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := command(r, "slack:1")
+	ask(t, r, a)
+	other := *r
+	over := run.Over{Run: run.RunFor(a), Why: "inject ended: Lambda.TooManyRequestsException"}
+	swept := false
+	r.Progress = func(p run.Progress) {
+		if p.Step != "inject" || swept {
+			return
+		}
+		swept = true
+		if _, err := other.Sweep(t.Context(), time.Hour, over); err != nil {
+			t.Error(err)
+		}
+		if rs := fold(t, &other).Run(over.Run); rs.Abandoned || rs.Injected {
+			t.Error("it was given up while somebody is at it")
+		}
+	}
+	if begun, err := r.Take(t.Context(), ""); err != nil || len(begun) != 1 || !swept {
+		t.Fatalf("%v, %v", begun, err)
+	}
+	if sum := confirmedRun(t, r, over.Run); sum.Tally.Proven != 2 {
+		t.Errorf("%+v", sum.Tally)
+	}
+}
+
+// TestWhatIsOverBeforeItBeganNeverBegins: whoever would tell of it is gone.
+func TestWhatIsOverBeforeItBeganNeverBegins(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := command(r, "slack:1")
+	ask(t, r, a)
+	if _, err := r.Sweep(t.Context(), time.Hour, run.Over{Run: run.RunFor(a), Why: "the execution ended: ABORTED"}); err != nil {
+		t.Fatal(err)
+	}
+	known, _ := fold(t, r).Ask(a.ID)
+	if begun, err := r.Take(t.Context(), ""); err != nil || len(begun) != 0 || !strings.Contains(known.Refused, "ABORTED") {
+		t.Errorf("%v, %v, %q", begun, err, known.Refused)
+	}
+}
+
+func TestWhatWouldBeNothingIsRefused(t *testing.T) {
+	w := newWorld()
+	s, v := key(t)
+	r, err := process(t, w, newMemory(), s, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Targets = append(r.Targets, canary.Target{Provider: "elsewhere", Account: "2", Region: "r"})
+	a := command(r, "slack:1")
+	a.Scenarios, a.Targets = []string{"test/one"}, []string{"2"}
+	ask(t, r, a)
+	begun, err := r.Take(t.Context(), "")
+	if known, _ := fold(t, r).Ask(a.ID); err != nil || len(begun) != 0 || !strings.Contains(known.Refused, "no scenario of test/one is for 2") {
+		t.Errorf("%v, %v, %q", begun, err, known.Refused)
+	}
+}
+
+func confirmedRun(t *testing.T, r *run.Run, id string) run.Summary {
+	t.Helper()
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Run: id, Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	return summary(t, r, id)
 }

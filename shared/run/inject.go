@@ -86,8 +86,13 @@ func (r *Run) begin(ctx context.Context, runID string, plans []Plan) (bool, erro
 			r.progress("plan", 0, 0, "run %s was begun before: nothing is done twice", runID)
 			return false, nil
 		}
-		if r.asked != nil && r.underWay(state) {
-			return false, errUnderWay
+		if r.asked != nil {
+			if known, _ := state.Ask(r.asked.ID); known.Refused != "" {
+				return false, errRefused
+			}
+			if r.underWay(state) {
+				return false, errUnderWay
+			}
 		}
 		_, err = r.Log.AppendAt(ctx, cp.Size, leaves...)
 		if errors.Is(err, ledger.ErrMoved) {

@@ -336,13 +336,24 @@ func (s *State) unanswered(si canary.Sighting) bool {
 }
 
 // opens reports whether a record may be that of a canary's session being opened, by a
-// process that died before its first intent.
+// process that died before it could write that down: then, and there. Nothing else is
+// done in such a session without being noticed.
 func (s *State) opens(si canary.Sighting) bool {
-	name, _ := si.Event.API.Request["roleSessionName"].(string)
+	api := si.Event.API
+	name, _ := api.Request["roleSessionName"].(string)
+	role, _ := api.Request["roleArn"].(string)
 	id, ok := strings.CutPrefix(name, canary.Marker+"-")
 	cs := s.byCanary[id]
-	return si.Event.API.Operation == "AssumeRole" && ok && cs != nil && cs.Run.Abandoned && len(cs.Evidence.Intents) == 0
+	if api.Service != "sts.amazonaws.com" || api.Operation != "AssumeRole" || !ok || cs == nil || cs.Evidence.NotRun != "" || len(cs.Evidence.Receipts) > 0 {
+		return false
+	}
+	died := cs.Run.Abandoned || !cs.Run.Injected // or is not known to have died yet
+	within := !si.Event.Time.Before(cs.At.Add(-clocksDiffer)) && !si.Event.Time.After(cs.Run.At.Add(lease+clocksDiffer))
+	return died && within && strings.Contains(role, ":iam::"+cs.Plan.Canary.Target.Account+":role/")
 }
+
+// clocksDiffer is by how much a provider's clock and ours may.
+const clocksDiffer = 5 * time.Minute
 
 // mayLook reports whether a record may be that of a look at a protection which the
 // ledger has not got: the process died between the look and its entry.

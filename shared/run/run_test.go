@@ -100,7 +100,7 @@ func (w *world) Open(_ context.Context, p run.Plan) (run.Prober, error) {
 		w.own = append(w.own, id)
 		w.records = append(w.records, canary.Sighting{Event: event.Event{
 			Time: w.now, Cloud: event.Cloud{Account: p.Canary.Target.Account, Region: p.Canary.Target.Region}, Actor: event.Actor{UID: "arn:runner"},
-			API:         event.API{Service: "sts.amazonaws.com", Operation: "AssumeRole", RequestUID: id, Request: map[string]any{"roleSessionName": p.Canary.Name()}},
+			API:         event.API{Service: "sts.amazonaws.com", Operation: "AssumeRole", RequestUID: id, Request: map[string]any{"roleSessionName": p.Canary.Name(), "roleArn": "arn:aws:iam::" + p.Canary.Target.Account + ":role/injector"}},
 			HTTPRequest: event.HTTPRequest{UserAgent: "app/" + canary.Marker}, Metadata: event.Metadata{UID: "event-" + id},
 		}, Raw: []byte(`{"r":"` + id + `"}`), At: recordedAt(id), Stored: w.now.Add(5 * time.Minute)})
 	})
@@ -648,6 +648,81 @@ func dieAndRecover(t *testing.T, at int, after bool, s note.Signer, v note.Verif
 	}
 	if sum := summary(t, r, "20261122-bbbbbb"); sum.ExitCode() != 0 {
 		t.Errorf("the run after the crash: %+v", sum.Tally)
+	}
+}
+
+// TestASessionOfADeadProcessIsNotCalledForged: also by a look that comes before the sweep.
+// And only what may have been that process is taken for it.
+func TestASessionOfADeadProcessIsNotCalledForged(t *testing.T) {
+	s, v := key(t)
+	forged := func(t *testing.T, n int, sweep bool, change func(*canary.Sighting)) (found []run.Sighted) {
+		t.Helper()
+		w := newWorld()
+		files := newMemory()
+		r, err := process(t, w, files, s, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Inject(t.Context(), "20261122-aaaaaa"); err != nil {
+			t.Fatal(err)
+		}
+		w.dieAt, w.after = w.effects+n, true
+		_ = r.Inject(t.Context(), "20261122-bbbbbb") // it dies
+		w.alive()
+		if r, err = process(t, w, files, s, v); err != nil {
+			t.Fatal(err)
+		}
+		if change != nil {
+			state, _, err := run.Fold(t.Context(), r.Log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := state.Canaries[len(state.Canaries)-1].Plan.Canary
+			si := canary.Sighting{Event: event.Event{
+				Time: w.now, Cloud: event.Cloud{Account: "1"}, Actor: event.Actor{UID: "arn:attacker"}, Metadata: event.Metadata{UID: "event-x"},
+				API:         event.API{Service: "sts.amazonaws.com", Operation: "AssumeRole", RequestUID: "x", Request: map[string]any{"roleSessionName": last.Name(), "roleArn": "arn:aws:iam::1:role/injector"}},
+				HTTPRequest: event.HTTPRequest{UserAgent: "app/" + canary.Marker},
+			}, Raw: []byte("{}"), At: recordedAt("x"), Stored: w.now.Add(time.Minute)}
+			change(&si)
+			w.records = append(w.records, si)
+		}
+		if sweep {
+			if _, err := r.Sweep(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.now = w.now.Add(30 * time.Minute)
+		if err := r.Confirm(t.Context(), run.ConfirmOptions{Wait: true}); err != nil {
+			t.Fatal(err)
+		}
+		state, _, err := run.Fold(t.Context(), r.Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rs := range state.Runs {
+			found = append(found, rs.Forged...)
+		}
+		return found
+	}
+	for n := 1; n <= 12; n++ {
+		for _, sweep := range []bool{true, false} {
+			if found := forged(t, n, sweep, nil); len(found) > 0 {
+				t.Errorf("died at %d, swept %t: ours, called forged: %+v", n, sweep, found)
+			}
+		}
+	}
+	for what, change := range map[string]func(*canary.Sighting){
+		"long after":      func(si *canary.Sighting) { si.Event.Time = si.Event.Time.Add(90 * 24 * time.Hour) },
+		"long before":     func(si *canary.Sighting) { si.Event.Time = si.Event.Time.Add(-time.Hour) },
+		"into another's":  func(si *canary.Sighting) { si.Event.API.Request["roleArn"] = "arn:aws:iam::9:role/admin" },
+		"by another call": func(si *canary.Sighting) { si.Event.API.Service = "example.amazonaws.com" },
+		"of another's name": func(si *canary.Sighting) {
+			si.Event.API.Request["roleSessionName"] = canary.Marker + "-20261122-cccccc-01"
+		},
+	} {
+		if found := forged(t, 3, true, change); len(found) != 1 {
+			t.Errorf("%s: %d are found, 1 is there", what, len(found))
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *State) Since(from, now time.Time) Progressed {
 			if !completed.Before(from) {
 				p.Completed++
 			}
-			if rs.At.After(p.LastRun) {
+			if rs.At.After(p.LastRun) && !s.askedFor(rs.ID) { // those are no sign that the schedule lives
 				p.LastRun = rs.At
 			}
 		}

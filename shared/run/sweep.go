@@ -44,12 +44,17 @@ func whyOver(over []Over, runID string) string {
 //
 // olderThan spares runs younger than that which may still be under way; 0
 // spares none. over are runs of which it is known that nobody does them any more, with
-// the reason for the ledger: these are not spared.
+// the reason for the ledger: these are not spared. A run that somebody asked for may be
+// done by whoever came first, and not by who ended: it is spared for as long as that
+// takes, and if it has not begun, never begins.
 func (r *Run) Sweep(ctx context.Context, olderThan time.Duration, over ...Over) (SweepResult, error) {
 	var res SweepResult
 	// Written before the ledger is read: a batch that a dying writer had begun is
 	// settled by this append, so that the fold sees everything there will ever be.
 	if err := r.append(ctx, Entry{Type: "sweeping"}); err != nil {
+		return res, err
+	}
+	if err := r.giveUp(ctx, over); err != nil {
 		return res, err
 	}
 	state, _, err := Fold(ctx, r.Log)
@@ -58,8 +63,9 @@ func (r *Run) Sweep(ctx context.Context, olderThan time.Duration, over ...Over) 
 	}
 	spared := map[string]bool{}
 	for _, rs := range state.Runs {
-		known := slices.ContainsFunc(over, func(o Over) bool { return o.Run == rs.ID })
-		if !rs.Injected && !known && r.Clock().Sub(rs.At) < olderThan {
+		age := r.Clock().Sub(rs.At)
+		known := slices.ContainsFunc(over, func(o Over) bool { return o.Run == rs.ID }) && (age >= lease || !state.askedFor(rs.ID))
+		if !rs.Injected && !known && age < olderThan {
 			spared[rs.ID] = true
 		}
 	}

@@ -234,7 +234,7 @@ func ReportFunction() Handler {
 	return function("report", func(ctx context.Context, c *Config, in Input, _ string) (any, error) {
 		if in.Whole != nil {
 			w := whole(c, in)
-			if in.Asked == "" { // the dead man's switch is fed by the schedule alone
+			if in.Asked == "" && in.Cell == "" { // the dead man's switch is fed by whole runs of the schedule
 				tellWhole(ctx, w)
 			}
 			w.tell(ctx, c)
@@ -351,6 +351,9 @@ func asked(ctx context.Context, r *run.Run, c *Config, in Input) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("inject: nobody asked for %q, as far as the ledger says", in.Asked)
 	}
+	if known.Command != "run" || in.Run != "" && in.Run != run.RunFor(known) {
+		return nil, fmt.Errorf("inject: command %s (%s) is not the one that becomes run %q", in.Asked, known.Command, in.Run)
+	}
 	in.Run, in.Looks = run.RunFor(known), -1
 	vitals.From(ctx).About("", in.Run)
 	tellState(ctx, state, r.Clock())
@@ -358,6 +361,7 @@ func asked(ctx context.Context, r *run.Run, c *Config, in Input) (any, error) {
 		return run.Summarise(state, cp, in.Run, r.SLO, r.Clock()), nil
 	}
 	out := outcomeOf(r, c, state, cp, in)
+	out.Refused = known.Refused[:min(len(known.Refused), 300)]
 	switch {
 	case known.Refused == "" && !out.Begun:
 		out.Waits, out.WaitSeconds = true, int(askAgain.Seconds())

@@ -38,7 +38,9 @@ type Outcome struct {
 	// Looks at the log store so far, this one counted.
 	Looks int `json:"looks"`
 	// Waits: what was asked for waits for another run's end, or another function does it.
-	Waits bool `json:"waits"`
+	// Refused says why it never will be done.
+	Waits   bool   `json:"waits"`
+	Refused string `json:"refused"`
 
 	exitCode int
 }
@@ -161,8 +163,14 @@ func itinerary(c *Config, in Input, sweep bool) (Itinerary, error) {
 			return Itinerary{}, fmt.Errorf("plan: what execution %s was given: %w", execution, err)
 		}
 	}
-	out := Itinerary{Every: given.Every, Asked: given.Asked, Cell: given.Cell, Why: why, Cells: []Cell{}}
-	if err := c.Select(Selection{Every: given.Every, Cell: given.Cell}); err != nil {
+	out := Itinerary{Every: given.Every, Why: why, Cells: []Cell{}}
+	if given.Asked != "" && given.Run == "" {
+		return out, fmt.Errorf("plan: command %q becomes a run, and the input has none", given.Asked)
+	}
+	if given.Asked != "" && !sweep { // a sweep is of all cells: alarms count whole ones
+		out.Asked, out.Cell = given.Asked, given.Cell
+	}
+	if err := c.Select(Selection{Every: given.Every, Cell: out.Cell}); err != nil {
 		return out, err
 	}
 	if !sweep || why != "" {

@@ -66,7 +66,7 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	every := c
+	whole := c
 	if c.cell == "" && c.Trigger.Cell != "" {
 		var err error
 		if c, err = c.inCell(c.Trigger.Cell); err != nil {
@@ -74,13 +74,13 @@ func OpenTrigger(ctx context.Context, c *Config, o TriggerOptions) (http.Handler
 		}
 	}
 	if o.Local != nil {
-		every = c
+		whole = c
 	}
 	catalogue, err := Catalogue(c)
 	if err != nil {
 		return nil, err
 	}
-	t := &trigger{c: c, every: every, within: answerIn, clock: o.Clock, slo: c.CanarySLO(), log: o.Log, keys: map[string]caller{}, ledgers: map[string]*ledger.Log{}}
+	t := &trigger{c: c, whole: whole, within: answerIn, clock: o.Clock, slo: c.CanarySLO(), log: o.Log, keys: map[string]caller{}, ledgers: map[string]*ledger.Log{}}
 	for _, s := range catalogue {
 		t.scenarios = append(t.scenarios, s.ID)
 	}
@@ -125,8 +125,8 @@ type served struct {
 // trigger takes what is asked for.
 type trigger struct {
 	c *Config // of the cell whose status is told, in whose ledger stands who was turned away
-	// every is the configuration with all targets that may be asked for.
-	every     *Config
+	// whole is the configuration with all targets that may be asked for.
+	whole     *Config
 	ledger    *ledger.Log
 	clock     func() time.Time
 	slo       canary.SLO
@@ -381,6 +381,7 @@ func (t *trigger) take(ctx context.Context, a run.Asked, may May, words slack.Wo
 	}
 	if err := t.start(ctx, Given{Run: out.Run, Asked: known.ID, Cell: cell}); err != nil {
 		t.complain("start %s: %v", out.Run, err)
+		out.Say = append(out.Say, "It could not be started now. If no scheduled run comes within the hour, it is not done: ask again then.")
 	}
 	return out
 }
@@ -406,10 +407,13 @@ func (t *trigger) start(ctx context.Context, what Given) error {
 // cellOf is the cell in whose ledger a request for targets stands, and which does it, or why
 // there is none.
 func (t *trigger) cellOf(targets []string) (cell, refused string) {
-	switch cells := t.every.cellsOf(targets); len(cells) {
-	case 0:
+	cells := t.whole.cellsOf(targets)
+	switch {
+	case len(targets) == 0:
+		return t.c.cell, ""
+	case len(cells) == 0:
 		return "", ""
-	case 1:
+	case len(cells) == 1:
 		return cells[0], ""
 	default:
 		return t.c.cell, fmt.Sprintf("what is asked for is done in one cell, and this is in %d (%s): name an account", len(cells), all(cells, ""))
@@ -424,7 +428,7 @@ func (t *trigger) ledgerOf(ctx context.Context, cell string) (*ledger.Log, error
 	if log != nil {
 		return log, nil
 	}
-	c, err := t.every.inCell(cell)
+	c, err := t.whole.inCell(cell)
 	if err != nil {
 		return nil, err
 	}
@@ -462,15 +466,25 @@ func (t *trigger) selected(may May, w slack.Words) (scenarios, targets []string,
 	case len(may.Scenarios) == 0 && w.Scenario != "":
 		scenarios = []string{w.Scenario}
 	}
+	anywhere := slices.Contains(may.Targets, every)
 	if w.Target == "" {
+		if anywhere && len(t.whole.Cells()) > 1 {
+			return nil, nil, fmt.Sprintf("what is asked for is done in one cell, and there are %d: name an account", len(t.whole.Cells()))
+		}
+		if anywhere {
+			return scenarios, nil, ""
+		}
 		return scenarios, may.Targets, ""
 	}
 	account, _, _ := strings.Cut(w.Target, "/")
 	switch {
-	case !t.every.has(w.Target) && t.every.cell != "":
-		return nil, nil, fmt.Sprintf("target %s is not configured in cell %s, for which alone one can ask here", w.Target, t.every.cell)
-	case !t.every.has(w.Target):
+	case !t.whole.has(w.Target) && t.whole.cell != "":
+		return nil, nil, fmt.Sprintf("target %s is not configured in cell %s, for which alone one can ask here", w.Target, t.whole.cell)
+	case !t.whole.has(w.Target):
 		return nil, nil, fmt.Sprintf("target %s is not configured", w.Target)
+	case anywhere:
+	case len(may.Targets) == 0 && !t.c.has(w.Target):
+		return nil, nil, fmt.Sprintf("target %s is not in cell %s, and you are allowed no other", w.Target, t.c.cell)
 	case len(may.Targets) > 0 && !slices.Contains(may.Targets, w.Target) && !slices.Contains(may.Targets, account):
 		return nil, nil, fmt.Sprintf("%s is not among the targets that you may ask for: %s", w.Target, strings.Join(may.Targets, ", "))
 	}

@@ -61,7 +61,7 @@ func TestWhatIsAskedForStandsInTheLedgerOfItsCell(t *testing.T) {
 		}
 	}
 
-	d, h, err := open("\ntrigger:\n  cell: b\n  callers: [{id: ci, key_env: CI_KEY}]\n")
+	d, h, err := open("\ntrigger:\n  cell: b\n  callers: [{id: ci, key_env: CI_KEY, targets: [\"*\"]}]\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestWhatIsAskedForStandsInTheLedgerOfItsCell(t *testing.T) {
 	// known is what the ledger of a cell has of it.
 	known := func(cell string) []run.Asked {
 		t.Helper()
-		c, err := d.every.inCell(cell)
+		c, err := d.whole.inCell(cell)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,13 +112,23 @@ func TestWhatIsAskedForStandsInTheLedgerOfItsCell(t *testing.T) {
 	if status, said := ask("aws/kms-*", ""); status != http.StatusForbidden || !strings.Contains(said, "name an account") || len(kicked) != 0 || len(known("a")) != 1 || len(known("b")) != 2 {
 		t.Errorf("%d %s, kicked %v", status, said, kicked)
 	}
+	// Whoever is not allowed more may ask for what is in the trigger's own cell.
+	if cell, refused := d.cellOf(nil); cell != "b" || refused != "" {
+		t.Errorf("cell %q, %q", cell, refused)
+	}
+	if _, targets, refused := d.selected(May{}, slack.Words{Do: "run", Target: "222222222222"}); refused != "" || len(targets) != 1 {
+		t.Errorf("%v, %q", targets, refused)
+	}
+	if _, _, refused := d.selected(May{}, slack.Words{Do: "run", Target: "111122223333"}); !strings.Contains(refused, "not in cell b") {
+		t.Errorf("refused %q", refused)
+	}
 	// Who may ask in one cell only need not say which.
 	if cell, refused := d.cellOf([]string{"111122223333/us-east-1", "111122223333/eu-west-1"}); cell != "a" || refused != "" {
 		t.Errorf("cell %q, %q", cell, refused)
 	}
 
 	// A cell that is chosen from outside is the only one.
-	c, err := d.every.inCell("b")
+	c, err := d.whole.inCell("b")
 	if err != nil {
 		t.Fatal(err)
 	}

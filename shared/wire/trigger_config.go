@@ -30,8 +30,9 @@ type Trigger struct {
 type May struct {
 	// Scenarios are patterns over ids (default all).
 	Scenarios []string `yaml:"scenarios"`
-	// Targets are ACCOUNT or ACCOUNT/REGION (default all that are configured). Scenarios
-	// of a whole account run once for it, whichever of its regions was asked for.
+	// Targets are ACCOUNT or ACCOUNT/REGION, or "*" for all that are configured (default all
+	// of trigger.cell; where there are no cells, all). Scenarios of a whole account run once
+	// for it, whichever of its regions was asked for.
 	Targets []string `yaml:"targets"`
 }
 
@@ -132,17 +133,17 @@ func (c *Config) checkMay(at string, m May, bad complain) {
 		}
 	}
 	for i, t := range m.Targets {
-		if !c.has(t) {
+		if t != every && !c.has(t) {
 			bad(fmt.Sprintf("%s.targets.%d", at, i), "target %q is not ACCOUNT or ACCOUNT/REGION of a configured target", t)
 		}
 	}
 }
 
-// cellsOf are the cells of targets, ACCOUNT or ACCOUNT/REGION; of all where there are none.
+// every, among targets, is all that are configured.
+const every = "*"
+
+// cellsOf are the cells of targets, ACCOUNT or ACCOUNT/REGION.
 func (c *Config) cellsOf(targets []string) []string {
-	if len(targets) == 0 {
-		return c.Cells()
-	}
 	narrow := Config{Targets: slices.DeleteFunc(slices.Clone(c.Targets), func(t Target) bool {
 		return !slices.ContainsFunc(targets, func(of string) bool { account, _, _ := strings.Cut(of, "/"); return account == t.Account })
 	})}

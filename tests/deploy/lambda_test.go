@@ -106,7 +106,7 @@ func newPlatform(t *testing.T) *platform {
 	if len(names) != 2 || strings.Contains(p.config, `"aws/*"`) {
 		t.Fatalf("the sandbox's configuration is another than it was:\n%s", text)
 	}
-	p.config += "\ntrigger: {cell: a, state_machine: \"" + runMachine + "\", callers: [{id: ci, key_env: CI_KEY}]}\n"
+	p.config += "\ntrigger: {cell: a, state_machine: \"" + runMachine + "\", callers: [{id: ci, key_env: CI_KEY, targets: [\"*\"]}]}\n"
 	p.sandbox.env = append(p.sandbox.env, "CI_KEY="+callerKey)
 	t.Cleanup(p.stop)
 	return p
