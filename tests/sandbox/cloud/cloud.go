@@ -84,6 +84,7 @@ type Cloud struct {
 	later    later
 	messages map[string][]*message    // by the ARN of their queue
 	patterns map[string]*eventPattern // as compiled
+	filters  map[string]filterPattern // as parsed
 	watched  watched
 	careless map[string]bool // buckets whose conditions of writes are ignored
 	decided  decided

@@ -2,10 +2,10 @@ package cloud
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -14,7 +14,7 @@ import (
 // happens, in the order of its time, and each is told its own time. Nobody can tell
 // the difference. All of it is under the lock of the world.
 type later struct {
-	pending []happening
+	pending happenings
 	n       int
 	// rng draws how long things take: the same calls in the same order give the same times.
 	rng *rand.Rand
@@ -31,18 +31,29 @@ type happening struct {
 // plan lets something happen at a time.
 func (l *later) plan(at time.Time, do func(at time.Time)) {
 	l.n++
-	h := happening{at: at, n: l.n, do: do}
-	i, _ := slices.BinarySearchFunc(l.pending, h, func(a, b happening) int {
-		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.n, b.n))
-	})
-	l.pending = slices.Insert(l.pending, i, h)
+	heap.Push(&l.pending, happening{at: at, n: l.n, do: do})
+}
+
+// happenings are a heap: of very many the soonest is first.
+type happenings []happening
+
+func (h happenings) Len() int { return len(h) }
+func (h happenings) Less(i, j int) bool {
+	return cmp.Or(h[i].at.Compare(h[j].at), cmp.Compare(h[i].n, h[j].n)) < 0
+}
+func (h happenings) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *happenings) Push(x any)   { *h = append(*h, x.(happening)) }
+func (h *happenings) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = happening{}
+	*h = (*h)[:len(*h)-1]
+	return last
 }
 
 // catchUp lets happen what is due by a time. What that plans may be due too.
 func (l *later) catchUp(now time.Time) {
 	for len(l.pending) > 0 && !l.pending[0].at.After(now) {
-		h := l.pending[0]
-		l.pending = l.pending[1:]
+		h := heap.Pop(&l.pending).(happening)
 		h.do(h.at)
 		l.stir()
 	}

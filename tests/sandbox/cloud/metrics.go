@@ -83,8 +83,14 @@ func (c *Cloud) filter(at place, group string, rec map[string]any, now time.Time
 			continue
 		}
 		pattern, _ := filters[id].Attr["filterPattern"].(string)
-		counts, err := parseFilterPattern(pattern)
-		if err != nil || !counts(rec) {
+		counts, known := c.filters[pattern]
+		if !known {
+			if counts, _ = parseFilterPattern(pattern); c.filters == nil || len(c.filters) > 10_000 {
+				c.filters = map[string]filterPattern{}
+			}
+			c.filters[pattern] = counts // nil: it cannot be read
+		}
+		if counts == nil || !counts(rec) {
 			continue
 		}
 		all, _ := filters[id].Attr["metricTransformations"].([]any)
