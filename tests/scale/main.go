@@ -1,6 +1,6 @@
 // Command scale takes an organisation through a run, and counts what that costs.
 //
-//	go -C tests run ./scale -accounts 1000 -regions 4 [-cell 1] [-json FILE]
+//	go -C tests run ./scale -accounts 1000 -regions 4 [-cell 1] [-first N] [-json FILE]
 //
 // The real functions (inject, confirm, confirm again for the seals) run as processes of
 // their own, one call per cell, as Step Functions would call them; the sandbox is their
@@ -22,11 +22,15 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == relayed {
+		os.Exit(relay(os.Args[2:]))
+	}
 	var o options
 	flag.IntVar(&o.accounts, "accounts", 1000, "`N` accounts")
 	flag.IntVar(&o.regions, "regions", 4, "`N` regions in each, at most 8")
 	flag.IntVar(&o.perCell, "cell", 1, "put `N` accounts into a cell")
 	flag.IntVar(&o.parallel, "parallel", 4, "run functions of `N` cells at once")
+	flag.IntVar(&o.first, "first", 0, "run the first `N` cells only (0: all), of the whole configuration")
 	file := flag.String("json", "", "write what was counted to `FILE` as well")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
