@@ -81,7 +81,13 @@ func TestSinceTellsWhatCameInATime(t *testing.T) {
 	if p := since(7, 9); p.Completed != 0 || !p.LastRun.Equal(begin) {
 		t.Errorf("abandoned, empty: %+v", p)
 	}
-	if !s.Newest.Equal(begin.Add(9 * time.Minute)) {
+	// What somebody asked for was completed, and is no sign that the schedule lives.
+	apply(Entry{Type: "begun", Run: "d", Begun: &Begun{}}, plan("d", "d-1"), Entry{Type: "asked", Run: "d", Asked: &Asked{ID: "slack:1", Command: "run", Run: "d"}}) // 10
+	apply(Entry{Type: "injected", Run: "d", Injected: &Injected{}}, verdict("d", "d-1", canary.Pass, 1))                                                             // 11
+	if p := since(10, 11); p.Completed != 1 || !p.LastRun.Equal(begin) {
+		t.Errorf("asked for: %+v", p)
+	}
+	if !s.Newest.Equal(begin.Add(11 * time.Minute)) {
 		t.Errorf("the newest entry is of %s", s.Newest)
 	}
 	// After three days nothing of it is awaited any more.
