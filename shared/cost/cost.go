@@ -177,9 +177,8 @@ type Wave struct {
 	S3  map[string]int `json:"s3"`
 	// Appends to ledgers.
 	Appends int `json:"appends"`
-	// PeakKiB of one process, CPUMs of all together.
-	PeakKiB int64 `json:"peak_kib"`
-	CPUMs   int64 `json:"cpu_ms"`
+	// CPUMs of all processes together.
+	CPUMs int64 `json:"cpu_ms"`
 }
 
 // Simulation is the one whose counts an estimate uses.

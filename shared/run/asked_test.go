@@ -225,12 +225,7 @@ func TestACommandIsTakenUpAfterACrash(t *testing.T) {
 // TestWhatIsAskedForIsSparedWhileSomebodyMayBeAtIt: the execution that came for it is over,
 // and another function does it.
 func TestWhatIsAskedForIsSparedWhileSomebodyMayBeAtIt(t *testing.T) {
-	w := newWorld()
-	s, v := key(t)
-	r, err := process(t, w, newMemory(), s, v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := nothingDone(t)
 	a := command(r, "slack:1")
 	ask(t, r, a)
 	other := *r
@@ -251,19 +246,17 @@ func TestWhatIsAskedForIsSparedWhileSomebodyMayBeAtIt(t *testing.T) {
 	if begun, err := r.Take(t.Context(), ""); err != nil || len(begun) != 1 || !swept {
 		t.Fatalf("%v, %v", begun, err)
 	}
-	if sum := confirmedRun(t, r, over.Run); sum.Tally.Proven != 2 {
+	if err := r.Confirm(t.Context(), run.ConfirmOptions{Run: over.Run, Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	if sum := summary(t, r, over.Run); sum.Tally.Proven != 2 {
 		t.Errorf("%+v", sum.Tally)
 	}
 }
 
 // TestWhatIsOverBeforeItBeganNeverBegins: whoever would tell of it is gone.
 func TestWhatIsOverBeforeItBeganNeverBegins(t *testing.T) {
-	w := newWorld()
-	s, v := key(t)
-	r, err := process(t, w, newMemory(), s, v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := nothingDone(t)
 	a := command(r, "slack:1")
 	ask(t, r, a)
 	if _, err := r.Sweep(t.Context(), time.Hour, run.Over{Run: run.RunFor(a), Why: "the execution ended: ABORTED"}); err != nil {
@@ -276,12 +269,7 @@ func TestWhatIsOverBeforeItBeganNeverBegins(t *testing.T) {
 }
 
 func TestWhatWouldBeNothingIsRefused(t *testing.T) {
-	w := newWorld()
-	s, v := key(t)
-	r, err := process(t, w, newMemory(), s, v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := nothingDone(t)
 	r.Targets = append(r.Targets, canary.Target{Provider: "elsewhere", Account: "2", Region: "r"})
 	a := command(r, "slack:1")
 	a.Scenarios, a.Targets = []string{"test/one"}, []string{"2"}
@@ -292,10 +280,13 @@ func TestWhatWouldBeNothingIsRefused(t *testing.T) {
 	}
 }
 
-func confirmedRun(t *testing.T, r *run.Run, id string) run.Summary {
+// nothingDone is a run in a world of its own.
+func nothingDone(t *testing.T) *run.Run {
 	t.Helper()
-	if err := r.Confirm(t.Context(), run.ConfirmOptions{Run: id, Wait: true}); err != nil {
+	s, v := key(t)
+	r, err := process(t, newWorld(), newMemory(), s, v)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return summary(t, r, id)
+	return r
 }

@@ -381,7 +381,7 @@ func (t *trigger) take(ctx context.Context, a run.Asked, may May, words slack.Wo
 	}
 	if err := t.start(ctx, Given{Run: out.Run, Asked: known.ID, Cell: cell}); err != nil {
 		t.complain("start %s: %v", out.Run, err)
-		out.Say = append(out.Say, "It could not be started now. If no scheduled run comes within the hour, it is not done: ask again then.")
+		out.Say = append(out.Say, "Whether it was started is not known. If nothing is reported of it within the hour, it was not: ask again then.")
 	}
 	return out
 }
@@ -466,7 +466,7 @@ func (t *trigger) selected(may May, w slack.Words) (scenarios, targets []string,
 	case len(may.Scenarios) == 0 && w.Scenario != "":
 		scenarios = []string{w.Scenario}
 	}
-	anywhere := slices.Contains(may.Targets, every)
+	anywhere := slices.Contains(may.Targets, everyTarget)
 	if w.Target == "" {
 		if anywhere && len(t.whole.Cells()) > 1 {
 			return nil, nil, fmt.Sprintf("what is asked for is done in one cell, and there are %d: name an account", len(t.whole.Cells()))

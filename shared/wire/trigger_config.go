@@ -133,14 +133,14 @@ func (c *Config) checkMay(at string, m May, bad complain) {
 		}
 	}
 	for i, t := range m.Targets {
-		if t != every && !c.has(t) {
+		if t != everyTarget && !c.has(t) {
 			bad(fmt.Sprintf("%s.targets.%d", at, i), "target %q is not ACCOUNT or ACCOUNT/REGION of a configured target", t)
 		}
 	}
 }
 
-// every, among targets, is all that are configured.
-const every = "*"
+// everyTarget, among targets, is all that are configured.
+const everyTarget = "*"
 
 // cellsOf are the cells of targets, ACCOUNT or ACCOUNT/REGION.
 func (c *Config) cellsOf(targets []string) []string {
