@@ -280,6 +280,36 @@ func TestWhatWouldBeNothingIsRefused(t *testing.T) {
 	}
 }
 
+// meddled is a cloud at which something happens while a run is planned.
+type meddled struct {
+	run.Cloud
+	first func()
+}
+
+func (m *meddled) Plan(s canary.Scenario, c canary.Canary) (run.Plan, error) {
+	if m.first != nil {
+		m.first()
+		m.first = nil
+	}
+	return m.Cloud.Plan(s, c)
+}
+
+// TestWhatIsRefusedWhileItIsPlannedNeverBegins: whoever gave it up has told of that.
+func TestWhatIsRefusedWhileItIsPlannedNeverBegins(t *testing.T) {
+	r := nothingDone(t)
+	a := command(r, "slack:1")
+	ask(t, r, a)
+	other := *r
+	r.Clouds = map[string]run.Cloud{"test": &meddled{r.Clouds["test"], func() {
+		if _, err := other.Sweep(t.Context(), time.Hour, run.Over{Run: run.RunFor(a), Why: "the execution ended: ABORTED"}); err != nil {
+			t.Error(err)
+		}
+	}}}
+	if begun, err := r.Take(t.Context(), a.ID); err != nil || len(begun) != 0 || len(fold(t, r).Runs) != 0 {
+		t.Errorf("%v, %v, %d runs", begun, err, len(fold(t, r).Runs))
+	}
+}
+
 // nothingDone is a run in a world of its own.
 func nothingDone(t *testing.T) *run.Run {
 	t.Helper()

@@ -711,6 +711,17 @@ func TestASessionOfADeadProcessIsNotCalledForged(t *testing.T) {
 			}
 		}
 	}
+	const begun = 6 // effects, after which the run stands in the ledger and no canary has a receipt
+	if found := forged(t, begun, true, func(*canary.Sighting) {}); len(found) != 0 {
+		t.Errorf("what may have been that process is called forged: %+v", found)
+	}
+	// A session that is known to have been opened is not opened once more.
+	const received = 14 // effects, after which the first canary has a receipt
+	if found := forged(t, received, true, func(si *canary.Sighting) {
+		si.Event.API.Request["roleSessionName"] = canary.Marker + "-20261122-bbbbbb-01"
+	}); len(found) != 1 {
+		t.Errorf("of one that has done something: %d are found, 1 is there", len(found))
+	}
 	for what, change := range map[string]func(*canary.Sighting){
 		"long after":      func(si *canary.Sighting) { si.Event.Time = si.Event.Time.Add(90 * 24 * time.Hour) },
 		"long before":     func(si *canary.Sighting) { si.Event.Time = si.Event.Time.Add(-time.Hour) },
@@ -720,7 +731,7 @@ func TestASessionOfADeadProcessIsNotCalledForged(t *testing.T) {
 			si.Event.API.Request["roleSessionName"] = canary.Marker + "-20261122-cccccc-01"
 		},
 	} {
-		if found := forged(t, 3, true, change); len(found) != 1 {
+		if found := forged(t, begun, true, change); len(found) != 1 {
 			t.Errorf("%s: %d are found, 1 is there", what, len(found))
 		}
 	}

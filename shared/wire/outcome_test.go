@@ -192,3 +192,21 @@ func TestNobodyLooksForEver(t *testing.T) {
 		t.Errorf("a run that never began: %+v", o)
 	}
 }
+
+// TestOnlyWholeRunsOfTheScheduleFeedTheDeadMansSwitch: not what somebody asked for, nor a cell.
+func TestOnlyWholeRunsOfTheScheduleFeedTheDeadMansSwitch(t *testing.T) {
+	t.Setenv("AUDITCANARY_CONFIG", "testdata/good.yaml")
+	report := ReportFunction()
+	for input, want := range map[string]int{
+		`{"run": "20261126-abc234", "whole": {"canaries": 0, "cells": []}}`:                     1,
+		`{"run": "20261126-abc234", "asked": "slack:1", "whole": {"canaries": 0, "cells": []}}`: 0,
+	} {
+		call := vitals.NewCall(time.Now(), slog.New(slog.DiscardHandler))
+		if _, err := report(call.With(t.Context()), json.RawMessage(input)); err != nil {
+			t.Fatal(err)
+		}
+		if told := call.Numbers()[vitals.RunsWhole]; len(told) != want {
+			t.Errorf("%s: RunsWhole %v", input, told)
+		}
+	}
+}
